@@ -1,0 +1,73 @@
+"""See the loss surface a network is trained on, and what training does there, in pure JAX.
+
+Importing this costs little more than importing JAX: the rooms that need optax or plotly
+(`descend`, `article`, `plot`) load when they are first used.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+from jaxscape import archive, data
+from jaxscape.data import Dataset, batches, noisy_sine, read, split, weigh_batches_equally
+from jaxscape.grid import NonFiniteWarning, landscape
+from jaxscape.network import (
+    Network,
+    PointwiseLoss,
+    Weights,
+    absolute_error,
+    huber,
+    log_cosh,
+    squared_error,
+    teacher_student,
+)
+from jaxscape.plane import Plane
+from jaxscape.results import Axis, Landscape, Trajectory
+
+if TYPE_CHECKING:
+    from jaxscape import article, plot
+    from jaxscape.descent import descend
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Axis",
+    "Dataset",
+    "Landscape",
+    "Network",
+    "NonFiniteWarning",
+    "Plane",
+    "PointwiseLoss",
+    "Trajectory",
+    "Weights",
+    "absolute_error",
+    "archive",
+    "article",
+    "batches",
+    "data",
+    "descend",
+    "huber",
+    "landscape",
+    "log_cosh",
+    "noisy_sine",
+    "plot",
+    "read",
+    "split",
+    "squared_error",
+    "teacher_student",
+    "weigh_batches_equally",
+]
+
+
+def __getattr__(name: str):
+    if name in ("article", "plot"):
+        return importlib.import_module(f"jaxscape.{name}")
+    if name == "descend":
+        from jaxscape.descent import descend
+
+        globals()["descend"] = descend
+        return descend
+    raise AttributeError(f"module 'jaxscape' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,207 @@
+"""Save and load a landscape and its paths: one `.npz` file, no pickle, with a schema version."""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+
+from jaxscape.network import Weights
+from jaxscape.results import Axis, Landscape, Trajectory
+
+SCHEMA = 1
+"""The version this library writes, and the newest it reads."""
+
+_MARK = "jaxscape"
+
+
+class Archive(NamedTuple):
+    """What a file holds: a landscape and the paths saved with it, their arrays NumPy's."""
+
+    landscape: Landscape
+    paths: tuple[Trajectory, ...]
+
+
+def save(path: str | os.PathLike, landscape: Landscape, *paths: Trajectory) -> None:
+    """Save a landscape and any number of descents.
+
+    An existing file is replaced in one step, when the new one is complete.
+
+    Args:
+        path: the file to write, by convention ending in `.npz`.
+        landscape: the surface.
+        paths: descents, their parameters `Weights` or nested dicts, lists and tuples of arrays.
+
+    Raises:
+        TypeError: parameters of another kind, or arrays of a dtype that `.npz` cannot hold.
+        ValueError: a folder that is not there.
+
+    Example:
+        >>> axes = jxs.Axis(np.arange(3.0), "w1"), jxs.Axis(np.arange(4.0), "w2")
+        >>> surface = jxs.Landscape(np.ones((3, 4)), *axes, loss_name="loss", method="dense")
+        >>> jxs.archive.save("surface.npz", surface)
+        >>> jxs.archive.load("surface.npz").landscape.shape
+        (3, 4)
+    """
+    arrays: dict[str, np.ndarray] = {}
+
+    def keep(name: str, values: Any) -> str:
+        array = np.asarray(values)
+        if array.dtype.kind not in "biuf":
+            raise TypeError(f"{name}: expected numbers that NumPy can save, got {array.dtype}")
+        arrays[name] = array
+        return name
+
+    def describe(name: str, tree: Any) -> Any:
+        """The tree with each array replaced by the name it is kept under."""
+        if isinstance(tree, Weights):
+            return {"Weights": [describe(f"{name}.{k}", v) for k, v in tree._asdict().items()]}
+        if isinstance(tree, Mapping) and all(isinstance(k, str) for k in tree):
+            return {"dict": {k: describe(f"{name}.{k}", v) for k, v in tree.items()}}
+        if type(tree) in (list, tuple):
+            items = [describe(f"{name}.{k}", v) for k, v in enumerate(tree)]
+            return {type(tree).__name__: items}
+        if tree is None:
+            return None
+        if not hasattr(tree, "dtype"):
+            raise TypeError(
+                f"{name}: expected Weights, dicts, lists, tuples and arrays, "
+                f"got {type(tree).__name__}"
+            )
+        return keep(name, tree)
+
+    header = {
+        "schema": SCHEMA,
+        "landscape": {
+            "loss": keep("loss", landscape.loss),
+            "a": [keep("a", landscape.a.values), landscape.a.name],
+            "b": [keep("b", landscape.b.values), landscape.b.name],
+            "loss_name": landscape.loss_name,
+            "method": landscape.method,
+        },
+        "paths": [
+            {
+                name: describe(f"path{k}.{name}", value)
+                if name != "steps_per_epoch"
+                else int(value)
+                for name, value in vars(trajectory).items()
+            }
+            for k, trajectory in enumerate(paths)
+        ],
+    }
+    with replacing(path) as file:
+        np.savez(file, **{_MARK: np.array(json.dumps(header))}, **arrays)  # type: ignore[arg-type]
+
+
+def load(path: str | os.PathLike) -> Archive:
+    """Load what `save` wrote.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The landscape and the tuple of its paths.
+
+    Raises:
+        ValueError: a file that is not there, is not of this library, was written by a newer
+            version of it, or is damaged; the message says which.
+
+    Example:
+        >>> _ = Path("notes.npz").write_text("hello")
+        >>> jxs.archive.load("notes.npz")
+        Traceback (most recent call last):
+        ValueError: path: 'notes.npz' was not written by jaxscape: it is not an .npz file
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"path: expected a file, got {str(path)!r}, which is not one")
+    with path.open("rb") as file:
+        is_zip = file.read(4) == b"PK\x03\x04"
+    if not is_zip:
+        raise ValueError(f"path: {path.name!r} was not written by jaxscape: it is not an .npz file")
+    # zipfile, zlib, json and NumPy each have their own exceptions for a damaged file, and all of
+    # them mean the same here; none is swallowed.
+    try:
+        stored = np.load(path, allow_pickle=False)
+        header = json.loads(str(stored[_MARK])) if _MARK in stored.files else None
+    except Exception as error:
+        raise ValueError(f"path: {path.name!r} is damaged: {error}") from error
+    with stored:
+        if header is None:
+            raise ValueError(
+                f"path: {path.name!r} was not written by jaxscape: it holds {stored.files}"
+            )
+        if header["schema"] > SCHEMA:
+            raise ValueError(
+                f"path: {path.name!r} was written by a newer jaxscape (schema {header['schema']}, "
+                f"this one reads up to {SCHEMA}): update jaxscape"
+            )
+        try:
+            return _restore(header, {name: stored[name] for name in stored.files})
+        except Exception as error:
+            raise ValueError(f"path: {path.name!r} is damaged: {error}") from error
+
+
+def _restore(header: Any, arrays: dict[str, np.ndarray]) -> Archive:
+    def rebuild(described: Any) -> Any:
+        if described is None:
+            return None
+        if isinstance(described, str):
+            return arrays[described]
+        [(kind, items)] = described.items()
+        if kind == "dict":
+            return {name: rebuild(item) for name, item in items.items()}
+        rebuilt = [rebuild(item) for item in items]
+        return (
+            Weights(*rebuilt)
+            if kind == "Weights"
+            else {"list": list, "tuple": tuple}[kind](rebuilt)
+        )
+
+    saved = dict(header["landscape"])
+    axes = {name: Axis(arrays[saved[name][0]], saved[name][1]) for name in ("a", "b")}
+    landscape = Landscape(**(saved | axes | {"loss": arrays[saved["loss"]]}))
+    if landscape.loss.shape != landscape.shape:
+        raise ValueError(f"a loss of shape {landscape.loss.shape} on axes of {landscape.shape}")
+    paths = (
+        Trajectory(
+            **{
+                name: value if name == "steps_per_epoch" else rebuild(value)
+                for name, value in path.items()
+            }
+        )
+        for path in header["paths"]
+    )
+    return Archive(landscape, tuple(paths))
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike) -> Iterator[IO[bytes]]:
+    """Open a file whose contents take the place of `path` only when all are written.
+
+    Raises:
+        ValueError: a folder that is not there, or a folder where the file should be.
+
+    Example:
+        >>> with replacing("notes.txt") as file:
+        ...     _ = file.write(b"whole")
+        >>> Path("notes.txt").read_text()
+        'whole'
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise ValueError(f"path: expected a folder that exists, got {str(path.parent)!r}")
+    if path.is_dir():
+        raise ValueError(f"path: expected a file, got the folder {str(path)!r}")
+    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
+    try:
+        with draft.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)

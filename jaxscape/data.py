@@ -1,0 +1,323 @@
+"""Points to learn from: a `Dataset`, where it comes from, and how it is split and batched."""
+
+import csv
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+Key = jax.Array
+
+
+@jax.tree_util.register_pytree_with_keys_class
+class Dataset:
+    """Inputs, targets and, if wanted, how much each sample counts.
+
+    Integers become floats of JAX's default width; other dtypes stay as they are (float64 needs
+    `jax.enable_x64`, as everywhere in JAX).
+
+    Args:
+        x: (n,) inputs, or (n, features).
+        y: (n,) targets, or (n, outputs).
+        sample_weight: (n,) non-negative, not all zero; a loss is then the weighted mean over
+            samples. None: every sample counts alike.
+
+    Raises:
+        TypeError: an array that does not hold real numbers.
+        ValueError: arrays that are empty, of unequal length, or not finite.
+
+    Example:
+        >>> jxs.Dataset([1.0, 2.0, 3.0], [2.0, 4.0, 6.0])
+        Dataset(3 samples, x: float32[3], y: float32[3])
+    """
+
+    x: jax.Array
+    y: jax.Array
+    sample_weight: jax.Array | None
+
+    def __init__(self, x: Any, y: Any, sample_weight: Any = None):
+        self.x, self.y = _real("x", x), _real("y", y)
+        n = self.x.shape[0]
+        if self.y.shape[0] != n:
+            raise ValueError(f"y: expected as many samples as x, {n}, got {self.y.shape[0]}")
+        self.sample_weight = None
+        if sample_weight is not None:
+            weight = _real("sample_weight", sample_weight)
+            if weight.shape != (n,):
+                raise ValueError(f"sample_weight: expected shape ({n},), got {weight.shape}")
+            if not isinstance(weight, jax.core.Tracer) and not (
+                (weight >= 0).all() and (weight > 0).any()
+            ):
+                raise ValueError(
+                    "sample_weight: expected non-negative numbers, not all zero, got "
+                    f"a lowest of {weight.min():g} and a sum of {weight.sum():g}"
+                )
+            self.sample_weight = weight
+
+    def __len__(self) -> int:
+        return int(self.x.shape[0])
+
+    def __repr__(self) -> str:
+        arrays = [
+            f"{name}: {array.dtype}[{','.join(map(str, array.shape))}]"
+            for name, array in vars(self).items()
+            if array is not None
+        ]
+        return f"Dataset({', '.join([f'{len(self)} samples', *arrays])})"
+
+    # Rebuilding from leaves skips the checks: transformations put tracers, and pytree
+    # utilities put placeholders, where arrays were.
+    def tree_flatten_with_keys(self):
+        return [(jax.tree_util.GetAttrKey(name), leaf) for name, leaf in vars(self).items()], None
+
+    @classmethod
+    def tree_unflatten(cls, _, leaves):
+        dataset = object.__new__(cls)
+        dataset.x, dataset.y, dataset.sample_weight = leaves
+        return dataset
+
+
+def _real(name: str, values: Any) -> jax.Array:
+    """`values` as a non-empty array of finite real numbers with a sample axis."""
+    if not isinstance(values, jax.Array):
+        try:
+            values = np.asarray(values)
+        except ValueError as error:
+            raise ValueError(f"{name}: expected an array, got ragged values ({error})") from None
+    is_number = jnp.issubdtype(values.dtype, jnp.integer) or jnp.issubdtype(
+        values.dtype, jnp.floating
+    )
+    if not is_number and values.dtype != bool:
+        raise TypeError(f"{name}: expected real numbers, got dtype {values.dtype}")
+    if values.ndim == 0 or values.size == 0:
+        raise ValueError(f"{name}: expected at least one sample, got shape {values.shape}")
+    if not jnp.issubdtype(values.dtype, jnp.floating):
+        values = values.astype(jax.dtypes.canonicalize_dtype(float))
+    if not isinstance(values, jax.core.Tracer):
+        # After the cast to JAX's width: 1e300 is finite in float64 and infinite in float32.
+        with np.errstate(over="ignore"):
+            held = np.asarray(values).astype(jax.dtypes.canonicalize_dtype(values.dtype))
+        holes = np.argwhere(~np.isfinite(held))
+        if holes.size:
+            first = tuple(int(i) for i in holes[0])
+            raise ValueError(
+                f"{name}: expected finite {held.dtype} numbers, got {len(holes)} that are not, "
+                f"the first at index {first[0] if len(first) == 1 else first}: {held[first]}"
+            )
+        values = held
+    return jnp.asarray(values)
+
+
+def read(path: str | os.PathLike, x: str = "x", y: str = "y") -> Dataset:
+    """Read two columns of a CSV file with a header line, or two arrays of an `.npz` file.
+
+    Args:
+        path: a file ending in `.csv` or `.npz`.
+        x: the column, or array, of inputs.
+        y: the column, or array, of targets.
+
+    Returns:
+        The dataset, in the file's order.
+
+    Raises:
+        ValueError: no such file, another format, no such column, a value that is not a finite
+            number (the line is named).
+
+    Example:
+        >>> _ = Path("points.csv").write_text("time,height\\n0,1.5\\n1,2.5\\n")
+        >>> jxs.read("points.csv", x="time", y="height")
+        Dataset(2 samples, x: float32[2], y: float32[2])
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"path: expected a file, got {str(path)!r}, which is not one")
+    readers = {".csv": _read_csv, ".npz": _read_npz}
+    if path.suffix.lower() not in readers:
+        raise ValueError(f"path: expected a file ending in .csv or .npz, got {path.name!r}")
+    return Dataset(*readers[path.suffix.lower()](path, x, y))
+
+
+def _missing(argument: str, column: str, path: Path, there: list[str]) -> ValueError:
+    return ValueError(f"{argument}: expected one of {there} of {path.name}, got {column!r}")
+
+
+def _read_csv(path: Path, x: str, y: str) -> list[np.ndarray]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = csv.reader(file)
+            header = [name.strip() for name in next(rows, [])]
+            for argument, column in (("x", x), ("y", y)):
+                if column not in header:
+                    raise _missing(argument, column, path, header)
+            columns: list[list[float]] = [[], []]
+            for row in rows:
+                if not row:
+                    continue
+                for values, name in zip(columns, (x, y), strict=True):
+                    where = header.index(name)
+                    try:
+                        values.append(float(row[where]))
+                    except (IndexError, ValueError):
+                        got = repr(row[where]) if where < len(row) else "no value"
+                        raise ValueError(
+                            f"{name}: expected a number in line {rows.line_num} of {path.name}, "
+                            f"got {got}"
+                        ) from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"path: expected a CSV text file, got {path.name!r} ({error})") from None
+    return [np.asarray(values) for values in columns]
+
+
+def _read_npz(path: Path, x: str, y: str) -> list[np.ndarray]:
+    try:
+        file = np.load(path, allow_pickle=False)
+    except Exception as error:  # zipfile, zlib and NumPy each have their own way to say it
+        raise ValueError(f"path: expected an .npz file, got {path.name!r} ({error})") from error
+    if not isinstance(file, np.lib.npyio.NpzFile):
+        raise ValueError(f"path: expected an .npz file, got {path.name!r}, a single array")
+    with file:
+        for argument, column in (("x", x), ("y", y)):
+            if column not in file.files:
+                raise _missing(argument, column, path, file.files)
+        try:
+            return [file[x], file[y]]
+        except Exception as error:
+            raise ValueError(f"path: {path.name!r} is damaged ({error})") from error
+
+
+def noisy_sine(key: Key, n: int = 200, noise: float = 0.1) -> Dataset:
+    """Samples of y = sin(x) + noise·ε, x uniform on [-π, π), ε standard normal.
+
+    Args:
+        key: a JAX random key.
+        n: how many samples.
+        noise: the standard deviation of the noise, in units of y.
+
+    Returns:
+        A float32 dataset (float64 under `jax.enable_x64`).
+
+    Raises:
+        ValueError: `n` under 1 or `noise` negative or not finite.
+
+    Example:
+        >>> jxs.noisy_sine(jax.random.key(0), n=50)
+        Dataset(50 samples, x: float32[50], y: float32[50])
+    """
+    check_sampling(n, noise)
+    x_key, noise_key = jax.random.split(key)
+    x = jax.random.uniform(x_key, (n,), minval=-jnp.pi, maxval=jnp.pi)
+    return Dataset(x, jnp.sin(x) + noise * jax.random.normal(noise_key, (n,)))
+
+
+def check_sampling(n: int, noise: float) -> None:
+    """Refuse a sample size under 1 and a noise that is negative or not finite."""
+    if n < 1:
+        raise ValueError(f"n: expected at least 1 sample, got {n}")
+    if not (np.isfinite(noise) and noise >= 0):
+        raise ValueError(f"noise: expected a finite standard deviation of 0 or more, got {noise}")
+
+
+def split(data: Dataset, test_fraction: float, key: Key) -> tuple[Dataset, Dataset]:
+    """Split at random into a training and a test set.
+
+    Args:
+        data: n samples.
+        test_fraction: the part that becomes the test set, between 0 and 1; its size is rounded
+            to the nearest whole sample.
+        key: a JAX random key; the same key gives the same split.
+
+    Returns:
+        The training set and the test set.
+
+    Raises:
+        ValueError: a fraction outside (0, 1), or one that leaves either set empty.
+
+    Example:
+        >>> data = jxs.Dataset(np.arange(10), np.arange(10))
+        >>> train, test = jxs.split(data, 0.3, jax.random.key(1))
+        >>> len(train), len(test)
+        (7, 3)
+    """
+    if not 0 < test_fraction < 1:
+        raise ValueError(f"test_fraction: expected a number between 0 and 1, got {test_fraction}")
+    n_test = round(test_fraction * len(data))
+    if not 0 < n_test < len(data):
+        raise ValueError(
+            f"test_fraction: expected one that leaves samples on both sides, got {test_fraction}, "
+            f"which makes {n_test} of {len(data)} samples the test set"
+        )
+    order = jax.random.permutation(key, len(data))
+    return take(data, order[n_test:]), take(data, order[:n_test])
+
+
+def take(data: Any, indices: Any) -> Any:
+    """The samples at `indices`, an integer array or a slice, of every array in `data`."""
+    return jax.tree.map(lambda array: array[indices], data)
+
+
+def batches(data: Dataset, batch_size: int, key: Key | None = None) -> Iterator[Dataset]:
+    """Walk once through the data in batches; the last one is short where they do not divide.
+
+    Args:
+        data: n samples.
+        batch_size: samples in a batch, from 1 to n.
+        key: None keeps the order; a JAX random key shuffles.
+
+    Returns:
+        An iterator over the batches.
+
+    Raises:
+        ValueError: a batch size under 1 or over n.
+
+    Example:
+        >>> [len(batch) for batch in jxs.batches(jxs.Dataset(np.arange(7), np.arange(7)), 3)]
+        [3, 3, 1]
+    """
+    check_batch_size(batch_size, len(data))
+    if key is not None:
+        data = take(data, jax.random.permutation(key, len(data)))
+    return (
+        take(data, slice(start, start + batch_size)) for start in range(0, len(data), batch_size)
+    )
+
+
+def check_batch_size(batch_size: int, n: int) -> None:
+    """Refuse a batch size that is not a whole number from 1 to the n samples there are."""
+    if not isinstance(batch_size, int | np.integer) or isinstance(batch_size, bool):
+        raise TypeError(f"batch_size: expected a whole number, got {batch_size!r}")
+    if not 1 <= batch_size <= n:
+        raise ValueError(f"batch_size: expected 1 to {n}, the number of samples, got {batch_size}")
+
+
+def weigh_batches_equally(data: Dataset, batch_size: int) -> Dataset:
+    """Weigh samples so that a mean over them is the mean of the means of batches in order.
+
+    A short last batch then counts as much as a full one, as in a loop that averages its batch
+    losses.
+
+    Args:
+        data: n samples without weights.
+        batch_size: samples in a batch, from 1 to n.
+
+    Returns:
+        The same samples, each weighing n / (batches · size of its batch).
+
+    Raises:
+        ValueError: a batch size under 1 or over n, or samples that already have weights.
+
+    Example:
+        >>> data = jxs.Dataset([1.0, 2.0, 3.0], [1.0, 2.0, 3.0])
+        >>> jxs.weigh_batches_equally(data, 2).sample_weight
+        Array([0.75, 0.75, 1.5 ], dtype=float32)
+    """
+    n = len(data)
+    check_batch_size(batch_size, n)
+    if data.sample_weight is not None:
+        raise ValueError("data: expected samples without weights, got some that have them")
+    batch = np.arange(n) // batch_size
+    size = np.bincount(batch)
+    return Dataset(data.x, data.y, (n / (len(size) * size[batch])).astype(data.x.dtype))

@@ -1,0 +1,206 @@
+"""The two-weight network f(x) = w2·tanh(w1·x), and pointwise losses of any model."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxscape.data import Dataset, Key, check_sampling
+
+Elementwise = Callable[[jax.Array], jax.Array]
+
+
+class Weights(NamedTuple):
+    """The two weights of the network: parameters, or a whole path of them.
+
+    Example:
+        >>> jxs.Weights(w1=-1.0, w2=0.5)
+        Weights(w1=-1.0, w2=0.5)
+    """
+
+    w1: Any
+    w2: Any
+
+
+@dataclass(frozen=True)
+class Network:
+    """The network of one input, one hidden neuron, one output and no biases.
+
+    Args:
+        activation: any elementwise function of JAX arrays, such as `jnp.tanh` or `jax.nn.relu`.
+
+    Example:
+        >>> jxs.Network()(jxs.Weights(1.0, 2.0), jnp.array([0.0, 1.0]))
+        Array([0.       , 1.5231884], dtype=float32)
+    """
+
+    activation: Elementwise = jnp.tanh
+
+    def __call__(self, weights: Weights, x: jax.Array) -> jax.Array:
+        """The predictions, (n,), for inputs `x`, (n,).
+
+        Raises:
+            ValueError: inputs that are not one feature.
+        """
+        if x.ndim != 1:
+            raise ValueError(
+                "x: the two-weight network takes one feature, so inputs of shape (n,); "
+                f"got shape {x.shape}"
+            )
+        return weights.w2 * self.activation(weights.w1 * x)
+
+
+@dataclass(frozen=True)
+class PointwiseLoss:
+    """The mean over samples of an error between prediction and target: a `loss(params, data)`.
+
+    With sample weights in the data, the weighted mean. Two of these are equal, and share
+    compiled code, if their parts are.
+
+    Args:
+        error: (predictions, targets) -> errors, elementwise.
+        predict: (params, x) -> predictions, one row a sample.
+        name: what the error is called in figures.
+
+    Example:
+        >>> jxs.squared_error(jxs.Weights(1.0, 2.0), jxs.Dataset([0.0, 1.0], [1.0, 1.5231884]))
+        Array(0.5, dtype=float32)
+    """
+
+    error: Callable[[jax.Array, jax.Array], jax.Array]
+    predict: Callable[[Any, jax.Array], jax.Array]
+    name: str
+
+    def __call__(self, params: Any, data: Dataset) -> jax.Array:
+        """The mean error, a scalar.
+
+        Raises:
+            ValueError: predictions of another shape than the targets.
+        """
+        prediction = self.predict(params, data.x)
+        check_same_shape(prediction, data.y)
+        return mean_over_samples(self.error(prediction, data.y), data.sample_weight)
+
+    def of(self, predict: Callable[[Any, jax.Array], jax.Array]) -> "PointwiseLoss":
+        """The same error of another model, `predict(params, x)`.
+
+        Example:
+            >>> jxs.squared_error.of(jxs.Network(jnp.sin)).name
+            'squared error'
+        """
+        return replace(self, predict=predict)
+
+
+def check_same_shape(prediction: jax.Array, target: jax.Array) -> None:
+    """Refuse predictions that would broadcast against the targets, as (n, 1) does with (n,)."""
+    if jnp.shape(prediction) != jnp.shape(target):
+        raise ValueError(
+            f"data: expected targets y of the predictions' shape {jnp.shape(prediction)}, "
+            f"got {jnp.shape(target)}"
+        )
+
+
+def mean_over_samples(values: jax.Array, sample_weight: jax.Array | None) -> jax.Array:
+    """The mean of all `values`, (n, ...), each row counting as its sample weighs."""
+    if sample_weight is None:
+        return jnp.mean(values)
+    weight = jnp.expand_dims(sample_weight, tuple(range(1, values.ndim)))
+    weight = jnp.broadcast_to(weight, values.shape)
+    return jnp.sum(weight * values) / jnp.sum(weight)
+
+
+def square(prediction: jax.Array, target: jax.Array) -> jax.Array:
+    """(prediction - target)², without a factor ½."""
+    return jnp.square(prediction - target)
+
+
+def absolute(prediction: jax.Array, target: jax.Array) -> jax.Array:
+    """|prediction - target|."""
+    return jnp.abs(prediction - target)
+
+
+def log_cosh_of_difference(prediction: jax.Array, target: jax.Array) -> jax.Array:
+    """log(cosh(prediction - target)), without overflow."""
+    difference = prediction - target
+    size = jnp.abs(difference)
+    # |r| + log1p(exp(-2|r|)) - log 2 cancels where r is small, log1p(2 sinh²(r/2)) overflows where
+    # it is large; the clip keeps the branch not taken, and so its derivative, finite.
+    near = jnp.log1p(2 * jnp.square(jnp.sinh(jnp.clip(difference, -1, 1) / 2)))
+    far = size + jnp.log1p(jnp.exp(-2 * size)) - jnp.log(2.0).astype(size.dtype)
+    return jnp.where(size < 1, near, far)
+
+
+@dataclass(frozen=True)
+class HuberError:
+    """r²/2 where |r| ≤ delta, delta·(|r| - delta/2) beyond, of r = prediction - target."""
+
+    delta: float
+
+    def __call__(self, prediction: jax.Array, target: jax.Array) -> jax.Array:
+        size = jnp.abs(prediction - target)
+        inner = jnp.minimum(size, self.delta)
+        return inner * (size - inner / 2)
+
+
+squared_error = PointwiseLoss(square, Network(), "squared error")
+"""Mean of (prediction - target)² over the samples, without a factor ½."""
+
+absolute_error = PointwiseLoss(absolute, Network(), "absolute error")
+"""Mean of |prediction - target| over the samples."""
+
+log_cosh = PointwiseLoss(log_cosh_of_difference, Network(), "log-cosh error")
+"""Mean of log(cosh(prediction - target)) over the samples: r²/2 for small r, |r| - log 2 beyond."""
+
+
+def huber(delta: float = 1.0) -> PointwiseLoss:
+    """Huber's loss (1964): half the squared error up to `delta`, linear beyond.
+
+    Args:
+        delta: where the loss turns linear, in units of the targets.
+
+    Returns:
+        The mean of r²/2 where |r| ≤ delta and of delta·(|r| - delta/2) elsewhere.
+
+    Raises:
+        ValueError: a delta that is not positive and finite.
+
+    Example:
+        >>> jxs.huber(0.5)(jxs.Weights(0.0, 0.0), jxs.Dataset([1.0], [2.0]))
+        Array(0.875, dtype=float32)
+    """
+    if not 0 < delta < float("inf"):
+        raise ValueError(f"delta: expected a positive finite number, got {delta}")
+    return PointwiseLoss(HuberError(float(delta)), Network(), f"Huber error (delta {delta:g})")
+
+
+def teacher_student(
+    key: Key,
+    n: int = 200,
+    teacher: Weights = Weights(1.5, 0.8),  # noqa: B008 (an immutable tuple)
+    noise: float = 0.0,
+) -> Dataset:
+    """Targets made by a teacher network: without noise its weights are a minimum of loss zero.
+
+    Args:
+        key: a JAX random key.
+        n: how many samples.
+        teacher: the weights that make the targets.
+        noise: standard deviation of the normal noise on the targets.
+
+    Returns:
+        Inputs drawn from a standard normal, targets w2·tanh(w1·x) + noise·ε.
+
+    Raises:
+        ValueError: `n` under 1, or a noise that is negative or not finite.
+
+    Example:
+        >>> data = jxs.teacher_student(jax.random.key(0))
+        >>> jxs.squared_error(jxs.Weights(1.5, 0.8), data)
+        Array(0., dtype=float32)
+    """
+    check_sampling(n, noise)
+    x_key, noise_key = jax.random.split(key)
+    x = jax.random.normal(x_key, (n,))
+    return Dataset(x, Network()(teacher, x) + noise * jax.random.normal(noise_key, (n,)))

@@ -1,0 +1,184 @@
+"""What the library computes, as frozen pytrees: `Axis`, `Landscape`, `Trajectory`.
+
+Orientation, everywhere: `loss[i, j]` is the loss at `(a.values[i], b.values[j])`. Arrays with a
+leading axis T hold one entry for every recorded point of a descent.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+Array = jax.Array | np.ndarray
+"""Computed results hold JAX arrays, loaded ones NumPy's, which keep float64 without x64."""
+
+_STATIC = {"static": True}
+
+
+def _is_traced(*arrays) -> bool:
+    return any(isinstance(array, jax.core.Tracer) for array in arrays)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class Axis:
+    """The values that one coordinate of a surface takes, in increasing order.
+
+    Example:
+        >>> jxs.Axis(np.linspace(-2, 2, 5), "w1")
+        Axis(w1: 5 values from -2 to 2)
+    """
+
+    values: Array
+    """(n,) float, strictly increasing."""
+    name: str = field(metadata=_STATIC)
+    """What the coordinate is called in figures and messages."""
+
+    def __len__(self) -> int:
+        return int(self.values.shape[0])
+
+    def __repr__(self) -> str:
+        if _is_traced(self.values):
+            return f"Axis({self.name}: {len(self)} traced values)"
+        return (
+            f"Axis({self.name}: {len(self)} values from {self.values[0]:g} to {self.values[-1]:g})"
+        )
+
+
+class Cell(NamedTuple):
+    """One cell of a landscape: where it is in the grid, where in the plane, and its loss."""
+
+    i: int
+    j: int
+    a: float
+    b: float
+    loss: float
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class Landscape:
+    """A loss on a grid over a plane: `loss[i, j]` is the loss at `(a.values[i], b.values[j])`.
+
+    Example:
+        >>> axis = jxs.Axis(np.arange(3.0), "w1"), jxs.Axis(np.arange(4.0), "w2")
+        >>> jxs.Landscape(np.arange(12.0).reshape(3, 4), *axis, loss_name="loss", method="dense")
+        Landscape(w1: 3 × w2: 4, dense, float64)
+          loss from 0 to 11, lowest at w1 = 0, w2 = 0 (on the edge)
+    """
+
+    loss: Array
+    """(n1, n2) float; cells that are not finite are kept as they came."""
+    a: Axis
+    """n1 values of the first coordinate: the rows of `loss`."""
+    b: Axis
+    """n2 values of the second coordinate: the columns of `loss`."""
+    loss_name: str = field(metadata=_STATIC)
+    """What was measured, in words: `"squared error"`."""
+    method: str = field(metadata=_STATIC)
+    """How it was computed: `"dense"` (every cell) or `"exact"` (a parabola a row)."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n1, n2)."""
+        return (len(self.a), len(self.b))
+
+    @property
+    def nonfinite(self) -> np.ndarray:
+        """(n1, n2) bool: the cells whose loss is NaN or infinite."""
+        return ~np.isfinite(self.loss)
+
+    @property
+    def lowest(self) -> Cell | None:
+        """The finite cell of lowest loss (the first, where several are equal); None without one."""
+        loss = np.asarray(self.loss)
+        finite = np.isfinite(loss)
+        if not finite.any():
+            return None
+        i, j = np.unravel_index(np.argmin(np.where(finite, loss, np.inf)), loss.shape)
+        return Cell(
+            int(i), int(j), float(self.a.values[i]), float(self.b.values[j]), float(loss[i, j])
+        )
+
+    @property
+    def lowest_is_on_edge(self) -> bool:
+        """Whether the lowest cell lies on the border, so that the loss may fall beyond it."""
+        cell = self.lowest
+        return cell is not None and (
+            cell.i in (0, self.shape[0] - 1) or cell.j in (0, self.shape[1] - 1)
+        )
+
+    def __repr__(self) -> str:
+        (n1, n2), a, b = self.shape, self.a.name, self.b.name
+        head = f"Landscape({a}: {n1} × {b}: {n2}, {self.method}, {self.loss.dtype})"
+        if _is_traced(self.loss):
+            return head + " traced"
+        cell = self.lowest
+        if cell is None:
+            return head + "\n  no finite loss"
+        highest = np.asarray(self.loss)[~self.nonfinite].max()
+        edge = "on the edge" if self.lowest_is_on_edge else "inside"
+        holes = int(self.nonfinite.sum())
+        return (
+            f"{head}\n  loss from {cell.loss:.6g} to {highest:.6g}, "
+            f"lowest at {a} = {cell.a:.6g}, {b} = {cell.b:.6g} ({edge})"
+            + (f", {holes} cells not finite" if holes else "")
+        )
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class Trajectory:
+    """Where a descent went: T recorded points, the first of them the start."""
+
+    params: Any
+    """The parameters' pytree, each leaf with a leading axis T."""
+    step: Array
+    """(T,) int: how many optimiser steps had been taken."""
+    training_loss: Array
+    """(T,) float: the loss over the whole training set."""
+    evaluation_loss: Array | None
+    """(T,) float: the loss over the evaluation set; None where none was given."""
+    diverged_step: Array
+    """() int: the first step whose batch loss or new parameters were not finite; -1 if none."""
+    steps_per_epoch: int = field(metadata=_STATIC)
+    """How many optimiser steps make an epoch."""
+
+    @property
+    def loss(self) -> Array:
+        """(T,) float: the loss over the evaluation set, or over the training set without one."""
+        return self.training_loss if self.evaluation_loss is None else self.evaluation_loss
+
+    @property
+    def epoch(self) -> np.ndarray:
+        """(T,) float: epochs of training done; whole numbers at the end of each."""
+        return np.asarray(self.step) / self.steps_per_epoch
+
+    @property
+    def diverged(self) -> bool:
+        """Whether the run left the finite numbers."""
+        return int(self.diverged_step) >= 0
+
+    def until_divergence(self) -> "Trajectory":
+        """The points recorded before the run left the finite numbers: all of them if it did not."""
+        if not self.diverged:
+            return self
+        kept = int((np.asarray(self.step) < int(self.diverged_step)).sum())
+        return jax.tree.map(lambda leaf: leaf[:kept] if np.ndim(leaf) else leaf, self)
+
+    def __len__(self) -> int:
+        return int(self.step.shape[0])
+
+    def __repr__(self) -> str:
+        head = f"Trajectory({len(self)} points"
+        if _is_traced(self.step, self.loss, self.diverged_step):
+            return head + ", traced)"
+        kept = self.until_divergence()
+        end = (
+            f"diverged at step {int(self.diverged_step)}" if self.diverged else "finite throughout"
+        )
+        return (
+            f"{head}, {int(self.step[-1])} steps, {end})\n"
+            f"  loss from {float(kept.loss[0]):.6g} to {float(kept.loss[-1]):.6g}"
+        )

@@ -1,0 +1,64 @@
+"""Every example that a reader can see runs, and prints what it is said to print."""
+
+import doctest
+import importlib
+import pkgutil
+import re
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import jaxscape as jxs
+
+ROOT = Path(__file__).parents[1]
+MODULES = [module.name for module in pkgutil.iter_modules(jxs.__path__, "jaxscape.")]
+NAMES = {"jxs": jxs, "jax": jax, "jnp": jnp, "np": np, "optax": optax, "Path": Path}
+EXAMPLES = [
+    example
+    for module in MODULES
+    if module != "jaxscape.__main__"
+    for example in doctest.DocTestFinder().find(importlib.import_module(module), extraglobs=NAMES)
+    if example.examples
+]
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
+def test_docstring_example(example, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    report: list[str] = []
+    flags = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+    runner = doctest.DocTestRunner(optionflags=flags, verbose=False)
+    runner.run(example, out=report.append, clear_globs=False)
+    assert not runner.failures, "".join(report)
+
+
+def test_every_public_function_has_an_example_or_is_said_to_need_none():
+    shown = {example.name.rpartition(".")[2] for example in EXAMPLES}
+    # The three losses are instances: their class shows how they are called.
+    without = {"absolute_error", "log_cosh", "squared_error", "NonFiniteWarning", "Trajectory"}
+    rooms = {"archive", "article", "data", "plot"}
+    assert set(jxs.__all__) - rooms - without <= shown
+
+
+@pytest.mark.parametrize("document", ["README.md", *sorted(p.name for p in ROOT.glob("docs/*.md"))])
+def test_document_examples(document, tmp_path, monkeypatch):
+    path = ROOT / document if document == "README.md" else ROOT / "docs" / document
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    for block in re.findall(r"```python\n(.*?)```", path.read_text(), re.DOTALL):
+        exec(compile(block, str(path), "exec"), names)
+
+
+def test_version_is_the_packages():
+    assert f'version = "{jxs.__version__}"' in (ROOT / "pyproject.toml").read_text()
+
+
+def test_public_names_exist():
+    for name in jxs.__all__:
+        assert getattr(jxs, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'landscpae'"):
+        _ = jxs.landscpae
