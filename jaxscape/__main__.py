@@ -28,6 +28,12 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--save", type=Path, help="keep surface and descent in this .npz file")
     options = parser.parse_args(arguments)
+    files = [path for path in (options.output, options.save) if path]
+    try:
+        for path in files:
+            archive.check_place(path)
+    except ValueError as error:
+        parser.error(str(error))
     loss = article.broadcast_squared_error if options.as_published else squared_error
 
     with tqdm(total=4, bar_format="{desc:<18}{bar} {n}/{total} {elapsed}", leave=False) as bar:
@@ -42,17 +48,15 @@ def main(arguments: list[str] | None = None) -> int:
             stage("surface", 1)
             surface = article.surface(loss)
             stage("descent", 2)
-            path = article.path(loss)
+            descent = article.path(loss)
             stage("files", 3)
-            written = [options.output]
-            html = plot.surface(surface, path).to_html(
+            html = plot.surface(surface, descent).to_html(
                 config=plot.HTML_CONFIG, div_id="jaxscape", default_height="100vh"
             )
             with archive.replacing(options.output) as file:
                 file.write(html.encode())
             if options.save:
-                archive.save(options.save, surface, path)
-                written.append(options.save)
+                archive.save(options.save, surface, descent)
             stage("done", 4)
         except (ValueError, OSError) as error:
             bar.close()
@@ -61,7 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     cell = surface.lowest
     assert cell is not None  # the article's losses are finite everywhere
-    w1, w2 = path.params.w1, path.params.w2
+    w1, w2 = descent.params
     edge = "on the edge" if surface.lowest_is_on_edge else "inside"
     rows = {
         "data": f"{len(train):,} training and {len(test):,} test points",
@@ -69,10 +73,10 @@ def main(arguments: list[str] | None = None) -> int:
         "surface": f"{surface.shape[0]} × {surface.shape[1]}, {surface.method}, "
         f"from {cell.loss:.6g} to {float(surface.loss.max()):.6g}",
         "lowest cell": f"{cell.loss:.6g} at w1 = {cell.a:.4g}, w2 = {cell.b:.4g}, {edge}",
-        "descent": f"{len(path) - 1} epochs of {path.steps_per_epoch} steps, "
-        f"from ({w1[0]:.4g}, {w2[0]:.4g}) at {path.loss[0]:.6g} "
-        f"to ({w1[-1]:.4g}, {w2[-1]:.4g}) at {path.loss[-1]:.6g}",
-        "written": ", ".join(map(str, written)),
+        "descent": f"{len(descent) - 1} epochs of {descent.steps_per_epoch} steps, "
+        f"from ({w1[0]:.4g}, {w2[0]:.4g}) at {descent.loss[0]:.6g} "
+        f"to ({w1[-1]:.4g}, {w2[-1]:.4g}) at {descent.loss[-1]:.6g}",
+        "written": ", ".join(map(str, files)),
     }
     for name, text in rows.items():
         print(f"{name:<12} {text}")

@@ -118,25 +118,27 @@ def load(path: str | os.PathLike) -> Archive:
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"path: expected a file, got {str(path)!r}, which is not one")
-    with path.open("rb") as file:
-        is_zip = file.read(4) == b"PK\x03\x04"
-    if not is_zip:
-        raise ValueError(f"path: {path.name!r} was not written by jaxscape: it is not an .npz file")
     # zipfile, zlib, json and NumPy each have their own exceptions for a damaged file, and all of
     # them mean the same here; none is swallowed.
-    try:
-        stored = np.load(path, allow_pickle=False)
-        header = json.loads(str(stored[_MARK])) if _MARK in stored.files else None
-    except Exception as error:
-        raise ValueError(f"path: {path.name!r} is damaged: {error}") from error
-    with stored:
+    with path.open("rb") as file:
+        if file.read(4) != b"PK\x03\x04":
+            raise ValueError(
+                f"path: {path.name!r} was not written by jaxscape: it is not an .npz file"
+            )
+        file.seek(0)
+        try:
+            stored = np.load(file, allow_pickle=False)
+            header = json.loads(str(stored[_MARK])) if _MARK in stored.files else None
+        except Exception as error:
+            raise ValueError(f"path: {path.name!r} is damaged: {error}") from error
         if header is None:
             raise ValueError(
                 f"path: {path.name!r} was not written by jaxscape: it holds {stored.files}"
             )
-        if header["schema"] > SCHEMA:
+        schema = header.get("schema", 0)
+        if schema > SCHEMA:
             raise ValueError(
-                f"path: {path.name!r} was written by a newer jaxscape (schema {header['schema']}, "
+                f"path: {path.name!r} was written by a newer jaxscape (schema {schema}, "
                 f"this one reads up to {SCHEMA}): update jaxscape"
             )
         try:
@@ -178,6 +180,14 @@ def _restore(header: Any, arrays: dict[str, np.ndarray]) -> Archive:
     return Archive(landscape, tuple(paths))
 
 
+def check_place(path: Path) -> None:
+    """Refuse a path at which no file can be written: a folder, or one in a folder not there."""
+    if not path.parent.is_dir():
+        raise ValueError(f"path: expected a folder that exists, got {str(path.parent)!r}")
+    if path.is_dir():
+        raise ValueError(f"path: expected a file, got the folder {str(path)!r}")
+
+
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[IO[bytes]]:
     """Open a file whose contents take the place of `path` only when all are written.
@@ -192,10 +202,7 @@ def replacing(path: str | os.PathLike) -> Iterator[IO[bytes]]:
         'whole'
     """
     path = Path(path)
-    if not path.parent.is_dir():
-        raise ValueError(f"path: expected a folder that exists, got {str(path.parent)!r}")
-    if path.is_dir():
-        raise ValueError(f"path: expected a file, got the folder {str(path)!r}")
+    check_place(path)
     draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
     try:
         with draft.open("wb") as file:

@@ -173,13 +173,14 @@ def _read_csv(path: Path, x: str, y: str) -> list[np.ndarray]:
 
 
 def _read_npz(path: Path, x: str, y: str) -> list[np.ndarray]:
-    try:
-        file = np.load(path, allow_pickle=False)
-    except Exception as error:  # zipfile, zlib and NumPy each have their own way to say it
-        raise ValueError(f"path: expected an .npz file, got {path.name!r} ({error})") from error
-    if not isinstance(file, np.lib.npyio.NpzFile):
-        raise ValueError(f"path: expected an .npz file, got {path.name!r}, a single array")
-    with file:
+    with path.open("rb") as opened:
+        # zipfile, zlib and NumPy each have their own exceptions for what is no .npz file.
+        try:
+            file = np.load(opened, allow_pickle=False)
+        except Exception as error:
+            raise ValueError(f"path: expected an .npz file, got {path.name!r} ({error})") from error
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise ValueError(f"path: expected an .npz file, got {path.name!r}, a single array")
         for argument, column in (("x", x), ("y", y)):
             if column not in file.files:
                 raise _missing(argument, column, path, file.files)

@@ -102,7 +102,7 @@ def _floating(params: Any, data: Any) -> Any:
 
     def convert(path, leaf):
         name = f"params{jax.tree_util.keystr(path)}"
-        dtype = jnp.result_type(leaf)
+        dtype = leaf.dtype if hasattr(leaf, "dtype") else np.asarray(leaf).dtype
         if isinstance(leaf, int | float) and not isinstance(leaf, bool):
             dtype = jnp.result_type(*leaves, float) if leaves else jnp.result_type(float)
         if not jnp.issubdtype(dtype, jnp.floating):

@@ -2,6 +2,7 @@
 
 import functools
 import math
+import numbers
 import warnings
 from collections.abc import Callable
 from typing import Any, Literal
@@ -155,6 +156,8 @@ def _axis(name: str, spec: Any, dtype: Any) -> Axis:
             raise TypeError(f"{name}: expected a whole number n of values, got {n!r}")
         if n < 2:
             raise ValueError(f"{name}: expected at least 2 values, got {n}")
+        if not all(isinstance(end, numbers.Real) for end in (lo, hi)):
+            raise TypeError(f"{name}: expected numbers lo and hi, got {lo!r} and {hi!r}")
         if not (math.isfinite(lo) and math.isfinite(hi) and lo < hi):
             raise ValueError(f"{name}: expected finite lo < hi, got {lo} and {hi}")
         values = np.linspace(lo, hi, n)

@@ -1,0 +1,194 @@
+"""What of a landscape and its paths is drawn, and seen from where: plain NumPy, no plotly."""
+
+import itertools
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxscape.results import Landscape, Trajectory
+
+# After Okabe and Ito's colours for the colour-blind, in an order in which neighbours differ in
+# lightness as well; none is near Viridis.
+_PATH_COLOURS = ("#ff4b1f", "#ffffff", "#f3a5d0", "#ffb000", "#9fd8ff", "#d55e00")
+
+
+class Line(NamedTuple):
+    """A path as it is drawn."""
+
+    name: str
+    colour: str
+    way: np.ndarray
+    """(K, 3) a, b and loss along it, cut at the grid's edge; NaN between its pieces."""
+    points: np.ndarray
+    """(P, 4) a, b, loss and epoch of the recorded points within the grid."""
+    ends: tuple[tuple[np.ndarray, str, str], ...]
+    """Where it starts and ends: position (3,), marker symbol, what the legend says."""
+
+
+def thin(landscape: Landscape, most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
+    """The landscape as a surface that a browser can turn, holes as NaN.
+
+    Returns:
+        Coordinates and losses: axes (n1,), (n2,) and losses (n1, n2) as they are, or of each
+        block of cells the one to draw, all three (m1, m2); and what to note.
+    """
+    a, b = np.asarray(landscape.a.values), np.asarray(landscape.b.values)
+    loss = np.asarray(landscape.loss)
+    loss = np.where(np.isfinite(loss), loss, np.nan)
+    size = [-(-n // most) for n in loss.shape]
+    if max(size) == 1:
+        return a, b, loss, []
+    blocks = [-(-n // k) for n, k in zip(loss.shape, size, strict=True)]
+    missing = [(0, m * k - n) for n, k, m in zip(loss.shape, size, blocks, strict=True)]
+    block = np.pad(loss, missing, constant_values=np.nan)
+    block = block.reshape(blocks[0], size[0], blocks[1], size[1]).swapaxes(1, 2)
+    block = block.reshape(*blocks, -1)
+    # Of most blocks the middle cell, so that the mesh is even, and of those along the border the
+    # border's, so that it reaches the edge. Of a block whose lowest (highest) cell is below
+    # (above) those of all blocks around it, that cell: no valley bottom or peak is lost.
+    drawn = [
+        np.clip(np.arange(m) * k + k // 2, 0, n - 1)
+        for n, k, m in zip(loss.shape, size, blocks, strict=True)
+    ]
+    for index, n in zip(drawn, loss.shape, strict=True):
+        index[0], index[-1] = 0, n - 1
+    rows, columns = (index.copy() for index in np.meshgrid(*drawn, indexing="ij"))
+    for sign in (1, -1):
+        heights = np.where(np.isnan(block), np.inf, sign * block)
+        lowest = heights.min(axis=2)
+        around = np.pad(lowest, 1, constant_values=np.inf)
+        neighbours = [
+            around[1 + di : 1 + di + blocks[0], 1 + dj : 1 + dj + blocks[1]]
+            for di in (-1, 0, 1)
+            for dj in (-1, 0, 1)
+            if (di, dj) != (0, 0)
+        ]
+        stands_out = lowest < np.min(neighbours, axis=0)
+        within = np.unravel_index(heights.argmin(axis=2), size)
+        for index, inside, k in zip((rows, columns), within, size, strict=True):
+            start = (index // k) * k
+            index[stands_out] = (start + inside)[stands_out]
+    note = f"drawn {blocks[0]} × {blocks[1]}, keeping every block's lowest and highest points"
+    return a[rows], b[columns], loss[rows, columns], [note]
+
+
+def lines(landscape: Landscape, paths: tuple[Trajectory, ...]) -> tuple[list[Line], list[str]]:
+    """The paths as they are drawn over the landscape, and what to note about them.
+
+    Raises:
+        ValueError: a path whose parameters are not named as the landscape's axes.
+    """
+    drawn, notes = [], []
+    for k, path in enumerate(paths):
+        name = "descent" if len(paths) == 1 else f"descent {k + 1}"
+        line, note = _line(landscape, path, name, _PATH_COLOURS[k % len(_PATH_COLOURS)])
+        drawn.append(line)
+        notes += note
+    return drawn, notes
+
+
+def _line(landscape: Landscape, path: Trajectory, name: str, colour: str) -> tuple[Line, list[str]]:
+    axes = (landscape.a, landscape.b)
+    kept = path.until_divergence()
+    points = np.stack(
+        [*(_coordinate(kept, axis.name) for axis in axes), kept.loss, kept.epoch], axis=1
+    ).astype(float)
+    box = np.array([[float(axis.values[0]), float(axis.values[-1])] for axis in axes])
+    # Half a float32 rounding of slack: a point set on the border is on the grid.
+    slack = 1e-6 * (box[:, 1] - box[:, 0])
+    inside = ((points[:, :2] >= box[:, 0] - slack) & (points[:, :2] <= box[:, 1] + slack)).all(1)
+    way = cut(points[:, :3], box)
+    end = "end" if not path.diverged else f"diverged at step {int(path.diverged_step)}, last"
+    ends = []
+    for index, symbol, label in ((0, "circle", "start"), (-1, "diamond", end)):
+        a, b = points[index, :2]
+        if inside[index]:
+            ends.append((points[index, :3], symbol, f"{label} ({a:.3g}, {b:.3g})"))
+        elif len(way):
+            ends.append((way[index], symbol, f"{label} beyond the edge ({a:.3g}, {b:.3g})"))
+    out = int((~inside).sum())
+    note = [f"{out} of {len(points)} points of the {name} lie beyond the grid"] if out else []
+    return Line(name, colour, way, points[inside], tuple(ends)), note
+
+
+def _coordinate(path: Trajectory, name: str) -> np.ndarray:
+    params: Any = path.params
+    by_name = params._asdict() if hasattr(params, "_asdict") else params
+    if not isinstance(by_name, Mapping) or name not in by_name or np.ndim(by_name[name]) != 1:
+        raise ValueError(
+            f"paths: expected parameters with a number {name!r} at every point, as the "
+            f"landscape's axis is called, got {params!r}"
+        )
+    return np.asarray(by_name[name])
+
+
+def cut(way: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """The parts of a polyline (K, 3) within `box`, (2, 2) of low and high; NaN between parts."""
+    pieces: list[np.ndarray] = []
+    for p, q in itertools.pairwise(way):
+        # Liang and Barsky (1984): the range of t for which p + t (q - p) is within all sides.
+        first, last = 0.0, 1.0
+        for k in (0, 1):
+            with np.errstate(divide="ignore", invalid="ignore"):
+                sides = np.sort((box[k] - p[k]) / (q[k] - p[k]))
+            if p[k] == q[k]:
+                sides = np.array([-np.inf, np.inf] if box[k, 0] <= p[k] <= box[k, 1] else [2, -1])
+            first, last = max(first, sides[0]), min(last, sides[1])
+        if first > last:
+            continue
+        start, end = p + first * (q - p), p + last * (q - p)
+        if not pieces or not np.array_equal(pieces[-1], start):
+            pieces += [np.full(3, np.nan)] * bool(pieces) + [start]
+        pieces.append(end)
+    return np.array(pieces).reshape(-1, 3)
+
+
+def camera(a: np.ndarray, b: np.ndarray, loss: np.ndarray, lines: list[Line]) -> dict[str, Any]:
+    """The camera from which most of the paths shows, seen as large as may be.
+
+    From every candidate direction a ray goes from each drawn point to the eye; where it passes
+    under the surface, the point is hidden.
+    """
+
+    def eye(azimuth: float, elevation: float) -> np.ndarray:
+        flat = np.cos(elevation)
+        return np.array([flat * np.cos(azimuth), flat * np.sin(azimuth), np.sin(elevation)])
+
+    azimuths = np.deg2rad(np.arange(-50, 310, 15))
+    elevations = np.deg2rad([30, 22, 40, 52])
+    chosen = eye(azimuths[0], elevations[0])
+    ways = [line.way for line in lines if len(line.way)]
+    if ways:
+        lows = [values.min() for values in (a, b)] + [np.nanmin(loss)]
+        highs = [values.max() for values in (a, b)] + [np.nanmax(loss)]
+        low, spread = np.array(lows), np.array(highs) - lows
+        # The scene as it is drawn: sides 1, 1 and 0.5 around the origin.
+        sides = np.array([1, 1, 0.5])
+        way = np.concatenate(ways)
+        way = way[~np.isnan(way).any(axis=1)]
+        way = way[np.linspace(0, len(way) - 1, min(len(way), 80)).astype(int)]
+        points = ((way - low) / np.where(spread > 0, spread, 1) - 0.5) * sides
+        height = ((loss - low[2]) / (spread[2] or 1) - 0.5) * sides[2]
+        reach = np.linspace(0.03, 1.6, 60)
+
+        def score(direction: np.ndarray) -> float:
+            x, y, z = (points[:, None, :] + reach[:, None] * direction).transpose(2, 0, 1)
+            over = (abs(x) <= 0.5) & (abs(y) <= 0.5)
+            i, j = (
+                np.clip(((u + 0.5) * (n - 1)).round().astype(int), 0, n - 1)
+                for u, n in zip((x, y), height.shape, strict=True)
+            )
+            with np.errstate(invalid="ignore"):
+                hidden = (over & (z < height[i, j] - 0.01)).any(axis=1)
+            across = np.cross([0, 0, 1], direction)
+            across /= np.linalg.norm(across)
+            upward = np.cross(direction, across)
+            extent = np.hypot(np.ptp(points @ across), np.ptp(points @ upward))
+            return float(np.mean(~hidden) + 0.3 * extent)
+
+        candidates = [eye(azimuth, elevation) for elevation in elevations for azimuth in azimuths]
+        # Higher views hide less; a path is worth looking down at only for what it shows more.
+        chosen = max(candidates, key=lambda direction: score(direction) - 0.4 * direction[2] ** 2)
+    x, y, z = 1.6 * chosen
+    return {"eye": {"x": x, "y": y, "z": z}, "center": {"x": 0, "y": 0, "z": -0.08}}

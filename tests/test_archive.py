@@ -1,0 +1,175 @@
+"""What is saved is what is loaded, and what was not saved by us is refused by name."""
+
+import json
+import os
+import zipfile
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+import jaxscape as jxs
+
+
+def make_landscape(loss):
+    n1, n2 = np.shape(loss)
+    axes = jxs.Axis(np.arange(n1) / 3, "w1"), jxs.Axis(np.arange(n2) ** 2.0, "b ∂")
+    return jxs.Landscape(np.asarray(loss), *axes, loss_name="squared error", method="dense")
+
+
+def make_path(params, evaluation=None):
+    length = len(jax.tree.leaves(params)[0])
+    return jxs.Trajectory(
+        params=params,
+        step=np.arange(length),
+        training_loss=np.ones(length, np.float32),
+        evaluation_loss=evaluation,
+        diverged_step=np.int32(-1),
+        steps_per_epoch=7,
+    )
+
+
+def assert_same(loaded, saved):
+    assert jax.tree.structure(loaded) == jax.tree.structure(saved)
+    for ours, theirs in zip(jax.tree.leaves(loaded), jax.tree.leaves(saved), strict=True):
+        assert np.asarray(ours).dtype == np.asarray(theirs).dtype
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@given(
+    loss=arrays.arrays(
+        st.sampled_from([np.float32, np.float64]),
+        st.sampled_from([(2, 5), (4, 3)]),
+        elements=st.floats(width=32, allow_nan=True, allow_infinity=True),
+    )
+)
+@settings(max_examples=30, deadline=None)
+def test_any_landscape_comes_back_to_the_bit(tmp_path_factory, loss):
+    path = tmp_path_factory.mktemp("archive") / "surface.npz"
+    landscape = make_landscape(loss)
+    jxs.archive.save(path, landscape)
+    loaded = jxs.archive.load(path)
+    assert_same(loaded.landscape, landscape)
+    assert loaded.paths == ()
+
+
+def test_a_landscape_with_its_paths_comes_back(tmp_path):
+    data = jxs.noisy_sine(jax.random.key(0))
+    surface = jxs.landscape(jxs.squared_error, data, w1=(-1, 2, 5), w2=(0, 2, 4))
+    path = jxs.descend(
+        jxs.squared_error, jxs.Weights(1.0, 1.0), data, optimizer=optax.sgd(0.1), epochs=3,
+        evaluate=data,
+    )  # fmt: skip
+    nested = make_path({"layers": [np.ones((3, 2)), (np.zeros(3), None)], "b": np.arange(3)})
+    jxs.archive.save(tmp_path / "all.npz", surface, path, nested)
+    loaded = jxs.archive.load(tmp_path / "all.npz")
+    assert_same(loaded.landscape, surface)
+    assert_same(loaded.paths[0], path)
+    assert isinstance(loaded.paths[0].params, jxs.Weights)
+    assert_same(loaded.paths[1], nested)
+    assert repr(loaded.landscape) == repr(surface)
+
+
+def test_float64_comes_back_without_x64(tmp_path):
+    jxs.archive.save(tmp_path / "a.npz", make_landscape(np.full((2, 3), 0.1)))
+    assert jxs.archive.load(tmp_path / "a.npz").landscape.loss[0, 0] == np.float64(0.1)
+
+
+@pytest.mark.parametrize("kind", ["object", "bfloat16"])
+def test_what_cannot_be_kept_is_refused(tmp_path, kind):
+    odd = {"object": {"f": jnp.tanh}, "bfloat16": {"w": jnp.ones(3, jnp.bfloat16)}}[kind]
+    path = make_path({"w": np.ones(3)})
+    path = jxs.Trajectory(**(vars(path) | {"params": odd}))
+    with pytest.raises(TypeError, match=r"path0.params.[fw]: expected"):
+        jxs.archive.save(tmp_path / "a.npz", make_landscape(np.ones((2, 2))), path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def rewrite(path, change):
+    """The archive at `path` with its header changed."""
+    with np.load(path) as file:
+        content = dict(file)
+    header = json.loads(str(content["jaxscape"]))
+    change(header, content)
+    content["jaxscape"] = np.array(json.dumps(header))
+    np.savez(path, **content)
+
+
+def test_files_that_are_not_whole_ours_or_old_enough_are_told_apart(tmp_path):
+    path = tmp_path / "a.npz"
+
+    def fresh():
+        jxs.archive.save(path, make_landscape(np.arange(600.0).reshape(20, 30)))
+
+    def refused(message):
+        with pytest.raises(ValueError, match=message):
+            jxs.archive.load(path)
+
+    refused("path: expected a file, got .*a.npz', which is not one")
+    for junk in (b"", b"hello", b"\x93NUMPY"):
+        path.write_bytes(junk)
+        refused("'a.npz' was not written by jaxscape: it is not an .npz file")
+    np.savez(path, x=np.ones(3))
+    refused(r"'a.npz' was not written by jaxscape: it holds \['x'\]")
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("word/document.xml", "<a/>")
+    refused("'a.npz' was not written by jaxscape: it holds")
+    fresh()
+    rewrite(path, lambda header, _: header.update(schema=2))
+    refused("'a.npz' was written by a newer jaxscape .schema 2, this one reads up to 1.: update")
+    fresh()
+    rewrite(path, lambda _, content: content.pop("loss"))
+    refused("'a.npz' is damaged")
+    fresh()
+    rewrite(path, lambda _, content: content.update(loss=np.ones((2, 2))))
+    refused("'a.npz' is damaged: a loss of shape")
+    fresh()
+    rewrite(path, lambda header, _: header.pop("paths"))
+    refused("'a.npz' is damaged")
+    fresh()
+    whole = path.read_bytes()
+    for end in (10, 1000, len(whole) - 1):
+        path.write_bytes(whole[:end])
+        refused("'a.npz' is damaged")
+
+
+def test_every_flipped_byte_of_the_numbers_is_noticed(tmp_path):
+    path = tmp_path / "a.npz"
+    jxs.archive.save(path, make_landscape(np.arange(12.0).reshape(3, 4) + 0.5))
+    whole = path.read_bytes()
+    numbers = np.arange(12.0).tobytes()  # not stored like this: every value has 0.5 added
+    assert numbers not in whole
+    start = whole.index((np.arange(12.0) + 0.5).tobytes())
+    for k in range(start, start + 12 * 8, 5):
+        path.write_bytes(whole[:k] + bytes([whole[k] ^ 1]) + whole[k + 1 :])
+        with pytest.raises(ValueError, match="'a.npz' is damaged"):
+            jxs.archive.load(path)
+
+
+def test_a_failed_write_leaves_the_old_file_whole(tmp_path, monkeypatch):
+    path = tmp_path / "a.npz"
+    old = make_landscape(np.ones((2, 3)))
+    jxs.archive.save(path, old)
+
+    def full_disk(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        jxs.archive.save(path, make_landscape(np.zeros((2, 3))))
+    monkeypatch.undo()
+    assert_same(jxs.archive.load(path).landscape, old)
+    assert [file.name for file in tmp_path.iterdir()] == ["a.npz"]
+
+
+def test_a_place_that_is_no_file_is_refused(tmp_path):
+    landscape = make_landscape(np.ones((2, 3)))
+    with pytest.raises(ValueError, match="path: expected a folder that exists"):
+        jxs.archive.save(tmp_path / "no" / "a.npz", landscape)
+    with pytest.raises(ValueError, match="path: expected a file, got the folder"):
+        jxs.archive.save(tmp_path, landscape)

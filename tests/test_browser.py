@@ -1,0 +1,168 @@
+"""The figures in a real browser, offline: no error, the path's pixels, the right hover."""
+
+import base64
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import jaxscape as jxs
+from jaxscape import plot
+from jaxscape.__main__ import main
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+SIZE = {"width": 1000, "height": 750}
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as driver:
+        flags = ["--no-sandbox", "--enable-unsafe-swiftshader"]
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=flags)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser):
+    """Opens a file offline; the test fails if the page raised an error."""
+    context = browser.new_context(viewport=SIZE, offline=True)
+    errors: list[str] = []
+
+    def open_file(path: Path):
+        page = context.new_page()
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(path.as_uri())
+        page.wait_for_selector(".plotly-graph-div .main-svg")
+        page.wait_for_timeout(1500)
+        return page
+
+    yield open_file
+    context.close()
+    assert errors == []
+
+
+COUNT_PIXELS = """
+async ([png, red, green, blue]) => {
+  const image = new Image();
+  image.src = "data:image/png;base64," + png;
+  await image.decode();
+  const canvas = document.createElement("canvas");
+  [canvas.width, canvas.height] = [image.width, image.height];
+  const context = canvas.getContext("2d");
+  context.drawImage(image, 0, 0);
+  const data = context.getImageData(0, 0, image.width, image.height).data;
+  let count = 0;
+  for (let k = 0; k < data.length; k += 4)
+    count += Math.abs(data[k] - red) + Math.abs(data[k + 1] - green)
+      + Math.abs(data[k + 2] - blue) < 60;
+  return count;
+}
+"""
+
+
+def pixels(page, colour, clip=None):
+    """How many pixels of the page, or a part of it, have about this colour."""
+    png = base64.b64encode(page.screenshot(clip=clip)).decode()
+    return page.evaluate(COUNT_PIXELS, [png, *(int(colour[k : k + 2], 16) for k in (1, 3, 5))])
+
+
+def figure_file(figure, folder):
+    path = folder / "figure.html"
+    figure.write_html(path, config=plot.HTML_CONFIG, div_id="figure")
+    return path
+
+
+def make_landscape():
+    a, b = np.linspace(-2, 1, 31), np.linspace(0, 5, 21)
+    loss = a[:, None] ** 2 + 3 * b + a[:, None] * b
+    axes = jxs.Axis(a, "w1"), jxs.Axis(b, "w2")
+    return jxs.Landscape(loss, *axes, loss_name="loss", method="dense")
+
+
+def make_path():
+    w1, w2 = np.linspace(-1.5, 0.5, 9), np.linspace(4, 1, 9)
+    return jxs.Trajectory(
+        params=jxs.Weights(w1, w2),
+        step=np.arange(9),
+        training_loss=w1**2 + 3 * w2 + w1 * w2,
+        evaluation_loss=None,
+        diverged_step=np.int32(-1),
+        steps_per_epoch=1,
+    )
+
+
+SCENE = {"x": 0, "y": 100, "width": 850, "height": 500}
+
+
+@pytest.mark.parametrize("published", [False, True])
+def test_the_command_lines_page_shows_surface_and_path(open_page, tmp_path, published):
+    output = tmp_path / "surface.html"
+    main(["--output", str(output), *(["--as-published"] if published else [])])
+    page = open_page(output)
+    assert pixels(page, "#ff4b1f", SCENE) > 300
+    assert page.locator(".legendtext", has_text="start (-1, -1)").count() == 1
+    assert page.get_by_title("Share").count() == 0
+
+
+@pytest.mark.parametrize("draw", [plot.surface, plot.contour])
+def test_without_the_path_there_are_no_such_pixels(open_page, tmp_path, draw):
+    """The twin: the pixels counted are the path's."""
+    with_path = open_page(figure_file(draw(make_landscape(), make_path()), tmp_path))
+    assert pixels(with_path, "#ff4b1f", SCENE) > 300
+    without = open_page(figure_file(draw(make_landscape()), tmp_path))
+    assert pixels(without, "#ff4b1f", SCENE) == 0
+
+
+HOVERED = """
+() => {
+  const figure = document.getElementById("figure");
+  window.hovered = [];
+  figure.on("plotly_hover", event => {
+    const point = event.points[0];
+    window.hovered.push([point.data.type, point.x, point.y, point.z ?? null]);
+  });
+}
+"""
+
+
+def test_hover_on_the_contour_tells_the_cell_under_the_mouse(open_page, tmp_path):
+    page = open_page(figure_file(plot.contour(make_landscape()), tmp_path))
+    page.evaluate(HOVERED)
+    for i, j in [(3, 17), (25, 4), (15, 10)]:
+        a, b = -2 + 0.1 * i, 0.25 * j
+        x, y = page.evaluate(
+            """([a, b]) => {
+              const figure = document.getElementById("figure");
+              const {xaxis, yaxis} = figure._fullLayout;
+              const box = figure.getBoundingClientRect();
+              return [box.x + xaxis._offset + xaxis.l2p(a), box.y + yaxis._offset + yaxis.l2p(b)];
+            }""",
+            [a, b],
+        )
+        page.mouse.move(x, y)
+        page.wait_for_timeout(300)
+        kind, hovered_a, hovered_b, loss = page.evaluate("window.hovered.at(-1)")
+        assert (kind, hovered_a, hovered_b) == ("heatmap", pytest.approx(a), pytest.approx(b))
+        assert loss == pytest.approx(a**2 + 3 * b + a * b)
+        text = page.locator(".hoverlayer .hovertext").first.text_content()
+        assert f"w1 {a:.5g}w2 {b:.5g}loss {a**2 + 3 * b + a * b:.6g}" in text
+
+
+def test_hover_on_the_surface_and_its_path(open_page, tmp_path):
+    page = open_page(figure_file(plot.surface(make_landscape(), make_path()), tmp_path))
+    page.evaluate(HOVERED)
+    on_surface = []
+    for x, y in [(400, 300), (420, 400), (480, 340), (520, 420), (560, 300), (350, 380)]:
+        page.mouse.move(x, y, steps=2)
+        page.wait_for_timeout(200)
+        hovered = page.evaluate("window.hovered")
+        on_surface = [point[1:] for point in hovered if point[0] == "surface"]
+        if len(on_surface) >= 3:
+            break
+    assert on_surface
+    for a, b, loss in on_surface:
+        assert loss == pytest.approx(a**2 + 3 * b + a * b, abs=1e-4)

@@ -1,0 +1,235 @@
+"""Figures: what is drawn is what was computed, where it was computed."""
+
+import itertools
+
+import numpy as np
+import plotly.graph_objects as go
+import pytest
+
+import jaxscape as jxs
+from jaxscape import plot, view
+
+
+def make_landscape(n1=7, n2=5, function=lambda a, b: a**2 + 3 * b + a * b):
+    a, b = np.linspace(-2, 1, n1), np.linspace(0, 4, n2)
+    loss = function(*np.meshgrid(a, b, indexing="ij"))
+    axes = jxs.Axis(a, "w1"), jxs.Axis(b, "w2")
+    return jxs.Landscape(loss, *axes, loss_name="squared error", method="dense")
+
+
+def make_path(w1, w2, diverged=-1, stride=1):
+    length = len(w1)
+    return jxs.Trajectory(
+        params=jxs.Weights(np.asarray(w1, float), np.asarray(w2, float)),
+        step=stride * np.arange(length),
+        training_loss=np.full(length, 99.0),
+        evaluation_loss=10.0 + np.arange(length),
+        diverged_step=np.int32(diverged),
+        steps_per_epoch=2,
+    )
+
+
+PATH = make_path([-1, 0, 0.5], [3, 1, 2])
+KINDS = {"surface": plot.surface, "contour": plot.contour}
+
+
+def traces(figure, kind, name=None):
+    return [t for t in figure.data if t.type == kind and (name is None or t.name == name)]
+
+
+@pytest.mark.parametrize("kind", ["surface", "heatmap", "contour"])
+def test_every_drawn_cell_has_the_loss_of_its_coordinates(kind):
+    """Orientation: x is a, y is b, and z its transpose, on a grid of 7 × 5."""
+    landscape = make_landscape()
+    figure = plot.surface(landscape) if kind == "surface" else plot.contour(landscape)
+    [trace] = traces(figure, kind)
+    assert np.shape(trace.z) == (5, 7)
+    for j, i in np.ndindex(5, 7):
+        a, b = trace.x[i], trace.y[j]
+        assert trace.z[j][i] == pytest.approx(a**2 + 3 * b + a * b)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_path_is_drawn_with_its_ends_and_its_own_losses(kind):
+    figure = KINDS[kind](make_landscape(), PATH)
+    scatter = "scatter3d" if kind == "surface" else "scatter"
+    [points] = traces(figure, scatter, "descent")
+    np.testing.assert_allclose(points.x, PATH.params.w1)
+    np.testing.assert_allclose(points.y, PATH.params.w2)
+    # Hover: the loss on the evaluation data, and epochs, two steps each.
+    np.testing.assert_allclose(points.customdata, [[10, 0], [11, 0.5], [12, 1]])
+    assert "w1 %{x" in points.hovertemplate
+    assert "w2 %{y" in points.hovertemplate
+    assert "loss %{customdata[0]" in points.hovertemplate
+    assert "epoch %{customdata[1]" in points.hovertemplate
+    [start] = traces(figure, scatter, "start (-1, 3)")
+    [end] = traces(figure, scatter, "end (0.5, 2)")
+    assert (start.x[0], start.y[0], end.x[0], end.y[0]) == (-1, 3, 0.5, 2)
+    assert start.marker.symbol != end.marker.symbol
+    if kind == "surface":
+        lift = np.asarray(points.z) - PATH.loss
+        assert (lift > 0).all()
+        assert lift.max() < 0.03 * np.ptp(make_landscape().loss)
+
+
+def test_axes_colour_bar_and_title_say_what_is_shown():
+    scene = plot.surface(make_landscape(), PATH).layout.scene
+    assert (scene.xaxis.title.text, scene.yaxis.title.text) == ("w1", "w2")
+    assert scene.zaxis.title.text == "loss"
+    figure = plot.contour(make_landscape(), PATH)
+    assert (figure.layout.xaxis.title.text, figure.layout.yaxis.title.text) == ("w1", "w2")
+    for drawn in (figure, plot.surface(make_landscape())):
+        assert drawn.data[0].colorbar.title.text == "squared error"
+        assert drawn.layout.title.subtitle.text == "squared error, 7 × 5"
+
+
+def test_several_paths_differ_in_name_and_colour():
+    paths = [make_path([0, 0.1 * k], [1, 2]) for k in range(4)]
+    figure = plot.contour(make_landscape(), *paths)
+    drawn = [traces(figure, "scatter", f"descent {k + 1}")[0] for k in range(4)]
+    assert len({trace.marker.color for trace in drawn}) == 4
+    assert len({trace.legendgroup for trace in drawn}) == 4
+
+
+def test_dark_and_light():
+    light, dark = plot.surface(make_landscape()), plot.surface(make_landscape(), dark=True)
+    assert light.layout.template.layout.paper_bgcolor == "white"
+    assert dark.layout.template.layout.paper_bgcolor == "rgb(17,17,17)"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_path_beyond_the_grid_is_cut_at_its_edge_and_counted(kind):
+    """It leaves through w1 = -2 half way between two points, and stays out."""
+    path = make_path([-1.5, -2.5, -3.0], [1, 3, 3])
+    figure = KINDS[kind](make_landscape(), path)
+    assert figure.layout.meta["notes"] == ["2 of 3 points of the descent lie beyond the grid"]
+    assert "2 of 3 points" in figure.layout.title.subtitle.text
+    scatter = "scatter3d" if kind == "surface" else "scatter"
+    lines = [trace for trace in traces(figure, scatter) if trace.mode == "lines"]
+    for line in lines:
+        np.testing.assert_allclose(line.x, [-1.5, -2.0])
+        np.testing.assert_allclose(line.y, [1, 2])
+    [end] = traces(figure, scatter, "end beyond the edge (-3, 3)")
+    assert (end.x[0], end.y[0]) == (-2, 2)
+    [points] = traces(figure, scatter, "descent")
+    assert list(points.x) == [-1.5]
+
+
+def test_a_path_that_leaves_and_returns_is_drawn_in_pieces():
+    way = view.cut(
+        np.array([[0.5, 0.5, 0], [1.5, 0.5, 10], [1.5, 2, 20], [0.5, 0.75, 30], [0.25, 0.75, 40]]),
+        np.array([[0.0, 1.0], [0.0, 1.0]]),
+    )  # fmt: skip
+    expected = [[0.5, 0.5, 0], [1, 0.5, 5], [np.nan] * 3, [0.7, 1, 28], [0.5, 0.75, 30],
+                [0.25, 0.75, 40]]  # fmt: skip
+    np.testing.assert_allclose(way, expected)
+
+
+def test_a_path_wholly_beyond_the_grid_is_counted():
+    figure = plot.surface(make_landscape(), make_path([5, 6], [1, 1]))
+    assert figure.layout.meta["notes"] == ["2 of 2 points of the descent lie beyond the grid"]
+
+
+def test_a_diverged_path_ends_where_it_was_last_finite():
+    path = make_path([-1, 0, np.nan, np.nan], [1, 2, np.inf, np.nan], diverged=2)
+    figure = plot.contour(make_landscape(), path)
+    [points] = traces(figure, "scatter", "descent")
+    np.testing.assert_array_equal(points.x, [-1, 0])
+    assert traces(figure, "scatter", "diverged at step 2, last (0, 2)")
+
+
+def test_the_lowest_cell_is_marked():
+    figure = plot.contour(make_landscape(31, 21))
+    [star] = traces(figure, "scatter", "lowest cell: 0, on the edge")
+    assert (star.x[0], star.y[0]) == (0, 0)
+
+
+def needles(a, b):
+    """A slope with two cells far below and one far above it, and a hole."""
+    loss = a + b
+    loss[[137, 700, 333], [611, 44, 5]] = [-50, -40, 60]
+    loss[500, 500] = np.nan
+    return loss
+
+
+def test_a_surface_too_large_is_thinned_without_losing_a_needle():
+    landscape = make_landscape(1000, 700, needles)
+    figure = plot.surface(landscape)
+    [trace] = traces(figure, "surface")
+    x, y, z = (np.asarray(values) for values in (trace.x, trace.y, trace.z))
+    assert x.shape == y.shape == z.shape == (350, 334)
+    a, b, loss = landscape.a.values, landscape.b.values, landscape.loss
+    i, j = np.searchsorted(a, x), np.searchsorted(b, y)
+    # Every vertex is a cell of the full grid: its coordinates and its own loss.
+    np.testing.assert_array_equal(a[i], x)
+    np.testing.assert_array_equal(b[j], y)
+    np.testing.assert_array_equal(loss[i, j], z)
+    for value in (-50, -40, 60):
+        assert value in z
+    assert (np.diff(x, axis=1) > 0).all()
+    assert (np.diff(y, axis=0) > 0).all()
+    assert (x.min(), x.max(), y.min(), y.max()) == (-2, 1, 0, 4)
+    assert any("drawn 334 × 350" in note for note in figure.layout.meta["notes"])
+    assert any("1 of 700000 cells are not finite" in note for note in figure.layout.meta["notes"])
+
+
+def test_thinning_by_stride_would_lose_them():
+    """The twin: no stride of 3 or 2 from any offset keeps all three."""
+    landscape = make_landscape(1000, 700, needles)
+    for p, q in itertools.product(range(3), range(2)):
+        assert not {-50, -40, 60} <= set(landscape.loss[p::3, q::2].ravel())
+
+
+def test_a_surface_that_fits_is_drawn_as_it_is():
+    figure = plot.surface(make_landscape(401, 30))
+    assert np.shape(figure.data[0].z) == (30, 401)
+    assert figure.layout.meta["notes"] == []
+
+
+def test_a_contour_too_large_is_thinned_and_says_so():
+    figure = plot.contour(make_landscape(450, 2100))
+    [heatmap], [lines] = traces(figure, "heatmap"), traces(figure, "contour")
+    assert np.shape(heatmap.z) == (1050, 450)
+    assert np.shape(lines.z) == (350, 225)
+    assert np.shape(lines.x) == (225,)
+    assert len(figure.layout.meta["notes"]) == 2
+
+
+def sun(figure):
+    eye = figure.layout.scene.camera.eye
+    return np.array([eye.x, eye.y, eye.z])
+
+
+@pytest.mark.parametrize("side", [1, -1])
+def test_the_camera_looks_from_the_side_on_which_the_path_lies(side):
+    """A wall runs along w1 = -0.5; the path is at its foot, on one side or the other."""
+    landscape = make_landscape(61, 41, lambda a, b: 30 * np.exp(-((a + 0.5) ** 2) * 40) + 0 * b)
+    where = -0.5 + 0.5 * side
+    path = make_path(np.full(9, where), np.linspace(1, 3, 9))
+    path = jxs.Trajectory(**(vars(path) | {"evaluation_loss": np.zeros(9)}))
+    assert side * sun(plot.surface(landscape, path))[0] > 0.3
+
+
+def test_a_surface_without_a_finite_cell_is_refused():
+    landscape = make_landscape(3, 4, lambda a, b: a * np.nan)
+    for draw in KINDS.values():
+        with pytest.raises(ValueError, match="landscape: .* got none in 3 × 4 cells"):
+            draw(landscape)
+
+
+def test_a_path_of_other_parameters_is_refused():
+    other = jxs.Trajectory(**(vars(PATH) | {"params": {"w1": np.zeros(3), "bias": np.zeros(3)}}))
+    with pytest.raises(ValueError, match="paths: expected parameters with a number 'w2'"):
+        plot.surface(make_landscape(), other)
+
+
+def test_a_flat_surface_is_drawn():
+    figure = plot.surface(make_landscape(4, 3, lambda a, b: 0 * a + 2), PATH)
+    assert isinstance(figure, go.Figure)
+    assert np.isfinite(sun(figure)).all()
+
+
+def test_float32_losses_travel_as_compact_bytes():
+    landscape = make_landscape(200, 100)
+    landscape = jxs.Landscape(**(vars(landscape) | {"loss": landscape.loss.astype(np.float32)}))
+    assert '"z":{"dtype":"f4","bdata":"' in plot.surface(landscape).to_json()
