@@ -107,10 +107,12 @@ def _floating(params: Any, data: Any) -> Any:
             dtype = jnp.result_type(*leaves, float) if leaves else jnp.result_type(float)
         if not jnp.issubdtype(dtype, jnp.floating):
             raise TypeError(f"{name}: expected floating numbers, got dtype {dtype}")
-        array = jnp.asarray(leaf, dtype)
-        if not isinstance(array, jax.core.Tracer) and not bool(jnp.isfinite(array).all()):
+        if isinstance(leaf, jax.core.Tracer):
+            return leaf
+        array = np.asarray(leaf).astype(dtype)
+        if not np.isfinite(array).all():
             raise ValueError(f"{name}: expected finite numbers, got some that are not")
-        return array
+        return leaf if isinstance(leaf, jax.Array) else array
 
     return jax.tree_util.tree_map_with_path(convert, params)
 

@@ -85,12 +85,13 @@ def landscape(
         method = "dense" if objection else "exact"
 
     strategy = _exact if method == "exact" else _dense
-    cells, holes = strategy(loss, plane, a.values, b.values, data)
+    cells, all_finite = strategy(loss, plane, a.values, b.values, data)
     surface = Landscape(cells, a, b, loss_name=loss_name(loss), method=method)
-    if not isinstance(holes, jax.core.Tracer) and holes:
-        i, j = np.argwhere(surface.nonfinite)[0]
+    if not isinstance(all_finite, jax.core.Tracer) and not all_finite:
+        holes = np.argwhere(surface.nonfinite)
+        i, j = holes[0]
         warnings.warn(
-            f"{int(holes)} of {cells.size} cells are not finite, the first at "
+            f"{len(holes)} of {cells.size} cells are not finite, the first at "
             f"{a.name} = {a.values[i]:g}, {b.name} = {b.values[j]:g}: {cells[i, j]}",
             NonFiniteWarning,
             stacklevel=2,
@@ -139,9 +140,10 @@ def _axes(plane: Plane, data: Any, given: dict[str, Any]) -> tuple[Axis, Axis]:
             f"axes: expected {plane.names[0]} and {plane.names[1]}, "
             f"got {', '.join(given) or 'none'}"
         )
-    leaves = jax.tree.leaves((plane, data))
-    inexact = [leaf for leaf in leaves if jnp.issubdtype(jnp.result_type(leaf), jnp.floating)]
-    dtype = jnp.result_type(*inexact)
+    # Python floats, as the weight plane's, follow the arrays; without any, JAX's default holds.
+    leaves = [leaf for leaf in jax.tree.leaves((plane, data)) if hasattr(leaf, "dtype")]
+    dtypes = {leaf.dtype for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.floating)}
+    dtype = jnp.result_type(*dtypes) if dtypes else jnp.result_type(float)
     first, second = (_axis(name, given[name], dtype) for name in plane.names)
     return first, second
 
@@ -177,11 +179,12 @@ def _axis(name: str, spec: Any, dtype: Any) -> Axis:
             f"{name}: expected values that increase in {values.dtype}, got {values[k]} and then "
             f"{values[k + 1]} at index {k + 1}"
         )
-    return Axis(jnp.asarray(values), name)
+    return Axis(values, name)
 
 
-def _with_holes(cells: jax.Array) -> tuple[jax.Array, jax.Array]:
-    return cells, jnp.sum(~jnp.isfinite(cells))
+def _checked(cells: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The cells, and whether all of them are finite."""
+    return cells, jnp.isfinite(cells).all()
 
 
 def _over_grid(cell: Callable, a: jax.Array, b: jax.Array) -> jax.Array:
@@ -192,8 +195,8 @@ def _over_grid(cell: Callable, a: jax.Array, b: jax.Array) -> jax.Array:
 @functools.partial(jax.jit, static_argnums=0)
 def _dense(loss, plane, a, b, data):
     if isinstance(loss, PointwiseLoss) and isinstance(loss.predict, Network):
-        return _with_holes(_streamed(loss, plane, a, b, data))
-    return _with_holes(_over_grid(lambda a, b: scalar(loss(plane.at(a, b), data)), a, b))
+        return _checked(_streamed(loss, plane, a, b, data))
+    return _checked(_over_grid(lambda a, b: scalar(loss(plane.at(a, b), data)), a, b))
 
 
 def _streamed(loss: PointwiseLoss, plane: Plane, a: jax.Array, b: jax.Array, data: Dataset):
@@ -250,4 +253,4 @@ def _exact(loss, plane, a, b, data):
         a,
         batch_size=min(a.size, max(1, _EXACT_BLOCK // data.y.size)),
     )
-    return _with_holes(jax.vmap(lambda row: row.at(b))(rows))
+    return _checked(jax.vmap(lambda row: row.at(b))(rows))

@@ -70,12 +70,13 @@ def surface(landscape: Landscape, *paths: Trajectory, dark: bool = False) -> go.
     )
     for line in lines:
         x, y, z = line.way.T
-        # A dark line under the coloured one, so that the path shows on every colour.
-        for colour, width in (("black", 10), (line.colour, 6)):
+        # A dark line under the coloured one, so that the path shows on every colour; at the same
+        # height the two would fight for every pixel.
+        for colour, width, height in (("black", 10, lift), (line.colour, 6, 1.6 * lift)):
             figure.add_scatter3d(
                 x=x,
                 y=y,
-                z=z + lift,
+                z=z + height,
                 mode="lines",
                 line={"color": colour, "width": width},
                 legendgroup=line.name,
@@ -86,7 +87,7 @@ def surface(landscape: Landscape, *paths: Trajectory, dark: bool = False) -> go.
         figure.add_scatter3d(
             x=x,
             y=y,
-            z=z + lift,
+            z=z + 1.6 * lift,
             mode="markers",
             marker={"color": line.colour, "size": 3.2, "line": _OUTLINE},
             legendgroup=line.name,
@@ -98,7 +99,7 @@ def surface(landscape: Landscape, *paths: Trajectory, dark: bool = False) -> go.
             figure.add_scatter3d(
                 x=[x],
                 y=[y],
-                z=[z + 2 * lift],
+                z=[z + 2.2 * lift],
                 mode="markers",
                 marker={
                     "color": "white" if symbol == "circle" else line.colour,
