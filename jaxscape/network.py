@@ -127,11 +127,14 @@ def log_cosh_of_difference(prediction: jax.Array, target: jax.Array) -> jax.Arra
     """log(cosh(prediction - target)), without overflow."""
     difference = prediction - target
     size = jnp.abs(difference)
-    # |r| + log1p(exp(-2|r|)) - log 2 cancels where r is small, log1p(2 sinh²(r/2)) overflows where
-    # it is large; the clip keeps the branch not taken, and so its derivative, finite.
-    near = jnp.log1p(2 * jnp.square(jnp.sinh(jnp.clip(difference, -1, 1) / 2)))
-    far = size + jnp.log1p(jnp.exp(-2 * size)) - jnp.log(2.0).astype(size.dtype)
-    return jnp.where(size < 1, near, far)
+    # |r| + log1p(exp(-2|r|)) - log 2 cancels where r is small, and -log1p(-tanh²r)/2 where it is
+    # large. The logarithm is the dear part and taken once; where tanh is not used its argument is
+    # 0, so that it has no part in the derivative.
+    near = size < 1
+    inside = -jnp.square(jnp.tanh(jnp.where(near, difference, 0)))
+    logarithm = jnp.log1p(jnp.where(near, inside, jnp.exp(-2 * size)))
+    log_2 = jnp.log(2.0).astype(size.dtype)
+    return jnp.where(near, -logarithm / 2, size + logarithm - log_2)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,245 @@
+"""The article's test surface and descent by the methods that compute them, side by side.
+
+    python -m benchmarks.article [--sizes 80 1024] [--json FILE]
+
+Values are compared with a float64 NumPy reference before anything is timed.
+"""
+
+import argparse
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+
+import jaxscape as jxs
+from benchmarks.timing import (
+    Contender,
+    compare,
+    machine,
+    machine_line,
+    optional,
+    relative_error,
+    table,
+    write_json,
+)
+from jaxscape.article import BATCH_SIZE, EPOCHS, START
+
+Surface = Callable[[np.ndarray, np.ndarray], Any]
+
+RATE = 0.01
+# The largest relative errors against the float64 reference.
+PLAIN, FASTMATH, PARABOLA, DESCENT = 2e-6, 5e-6, 2e-5, 2e-4
+# Cells, in whole rows, that are checked and that slow loops are timed on.
+CELLS = 16_384
+ARTICLE_ROWS, ARTICLE_COLUMNS = 8, 5
+
+ARTICLE = "PyTorch, the article's loop"
+NUMBA, NUMBA_PARABOLA = "numba loop", "numba parabola"
+BASELINES = {"× article's": ARTICLE, "× numba": NUMBA}
+LEGEND = """\
+Times are of warm calls, jaxscape's as users make them. "compile s" is the first call less the
+second: numba compiles once for all sizes, JAX for each. "× numba": how many times faster than
+that row. Points/s count every cell, also where a parabola fills it. "rel. error" is the largest
+against float64. numba's tanh is a rational function, which it vectorises, where np.tanh is not.
+* extrapolated from the part named under "timed": cells spread over the grid, in whole rows for
+  all but the article's loop."""
+
+
+def spread(n: int, k: int) -> np.ndarray:
+    """k of n indices, evenly spaced, both ends included; all n where k is more."""
+    return np.linspace(0, n - 1, min(n, k)).round().astype(int)
+
+
+def reference(error: Callable, w1: np.ndarray, w2: np.ndarray, data: jxs.Dataset) -> np.ndarray:
+    """The mean error of every cell in float64, samples counting as they weigh."""
+    x, y, a, b = (np.asarray(values, float) for values in (data.x, data.y, w1, w2))
+    weight = np.ones(len(x)) if data.sample_weight is None else np.asarray(data.sample_weight)
+    weight = weight / weight.sum(dtype=float)
+    return np.array([error(np.outer(b, np.tanh(row * x)) - y) @ weight for row in a])
+
+
+def reference_descent(train: jxs.Dataset, test: jxs.Dataset) -> np.ndarray:
+    """Weights and test error before and after every epoch in float64, (1 + epochs, 3)."""
+    x, y = np.asarray(train.x, float), np.asarray(train.y, float)
+    path = [np.array(START)]
+    for _ in range(EPOCHS):
+        w1, w2 = path[-1]
+        for k in range(0, len(x), BATCH_SIZE):
+            inputs, targets = x[k : k + BATCH_SIZE], y[k : k + BATCH_SIZE]
+            hidden = np.tanh(w1 * inputs)
+            slope = 2 * (w2 * hidden - targets)
+            w1, w2 = (
+                w1 - RATE * np.mean(slope * w2 * (1 - hidden**2) * inputs),
+                w2 - RATE * np.mean(slope * hidden),
+            )
+        path.append(np.array([w1, w2]))
+    errors = [reference(np.square, point[:1], point[1:], test).item() for point in path]
+    return np.column_stack([path, errors])
+
+
+def numpy_cells(w1: np.ndarray, w2: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """One NumPy expression a cell."""
+    return np.array([[np.mean((b * np.tanh(a * x) - y) ** 2) for b in w2] for a in w1])
+
+
+def numpy_rows(w1: np.ndarray, w2: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """One NumPy expression a row of cells, which fits in memory where the whole grid would not."""
+    return np.array([np.mean((np.outer(w2, np.tanh(a * x)) - y) ** 2, axis=1) for a in w1])
+
+
+def jitted_cells(w1: np.ndarray, w2: np.ndarray, data: jxs.Dataset) -> np.ndarray:
+    """One compiled call a cell."""
+    return np.array([[float(_jitted(jxs.Weights(a, b), data)) for b in w2] for a in w1])
+
+
+_jitted = jax.jit(jxs.squared_error)
+
+
+def landscape(loss: jxs.PointwiseLoss, data: jxs.Dataset, method: Any) -> Surface:
+    """The library's call."""
+    return lambda w1, w2: jxs.landscape(loss, data, method=method, w1=w1, w2=w2).loss
+
+
+def on_grid(n: int, error: Callable, data: jxs.Dataset) -> Callable[..., Contender]:
+    """Contenders for the mean error on the n × n cells of the article's square."""
+    axis = np.linspace(-2, 1.95, n).astype(np.float32)
+    some = spread(n, CELLS // n)
+    expected = reference(error, axis[some], axis, data)
+
+    def contender(
+        name: str, surface: Surface, tolerance: float, *, part: bool = False, compiles: bool = False
+    ) -> Contender:
+        rows = some if part else np.arange(n)
+
+        def run() -> Any:
+            return surface(axis[rows], axis)
+
+        def worst(losses: Any) -> float:
+            return relative_error(losses if part else losses[some], expected)
+
+        return Contender(name, run, worst, tolerance, rows.size * n, run if compiles else None)
+
+    return contender
+
+
+def article_loop(n: int, test: jxs.Dataset) -> Iterator[Contender]:
+    """The article's own loop, on a few cells."""
+    if loops := optional("benchmarks.torch_loops", ARTICLE):
+        axis = np.linspace(-2, 1.95, n).astype(np.float32)
+        w1, w2 = axis[spread(n, ARTICLE_ROWS)], axis[spread(n, ARTICLE_COLUMNS)]
+        expected = reference(np.square, w1, w2, jxs.weigh_batches_equally(test, BATCH_SIZE))
+        points = loops.batches(np.asarray(test.x), np.asarray(test.y), BATCH_SIZE)
+        yield Contender(
+            ARTICLE,
+            lambda: loops.surface(w1, w2, points),
+            lambda losses: relative_error(losses, expected),
+            PLAIN,
+            w1.size * w2.size,
+        )
+
+
+def squared_error(n: int, test: jxs.Dataset) -> Iterator[Contender]:
+    """The mean squared error on n × n cells."""
+    yield from article_loop(n, test)
+    x, y = np.asarray(test.x), np.asarray(test.y)
+    contender = on_grid(n, np.square, test)
+    yield contender("NumPy loop", lambda a, b: numpy_cells(a, b, x, y), PLAIN, part=True)
+    yield contender("NumPy, a row at once", lambda a, b: numpy_rows(a, b, x, y), PLAIN, part=True)
+    jitted = contender(
+        "JAX, a jitted call a cell", lambda a, b: jitted_cells(a, b, test), PLAIN, part=True
+    )
+    one = np.ones(1, np.float32)
+    yield jitted._replace(compiles=lambda: jitted_cells(one, one, test))
+    if loops := optional("benchmarks.numba_loops", NUMBA, NUMBA_PARABOLA):
+        dense = loops.squared_error
+        yield contender(NUMBA, lambda a, b: dense(a, b, x, y), FASTMATH, compiles=True)
+        yield contender(
+            NUMBA_PARABOLA, lambda a, b: loops.parabola(a, b, x, y), PARABOLA, compiles=True
+        )
+    squared = jxs.squared_error
+    yield contender("jaxscape dense", landscape(squared, test, "dense"), PLAIN, compiles=True)
+    yield contender("jaxscape exact", landscape(squared, test, "exact"), PARABOLA, compiles=True)
+
+
+def absolute_error(n: int, test: jxs.Dataset) -> Iterator[Contender]:
+    """The mean absolute error on n × n cells."""
+    x, y = np.asarray(test.x), np.asarray(test.y)
+    contender = on_grid(n, np.abs, test)
+    if loops := optional("benchmarks.numba_loops", NUMBA):
+        dense = loops.absolute_error
+        yield contender(NUMBA, lambda a, b: dense(a, b, x, y), FASTMATH, compiles=True)
+    absolute = jxs.absolute_error
+    yield contender("jaxscape dense", landscape(absolute, test, "dense"), PLAIN, compiles=True)
+
+
+def descent(train: jxs.Dataset, test: jxs.Dataset) -> Iterator[Contender]:
+    """The article's descent, its batches counting alike in the test error."""
+    test = jxs.weigh_batches_equally(test, BATCH_SIZE)
+    expected = reference_descent(train, test)
+    points = [np.asarray(leaf) for leaf in jax.tree.leaves((train, test))]
+
+    def contender(name: str, run: Callable[[], Any], compiles: bool = False) -> Contender:
+        def worst(path: Any) -> float:
+            return relative_error(path, expected)
+
+        return Contender(name, run, worst, DESCENT, EPOCHS, run if compiles else None)
+
+    if torch_loops := optional("benchmarks.torch_loops", ARTICLE):
+        sets = [torch_loops.batches(*points[k : k + 2], BATCH_SIZE) for k in (0, 2)]
+        yield contender(ARTICLE, lambda: torch_loops.descent(START, *sets, EPOCHS, RATE))
+    if numba_loops := optional("benchmarks.numba_loops", NUMBA):
+        start = np.float32(START.w1), np.float32(START.w2)
+        yield contender(
+            NUMBA,
+            lambda: numba_loops.descent(*start, *points, BATCH_SIZE, EPOCHS, RATE),
+            compiles=True,
+        )
+
+    optimizer = optax.sgd(RATE)
+
+    def library() -> np.ndarray:
+        path = jxs.descend(
+            jxs.squared_error,
+            START,
+            train,
+            optimizer=optimizer,
+            epochs=EPOCHS,
+            batch_size=BATCH_SIZE,
+            evaluate=test,
+        )
+        return np.column_stack(jax.tree.leaves((path.params, path.evaluation_loss)))
+
+    yield contender("jaxscape descend", library, compiles=True)
+
+
+def main() -> None:
+    """Print a table for every case, and write them as JSON if asked."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.article", description=__doc__)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[80, 1024], metavar="N")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    arguments = parser.parse_args()
+    here = machine()
+    print(machine_line(here), LEGEND, sep="\n")
+    train, test = jxs.article.data()
+    cases = {}
+
+    def report(case: str, contenders: Iterator[Contender], unit: str, whole: int, points: int):
+        print(f"\n{case}", flush=True)
+        cases[case] = compare(list(contenders), whole)
+        print(table(cases[case], unit, points, BASELINES), flush=True)
+
+    for n in arguments.sizes:
+        for name, surface in (("squared", squared_error), ("absolute", absolute_error)):
+            case = f"mean {name} error, {n} × {n} cells, {len(test):,} points"
+            report(case, surface(n, test), "cell", n * n, len(test))
+    case = f"descent, {EPOCHS} epochs, batches of {BATCH_SIZE}, {len(train):,} points"
+    report(case, descent(train, test), "epoch", EPOCHS, len(train))
+    if arguments.json:
+        write_json(arguments.json, here, cases)
+
+
+if __name__ == "__main__":
+    main()

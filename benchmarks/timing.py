@@ -1,0 +1,262 @@
+"""Contenders for one result: their values checked first, then timed in turns and tabulated."""
+
+import datetime
+import importlib
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+# Timed runs of a contender: as many as fill this time, within these bounds.
+_SECONDS, _FEWEST, _MOST = 2.0, 3, 15
+
+
+class Contender(NamedTuple):
+    """One way to the result."""
+
+    name: str
+    run: Callable[[], Any]
+    """Computes the result, or a part of it."""
+    error: Callable[[Any], float]
+    """The worst relative error of what `run` returned."""
+    tolerance: float
+    """The largest `error` that counts as the same result."""
+    part: int
+    """How many units of work (cells, epochs) `run` does."""
+    compiles: Callable[[], Any] | None = None
+    """A call that compiles what `run` needs, `run` itself if it is short; None: nothing to do."""
+
+
+class Timing(NamedTuple):
+    """How long a contender took for the whole result, in seconds."""
+
+    name: str
+    median: float
+    fastest: float
+    slowest: float
+    repeats: int
+    compiling: float | None
+    """The first call less the second: compiling, and all else done once. None: not compiled."""
+    part: int
+    """Units of work that were timed; where they are not all, the times are extrapolated."""
+    whole: int
+    error: float
+    """The worst relative error against the reference."""
+
+    @property
+    def extrapolated(self) -> bool:
+        """Whether only a part of the work was timed."""
+        return self.part < self.whole
+
+    @property
+    def per_unit(self) -> float:
+        """Seconds for one unit of work."""
+        return self.median / self.whole
+
+
+def optional(module: str, *names: str) -> ModuleType | None:
+    """A module whose requirements may be missing: None then, the contenders named as skipped."""
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as missing:
+        print(f"skipped: {', '.join(names)} ({missing})")
+        return None
+
+
+def relative_error(values: Any, reference: np.ndarray) -> float:
+    """The largest |values - reference| / |reference|; NaN if any value is."""
+    return float(np.max(np.abs(np.asarray(values, float) - reference) / np.abs(reference)))
+
+
+def compare(contenders: Sequence[Contender], whole: int) -> list[Timing]:
+    """Check every contender's values, then time them all in rounds, so that drift hits all alike.
+
+    Args:
+        contenders: ways to one result.
+        whole: units of work in the whole result.
+
+    Returns:
+        A timing for each, of the whole result.
+
+    Raises:
+        SystemExit: values that differ from the reference; nothing is timed then.
+    """
+    compiling, errors = [], []
+    for contender in contenders:
+        compiling.append(_compiling(contender))
+        error = contender.error(contender.run())
+        if not error <= contender.tolerance:
+            raise SystemExit(
+                f"{contender.name}: relative error {error:.1e} over {contender.tolerance:g}; "
+                "nothing is timed while values differ"
+            )
+        errors.append(error)
+
+    taken: list[list[float]] = [[] for _ in contenders]
+    for turn in range(_MOST):
+        for contender, times in zip(contenders, taken, strict=True):
+            if turn < _FEWEST or sum(times) + times[-1] <= _SECONDS:
+                # Untimed first: threads of the contender before may still spin for more work.
+                jax.block_until_ready(contender.run())
+                times.append(_timed(contender.run))
+
+    return [
+        _timing(*measured, whole)
+        for measured in zip(contenders, compiling, taken, errors, strict=True)
+    ]
+
+
+def _timed(run: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    jax.block_until_ready(run())
+    return time.perf_counter() - start
+
+
+def _compiling(contender: Contender) -> float | None:
+    call = contender.compiles
+    return None if call is None else max(0.0, _timed(call) - _timed(call))
+
+
+def _timing(
+    contender: Contender, compiling: float | None, taken: list[float], error: float, whole: int
+) -> Timing:
+    scale = whole / contender.part
+    return Timing(
+        contender.name,
+        scale * statistics.median(taken),
+        scale * min(taken),
+        scale * max(taken),
+        len(taken),
+        compiling,
+        contender.part,
+        whole,
+        error,
+    )
+
+
+def duration(seconds: float) -> str:
+    """Seconds in three digits of a readable unit.
+
+    Example:
+        >>> duration(0.00123), duration(16_400.0)
+        ('1.23 ms', '16,400 s')
+    """
+    units = {"s": 1.0, "ms": 1e-3, "µs": 1e-6, "ns": 1e-9}
+    unit = next((unit for unit, scale in units.items() if seconds >= scale), "ns")
+    return f"{_three_digits(seconds / units[unit])} {unit}"
+
+
+def _three_digits(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:#.3g}"
+
+
+def table(timings: Sequence[Timing], unit: str, points: int, baselines: Mapping[str, str]) -> str:
+    """Timings as aligned columns.
+
+    Args:
+        timings: of one result.
+        unit: what `part` and `whole` count, in the singular.
+        points: samples that each unit of work goes through.
+        baselines: column heading -> name of the contender that the column compares with.
+    """
+    by_name = {timing.name: timing for timing in timings}
+    against = {
+        heading: by_name[name].median for heading, name in baselines.items() if name in by_name
+    }
+    head = ["method", f"{unit}s timed", "runs", "compile s", "median", "min", "max", f"per {unit}"]
+    lines = [[*head, f"G {unit}·points/s", *against, "rel. error"]]
+    for timing in timings:
+        mark = "*" if timing.extrapolated else ""
+        times = timing.median, timing.fastest, timing.slowest
+        lines.append(
+            [
+                timing.name,
+                f"{timing.part:,} of {timing.whole:,}" if mark else "all",
+                str(timing.repeats),
+                "–" if timing.compiling is None else f"{timing.compiling:.2f}",
+                *(duration(seconds) + mark for seconds in times),
+                duration(timing.per_unit),
+                _three_digits(points / timing.per_unit / 1e9),
+                *(_three_digits(seconds / timing.median) for seconds in against.values()),
+                f"{timing.error:.0e}",
+            ]
+        )
+    disturbed = [timing.name for timing in timings if timing.median > 2 * timing.fastest]
+    note = f"\ndisturbed, median over twice the min: {', '.join(disturbed)}" if disturbed else ""
+    return _aligned(lines) + note
+
+
+def _aligned(lines: list[list[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(
+            text.rjust(width) if k else text.ljust(width)
+            for k, (text, width) in enumerate(zip(line, widths, strict=True))
+        )
+        for line in lines
+    )
+
+
+def machine() -> dict[str, Any]:
+    """What the timings were taken on, and when."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return {
+        "processor": models[0] if models else platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "device": jax.devices()[0].device_kind,
+        "python": platform.python_version(),
+        **{name: _version(name) for name in ("jax", "numpy", "numba", "torch")},
+        # What else the machine did in the minute before: timings want a quiet one.
+        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+        "date": datetime.date.today().isoformat(),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def machine_line(machine: Mapping[str, Any]) -> str:
+    """The machine in one line."""
+    packages = ", ".join(
+        f"{name} {machine[name] or 'absent'}" for name in ("jax", "numpy", "numba", "torch")
+    )
+    return (
+        f"{machine['processor']}, {machine['cores']} cores; device {machine['device']}; "
+        f"Python {machine['python']}, {packages}; load {machine['load']}; {machine['date']}"
+    )
+
+
+def write_json(
+    path: Path, machine: Mapping[str, Any], cases: Mapping[str, Sequence[Timing]]
+) -> None:
+    """Write timings, named by case and then by contender, times in seconds."""
+    content = {
+        "machine": dict(machine),
+        "cases": {
+            case: {
+                timing.name: {
+                    **{key: value for key, value in timing._asdict().items() if key != "name"},
+                    "per_unit": timing.per_unit,
+                    "extrapolated": timing.extrapolated,
+                }
+                for timing in timings
+            }
+            for case, timings in cases.items()
+        },
+    }
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,69 @@
+"""The article's loops in PyTorch, with targets in the predictions' shape: its surface and descent.
+
+Errors are means of batch means, the short last batch counting as much as a full one.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+_mean_squared_error = nn.MSELoss()
+
+
+def batches(x: np.ndarray, y: np.ndarray, batch_size: int) -> DataLoader:
+    """The points in order, one feature each."""
+    columns = (torch.tensor(values)[:, None] for values in (x, y))
+    return DataLoader(TensorDataset(*columns), batch_size)
+
+
+def network(w1: float, w2: float) -> nn.Sequential:
+    """f(x) = w2·tanh(w1·x)."""
+    model = nn.Sequential(nn.Linear(1, 1, bias=False), nn.Tanh(), nn.Linear(1, 1, bias=False))
+    set_weights(model, w1, w2)
+    return model
+
+
+@torch.no_grad()
+def set_weights(model: nn.Sequential, w1: float, w2: float) -> None:
+    """Set the two weights."""
+    for weight, value in zip(model.parameters(), (w1, w2), strict=True):
+        weight.fill_(value)
+
+
+@torch.no_grad()
+def error(model: nn.Sequential, points: DataLoader) -> float:
+    """The mean of the batches' mean squared errors."""
+    return float(np.mean([_mean_squared_error(model(x), y).item() for x, y in points]))
+
+
+def surface(w1: np.ndarray, w2: np.ndarray, points: DataLoader) -> np.ndarray:
+    """The error in every cell, one after the other."""
+    model = network(0.0, 0.0)
+    losses = np.empty((w1.size, w2.size), np.float32)
+    for i, j in np.ndindex(losses.shape):
+        set_weights(model, float(w1[i]), float(w2[j]))
+        losses[i, j] = error(model, points)
+    return losses
+
+
+def descent(
+    start: tuple[float, float], train: DataLoader, test: DataLoader, epochs: int, rate: float
+) -> np.ndarray:
+    """Stochastic gradient descent: (1 + epochs, 3) weights and test errors, one row an epoch."""
+    model = network(*start)
+    optimizer = torch.optim.SGD(model.parameters(), rate)
+
+    def point() -> list[Any]:
+        return [*(weight.item() for weight in model.parameters()), error(model, test)]
+
+    path = [point()]
+    for _ in range(epochs):
+        for x, y in train:
+            optimizer.zero_grad()
+            _mean_squared_error(model(x), y).backward()
+            optimizer.step()
+        path.append(point())
+    return np.array(path)
