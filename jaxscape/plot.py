@@ -63,16 +63,20 @@ def surface(landscape: Landscape, *paths: Trajectory, dark: bool = False) -> go.
             z=loss.T,
             colorscale=_SURFACE_COLOURS,
             colorbar=_colour_bar(landscape),
-            hovertemplate=_hover(landscape, "z"),
+            hovertemplate=_cell_hover(landscape),
             name=landscape.loss_name,
             lighting={"ambient": 0.75, "diffuse": 0.5, "specular": 0.08, "roughness": 0.8},
         )
     )
     for line in lines:
         x, y, z = line.way.T
+        size = _marker_size(line)
         # A dark line under the coloured one, so that the path shows on every colour; at the same
         # height the two would fight for every pixel.
-        for colour, width, height in (("black", 10, lift), (line.colour, 6, 1.6 * lift)):
+        for colour, width, height in (
+            ("black", 3 * size, lift),
+            (line.colour, 2 * size, 1.6 * lift),
+        ):
             figure.add_scatter3d(
                 x=x,
                 y=y,
@@ -89,11 +93,11 @@ def surface(landscape: Landscape, *paths: Trajectory, dark: bool = False) -> go.
             y=y,
             z=z + 1.6 * lift,
             mode="markers",
-            marker={"color": line.colour, "size": 3.2, "line": _OUTLINE},
+            marker={"color": line.colour, "size": size, "line": _OUTLINE},
             legendgroup=line.name,
-            name=line.name,
+            name=line.label,
             customdata=line.points[:, 2:],
-            hovertemplate=_path_hover(landscape),
+            hovertemplate=_path_hover(landscape, line),
         )
         for (x, y, z), symbol, label in line.ends:
             figure.add_scatter3d(
@@ -108,6 +112,7 @@ def surface(landscape: Landscape, *paths: Trajectory, dark: bool = False) -> go.
                     "line": _OUTLINE,
                 },
                 legendgroup=line.name,
+                showlegend=False,
                 name=label,
                 hoverinfo="name",
             )
@@ -165,7 +170,7 @@ def contour(landscape: Landscape, *paths: Trajectory, dark: bool = False) -> go.
                 "type": "heatmap",
                 "colorscale": _SURFACE_COLOURS,
                 "colorbar": _colour_bar(landscape),
-                "hovertemplate": _hover(landscape, "z"),
+                "hovertemplate": _cell_hover(landscape),
                 "name": landscape.loss_name,
             },
         ),
@@ -204,11 +209,12 @@ def contour(landscape: Landscape, *paths: Trajectory, dark: bool = False) -> go.
         marker={"symbol": "star", "size": 15, "color": "white", "line": _OUTLINE},
         name=f"lowest cell: {cell.loss:.5g}{edge}",
         cliponaxis=False,
-        hovertemplate=_hover(landscape, f"{cell.loss:.6g}"),
+        hovertemplate=_hover(landscape, f"{cell.loss:.6g}", "lowest cell"),
     )
     for line in lines:
         x, y, _ = line.way.T
-        for colour, width in (("black", 5), (line.colour, 2.5)):
+        size = _marker_size(line)
+        for colour, width in (("black", 1.6 * size), (line.colour, 0.8 * size)):
             figure.add_scatter(
                 x=x,
                 y=y,
@@ -222,11 +228,11 @@ def contour(landscape: Landscape, *paths: Trajectory, dark: bool = False) -> go.
             x=line.points[:, 0],
             y=line.points[:, 1],
             mode="markers",
-            marker={"color": line.colour, "size": 6, "line": _OUTLINE},
+            marker={"color": line.colour, "size": 2 * size, "line": _OUTLINE},
             legendgroup=line.name,
-            name=line.name,
+            name=line.label,
             customdata=line.points[:, 2:],
-            hovertemplate=_path_hover(landscape),
+            hovertemplate=_path_hover(landscape, line),
         )
         for (x, y, _), symbol, label in line.ends:
             figure.add_scatter(
@@ -240,6 +246,7 @@ def contour(landscape: Landscape, *paths: Trajectory, dark: bool = False) -> go.
                     "line": {"color": "black", "width": 2},
                 },
                 legendgroup=line.name,
+                showlegend=False,
                 cliponaxis=False,
                 name=label,
                 hoverinfo="name",
@@ -260,15 +267,23 @@ def _check_finite(landscape: Landscape) -> None:
         )
 
 
-def _hover(landscape: Landscape, loss: str) -> str:
-    value = f"%{{{loss}:.6~g}}" if loss == "z" else loss
+def _marker_size(line: view.Line) -> float:
+    """Small where points are too many to be told apart."""
+    return 3.2 if len(line.points) <= 100 else 2
+
+
+def _hover(landscape: Landscape, loss: str, name: str) -> str:
     a, b = landscape.a.name, landscape.b.name
-    return f"{a} %{{x:.5~g}}<br>{b} %{{y:.5~g}}<br>loss {value}<extra>%{{fullData.name}}</extra>"
+    return f"{a} %{{x:.5~g}}<br>{b} %{{y:.5~g}}<br>loss {loss}<extra>{name}</extra>"
 
 
-def _path_hover(landscape: Landscape) -> str:
-    """As `_hover`, with the recorded loss (the drawn height is lifted) and the epoch."""
-    return _hover(landscape, "%{customdata[0]:.6~g}<br>epoch %{customdata[1]:.5~g}")
+def _cell_hover(landscape: Landscape) -> str:
+    return _hover(landscape, "%{z:.6~g}", landscape.loss_name)
+
+
+def _path_hover(landscape: Landscape, line: view.Line) -> str:
+    """The recorded loss (the drawn height is lifted) and the epoch."""
+    return _hover(landscape, "%{customdata[0]:.6~g}<br>epoch %{customdata[1]:.5~g}", line.name)
 
 
 def _colour_bar(landscape: Landscape) -> dict[str, Any]:
@@ -279,23 +294,27 @@ def _finish(figure: go.Figure, landscape: Landscape, notes: list[str], dark: boo
     (n1, n2), holes = landscape.shape, int(landscape.nonfinite.sum())
     if holes:
         notes = [*notes, f"{holes} of {n1 * n2} cells are not finite"]
-    subtitle = f"{landscape.loss_name}, {n1} × {n2}" + "".join(f"; {note}" for note in notes)
+    subtitle = "<br>".join([f"{landscape.loss_name}, {n1} × {n2}", *notes])
+    entries = sum(bool(trace.name) and trace.showlegend is not False for trace in figure.data)
+    turns = figure.data[0].type == "surface"
     figure.update_layout(
         template="plotly_dark" if dark else "plotly_white",
         title={"text": "Loss surface", "subtitle": {"text": subtitle}, "x": 0.02, "y": 0.97},
         legend={
-            "orientation": "h",
             "x": 0.02,
-            "y": 0.0,
-            "yanchor": "top",
+            "y": 0.01,
+            "yref": "container",
+            "yanchor": "bottom",
             "itemsizing": "constant",
+            "tracegroupgap": 0,
         },
-        margin={"l": 60, "r": 20, "t": 100, "b": 90},
+        margin={
+            "l": 0 if turns else 60,
+            "r": 10,
+            "t": 80 + 18 * len(notes),
+            "b": (10 if turns else 75) + 22 * min(entries, 8),
+        },
         font_size=15,
         meta={"notes": notes},
     )
-    if figure.layout.scene.camera.eye.x is not None:
-        figure.update_layout(margin={"l": 0, "r": 10, "t": 70, "b": 30}, legend_y=0.02)
-    else:
-        figure.update_layout(legend_y=-0.13)
     return figure

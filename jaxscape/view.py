@@ -17,13 +17,15 @@ class Line(NamedTuple):
     """A path as it is drawn."""
 
     name: str
+    label: str
+    """The legend's words: the name, and where it starts and ends."""
     colour: str
     way: np.ndarray
     """(K, 3) a, b and loss along it, cut at the grid's edge; NaN between its pieces."""
     points: np.ndarray
     """(P, 4) a, b, loss and epoch of the recorded points within the grid."""
     ends: tuple[tuple[np.ndarray, str, str], ...]
-    """Where it starts and ends: position (3,), marker symbol, what the legend says."""
+    """Where it starts and ends: position (3,), marker symbol, what its hover says."""
 
 
 def thin(landscape: Landscape, most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
@@ -69,7 +71,7 @@ def thin(landscape: Landscape, most: int) -> tuple[np.ndarray, np.ndarray, np.nd
         for index, inside, k in zip((rows, columns), within, size, strict=True):
             start = (index // k) * k
             index[stands_out] = (start + inside)[stands_out]
-    note = f"drawn {blocks[0]} × {blocks[1]}, keeping every block's lowest and highest points"
+    note = f"drawn {blocks[0]} × {blocks[1]}, all peaks and pits kept"
     return a[rows], b[columns], loss[rows, columns], [note]
 
 
@@ -109,7 +111,8 @@ def _line(landscape: Landscape, path: Trajectory, name: str, colour: str) -> tup
             ends.append((way[index], symbol, f"{label} beyond the edge ({a:.3g}, {b:.3g})"))
     out = int((~inside).sum())
     note = [f"{out} of {len(points)} points of the {name} lie beyond the grid"] if out else []
-    return Line(name, colour, way, points[inside], tuple(ends)), note
+    label = f"{name}: " + (", ".join(text for *_, text in ends) or "beyond the edge")
+    return Line(name, label, colour, way, points[inside], tuple(ends)), note
 
 
 def _coordinate(path: Trajectory, name: str) -> np.ndarray:
@@ -137,7 +140,9 @@ def cut(way: np.ndarray, box: np.ndarray) -> np.ndarray:
             first, last = max(first, sides[0]), min(last, sides[1])
         if first > last:
             continue
-        start, end = p + first * (q - p), p + last * (q - p)
+        # The points themselves where they are inside: p + (q - p) may differ in the last digit.
+        start = p if first == 0 else p + first * (q - p)
+        end = q if last == 1 else p + last * (q - p)
         if not pieces or not np.array_equal(pieces[-1], start):
             pieces += [np.full(3, np.nan)] * bool(pieces) + [start]
         pieces.append(end)

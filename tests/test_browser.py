@@ -104,7 +104,7 @@ def test_the_command_lines_page_shows_surface_and_path(open_page, tmp_path, publ
     main(["--output", str(output), *(["--as-published"] if published else [])])
     page = open_page(output)
     assert pixels(page, "#ff4b1f", SCENE) > 300
-    assert page.locator(".legendtext", has_text="start (-1, -1)").count() == 1
+    assert page.locator(".legendtext", has_text="descent: start (-1, -1)").count() == 1
     assert page.get_by_title("Share").count() == 0
 
 

@@ -37,6 +37,12 @@ def traces(figure, kind, name=None):
     return [t for t in figure.data if t.type == kind and (name is None or t.name == name)]
 
 
+def points_of(figure, kind, name="descent"):
+    """The recorded points of a path: the one trace of it that has a hover of its own."""
+    [trace] = [t for t in traces(figure, kind) if t.legendgroup == name and t.hovertemplate]
+    return trace
+
+
 @pytest.mark.parametrize("kind", ["surface", "heatmap", "contour"])
 def test_every_drawn_cell_has_the_loss_of_its_coordinates(kind):
     """Orientation: x is a, y is b, and z its transpose, on a grid of 7 × 5."""
@@ -53,7 +59,7 @@ def test_every_drawn_cell_has_the_loss_of_its_coordinates(kind):
 def test_the_path_is_drawn_with_its_ends_and_its_own_losses(kind):
     figure = KINDS[kind](make_landscape(), PATH)
     scatter = "scatter3d" if kind == "surface" else "scatter"
-    [points] = traces(figure, scatter, "descent")
+    points = points_of(figure, scatter)
     np.testing.assert_allclose(points.x, PATH.params.w1)
     np.testing.assert_allclose(points.y, PATH.params.w2)
     # Hover: the loss on the evaluation data, and epochs, two steps each.
@@ -66,6 +72,7 @@ def test_the_path_is_drawn_with_its_ends_and_its_own_losses(kind):
     [end] = traces(figure, scatter, "end (0.5, 2)")
     assert (start.x[0], start.y[0], end.x[0], end.y[0]) == (-1, 3, 0.5, 2)
     assert start.marker.symbol != end.marker.symbol
+    assert points.name == "descent: start (-1, 3), end (0.5, 2)"
     if kind == "surface":
         lift = np.asarray(points.z) - PATH.loss
         assert (lift > 0).all()
@@ -86,7 +93,7 @@ def test_axes_colour_bar_and_title_say_what_is_shown():
 def test_several_paths_differ_in_name_and_colour():
     paths = [make_path([0, 0.1 * k], [1, 2]) for k in range(4)]
     figure = plot.contour(make_landscape(), *paths)
-    drawn = [traces(figure, "scatter", f"descent {k + 1}")[0] for k in range(4)]
+    drawn = [points_of(figure, "scatter", f"descent {k + 1}") for k in range(4)]
     assert len({trace.marker.color for trace in drawn}) == 4
     assert len({trace.legendgroup for trace in drawn}) == 4
 
@@ -103,7 +110,7 @@ def test_a_path_beyond_the_grid_is_cut_at_its_edge_and_counted(kind):
     path = make_path([-1.5, -2.5, -3.0], [1, 3, 3])
     figure = KINDS[kind](make_landscape(), path)
     assert figure.layout.meta["notes"] == ["2 of 3 points of the descent lie beyond the grid"]
-    assert "2 of 3 points" in figure.layout.title.subtitle.text
+    assert "<br>2 of 3 points" in figure.layout.title.subtitle.text
     scatter = "scatter3d" if kind == "surface" else "scatter"
     lines = [trace for trace in traces(figure, scatter) if trace.mode == "lines"]
     for line in lines:
@@ -111,7 +118,7 @@ def test_a_path_beyond_the_grid_is_cut_at_its_edge_and_counted(kind):
         np.testing.assert_allclose(line.y, [1, 2])
     [end] = traces(figure, scatter, "end beyond the edge (-3, 3)")
     assert (end.x[0], end.y[0]) == (-2, 2)
-    [points] = traces(figure, scatter, "descent")
+    points = points_of(figure, scatter)
     assert list(points.x) == [-1.5]
 
 
@@ -133,7 +140,7 @@ def test_a_path_wholly_beyond_the_grid_is_counted():
 def test_a_diverged_path_ends_where_it_was_last_finite():
     path = make_path([-1, 0, np.nan, np.nan], [1, 2, np.inf, np.nan], diverged=2)
     figure = plot.contour(make_landscape(), path)
-    [points] = traces(figure, "scatter", "descent")
+    points = points_of(figure, "scatter")
     np.testing.assert_array_equal(points.x, [-1, 0])
     assert traces(figure, "scatter", "diverged at step 2, last (0, 2)")
 
