@@ -8,7 +8,8 @@ import importlib
 from typing import TYPE_CHECKING
 
 from jaxscape import archive, data
-from jaxscape.data import Dataset, batches, noisy_sine, read, split, weigh_batches_equally
+from jaxscape.data import Dataset, batches, noisy_sine, split, weigh_batches_equally
+from jaxscape.files import read
 from jaxscape.grid import NonFiniteWarning, landscape
 from jaxscape.network import (
     Network,

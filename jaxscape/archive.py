@@ -46,6 +46,10 @@ def save(path: str | os.PathLike, landscape: Landscape, *paths: Trajectory) -> N
         >>> jxs.archive.load("surface.npz").landscape.shape
         (3, 4)
     """
+    expected = [(landscape, Landscape), *((trajectory, Trajectory) for trajectory in paths)]
+    for given, kind in expected:
+        if not isinstance(given, kind):
+            raise TypeError(f"save: expected a {kind.__name__}, got {type(given).__name__}")
     arrays: dict[str, np.ndarray] = {}
 
     def keep(name: str, values: Any) -> str:

@@ -1,9 +1,6 @@
-"""Points to learn from: a `Dataset`, where it comes from, and how it is split and batched."""
+"""Points to learn from: a `Dataset`, made up, split and batched."""
 
-import csv
-import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -112,84 +109,6 @@ def _real(name: str, values: Any) -> jax.Array:
     return jnp.asarray(values)
 
 
-def read(path: str | os.PathLike, x: str = "x", y: str = "y") -> Dataset:
-    """Read two columns of a CSV file with a header line, or two arrays of an `.npz` file.
-
-    Args:
-        path: a file ending in `.csv` or `.npz`.
-        x: the column, or array, of inputs.
-        y: the column, or array, of targets.
-
-    Returns:
-        The dataset, in the file's order.
-
-    Raises:
-        ValueError: no such file, another format, no such column, a value that is not a finite
-            number (the line is named).
-
-    Example:
-        >>> _ = Path("points.csv").write_text("time,height\\n0,1.5\\n1,2.5\\n")
-        >>> jxs.read("points.csv", x="time", y="height")
-        Dataset(2 samples, x: float32[2], y: float32[2])
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"path: expected a file, got {str(path)!r}, which is not one")
-    readers = {".csv": _read_csv, ".npz": _read_npz}
-    if path.suffix.lower() not in readers:
-        raise ValueError(f"path: expected a file ending in .csv or .npz, got {path.name!r}")
-    return Dataset(*readers[path.suffix.lower()](path, x, y))
-
-
-def _missing(argument: str, column: str, path: Path, there: list[str]) -> ValueError:
-    return ValueError(f"{argument}: expected one of {there} of {path.name}, got {column!r}")
-
-
-def _read_csv(path: Path, x: str, y: str) -> list[np.ndarray]:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = csv.reader(file)
-            header = [name.strip() for name in next(rows, [])]
-            for argument, column in (("x", x), ("y", y)):
-                if column not in header:
-                    raise _missing(argument, column, path, header)
-            columns: list[list[float]] = [[], []]
-            for row in rows:
-                if not row:
-                    continue
-                for values, name in zip(columns, (x, y), strict=True):
-                    where = header.index(name)
-                    try:
-                        values.append(float(row[where]))
-                    except (IndexError, ValueError):
-                        got = repr(row[where]) if where < len(row) else "no value"
-                        raise ValueError(
-                            f"{name}: expected a number in line {rows.line_num} of {path.name}, "
-                            f"got {got}"
-                        ) from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"path: expected a CSV text file, got {path.name!r} ({error})") from None
-    return [np.asarray(values) for values in columns]
-
-
-def _read_npz(path: Path, x: str, y: str) -> list[np.ndarray]:
-    with path.open("rb") as opened:
-        # zipfile, zlib and NumPy each have their own exceptions for what is no .npz file.
-        try:
-            file = np.load(opened, allow_pickle=False)
-        except Exception as error:
-            raise ValueError(f"path: expected an .npz file, got {path.name!r} ({error})") from error
-        if not isinstance(file, np.lib.npyio.NpzFile):
-            raise ValueError(f"path: expected an .npz file, got {path.name!r}, a single array")
-        for argument, column in (("x", x), ("y", y)):
-            if column not in file.files:
-                raise _missing(argument, column, path, file.files)
-        try:
-            return [file[x], file[y]]
-        except Exception as error:
-            raise ValueError(f"path: {path.name!r} is damaged ({error})") from error
-
-
 def noisy_sine(key: Key, n: int = 200, noise: float = 0.1) -> Dataset:
     """Samples of y = sin(x) + noise·ε, x uniform on [-π, π), ε standard normal.
 
@@ -208,10 +127,17 @@ def noisy_sine(key: Key, n: int = 200, noise: float = 0.1) -> Dataset:
         >>> jxs.noisy_sine(jax.random.key(0), n=50)
         Dataset(50 samples, x: float32[50], y: float32[50])
     """
+    check_key(key)
     check_sampling(n, noise)
     x_key, noise_key = jax.random.split(key)
     x = jax.random.uniform(x_key, (n,), minval=-jnp.pi, maxval=jnp.pi)
     return Dataset(x, jnp.sin(x) + noise * jax.random.normal(noise_key, (n,)))
+
+
+def check_key(key: Any) -> None:
+    """Refuse what is no random key, as a bare seed is none."""
+    if not isinstance(key, jax.Array):
+        raise TypeError(f"key: expected a JAX random key such as jax.random.key(0), got {key!r}")
 
 
 def check_sampling(n: int, noise: float) -> None:
@@ -243,6 +169,7 @@ def split(data: Dataset, test_fraction: float, key: Key) -> tuple[Dataset, Datas
         >>> len(train), len(test)
         (7, 3)
     """
+    check_key(key)
     if not 0 < test_fraction < 1:
         raise ValueError(f"test_fraction: expected a number between 0 and 1, got {test_fraction}")
     n_test = round(test_fraction * len(data))
@@ -280,6 +207,7 @@ def batches(data: Dataset, batch_size: int, key: Key | None = None) -> Iterator[
     """
     check_batch_size(batch_size, len(data))
     if key is not None:
+        check_key(key)
         data = take(data, jax.random.permutation(key, len(data)))
     return (
         take(data, slice(start, start + batch_size)) for start in range(0, len(data), batch_size)

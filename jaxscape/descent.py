@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxscape.data import Key, check_batch_size, take
+from jaxscape.data import Key, check_batch_size, check_key, take
 from jaxscape.grid import check_is_function, scalar
 from jaxscape.results import Trajectory
 
@@ -74,6 +74,8 @@ def descend(
         raise ValueError(f"epochs: expected 1 or more, got {epochs}")
     if record not in ("epoch", "step"):
         raise ValueError(f"record: expected 'epoch' or 'step', got {record!r}")
+    if key is not None:
+        check_key(key)
     n = _sample_count("train", train)
     if batch_size is None:
         batch_size = n
@@ -99,6 +101,9 @@ def _sample_count(name: str, data: Any) -> int:
 def _floating(params: Any, data: Any) -> Any:
     """The start as strongly typed arrays: a scan's state must keep its dtype."""
     leaves = [leaf for leaf in jax.tree.leaves(data) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+
+    if not jax.tree.leaves(params):
+        raise ValueError(f"params: expected at least one array or number, got {params!r}")
 
     def convert(path, leaf):
         name = f"params{jax.tree_util.keystr(path)}"

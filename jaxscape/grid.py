@@ -2,7 +2,7 @@
 
 import functools
 import math
-import numbers
+import operator
 import warnings
 from collections.abc import Callable
 from typing import Any, Literal
@@ -76,6 +76,8 @@ def landscape(
     """
     if plane is None:
         plane = weight_plane()
+    if not isinstance(plane, Plane):
+        raise TypeError(f"plane: expected a Plane, got {type(plane).__name__}")
     plane.check()
     check_is_function("loss", loss)
     a, b = _axes(plane, data, axes)
@@ -145,30 +147,31 @@ def _axes(plane: Plane, data: Any, given: dict[str, Any]) -> tuple[Axis, Axis]:
         )
     # Python floats, as the weight plane's, follow the arrays; without any, JAX's default holds.
     leaves = [leaf for leaf in jax.tree.leaves((plane, data)) if hasattr(leaf, "dtype")]
-    dtypes = {leaf.dtype for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.floating)}
-    dtype = jnp.result_type(*dtypes) if dtypes else jnp.result_type(float)
+    floating = [leaf.dtype for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    dtype = jnp.result_type(*(jax.dtypes.canonicalize_dtype(d) for d in floating or [float]))
     first, second = (_axis(name, given[name], dtype) for name in plane.names)
     return first, second
 
 
 def _axis(name: str, spec: Any, dtype: Any) -> Axis:
-    expected = f"{name}: expected (lo, hi, n) or a 1-D array of increasing values"
+    expected = f"{name}: expected a tuple (lo, hi, n) or a 1-D array of increasing values"
     if isinstance(spec, tuple):
         if len(spec) != 3:
             raise ValueError(f"{expected}, got {spec!r}")
         lo, hi, n = spec
-        if not isinstance(n, int | np.integer) or isinstance(n, bool):
+        if not hasattr(n, "__index__") or isinstance(n, bool):
             raise TypeError(f"{name}: expected a whole number n of values, got {n!r}")
         if n < 2:
             raise ValueError(f"{name}: expected at least 2 values, got {n}")
-        if not all(isinstance(end, numbers.Real) for end in (lo, hi)):
+        if not all(hasattr(end, "__float__") for end in (lo, hi)):
             raise TypeError(f"{name}: expected numbers lo and hi, got {lo!r} and {hi!r}")
         if not (math.isfinite(lo) and math.isfinite(hi) and lo < hi):
             raise ValueError(f"{name}: expected finite lo < hi, got {lo} and {hi}")
-        values = np.linspace(lo, hi, n)
+        values = np.linspace(float(lo), float(hi), operator.index(n))
     else:
-        values = np.asarray(spec)
-        if values.ndim != 1 or not np.issubdtype(values.dtype, np.number):
+        # A list is refused: [-1, 1, 50] could be meant as either.
+        values = np.asarray(spec) if hasattr(spec, "dtype") else np.empty(())
+        if values.ndim != 1 or values.dtype.kind not in "iuf":
             raise ValueError(f"{expected}, got {spec!r}")
         if len(values) < 2:
             raise ValueError(f"{name}: expected at least 2 values, got {len(values)}")
@@ -197,7 +200,8 @@ def _over_grid(cell: Callable, a: jax.Array, b: jax.Array) -> jax.Array:
 
 @functools.partial(jax.jit, static_argnums=0)
 def _dense(loss, plane, a, b, data):
-    if isinstance(loss, PointwiseLoss) and isinstance(loss.predict, Network):
+    elementwise = isinstance(loss, PointwiseLoss) and isinstance(loss.predict, Network)
+    if elementwise and isinstance(data, Dataset):
         return _checked(_streamed(loss, plane, a, b, data))
     return _checked(_over_grid(lambda a, b: scalar(loss(plane.at(a, b), data)), a, b))
 

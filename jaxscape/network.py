@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxscape.data import Dataset, Key, check_sampling
+from jaxscape.data import Dataset, Key, check_key, check_sampling
 
 Elementwise = Callable[[jax.Array], jax.Array]
 
@@ -77,8 +77,11 @@ class PointwiseLoss:
         """The mean error, a scalar.
 
         Raises:
+            TypeError: data that are no Dataset.
             ValueError: predictions of another shape than the targets.
         """
+        if not isinstance(data, Dataset):
+            raise TypeError(f"data: expected a Dataset(x, y), got {type(data).__name__}")
         prediction = self.predict(params, data.x)
         check_same_shape(prediction, data.y)
         return mean_over_samples(self.error(prediction, data.y), data.sample_weight)
@@ -205,6 +208,7 @@ def teacher_student(
         >>> jxs.squared_error(jxs.Weights(1.5, 0.8), data)
         Array(0., dtype=float32)
     """
+    check_key(key)
     check_sampling(n, noise)
     x_key, noise_key = jax.random.split(key)
     x = jax.random.normal(x_key, (n,))

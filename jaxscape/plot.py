@@ -260,6 +260,8 @@ def contour(landscape: Landscape, *paths: Trajectory, dark: bool = False) -> go.
 
 
 def _check_finite(landscape: Landscape) -> None:
+    if not isinstance(landscape, Landscape):
+        raise TypeError(f"landscape: expected a Landscape, got {type(landscape).__name__}")
     if landscape.lowest is None:
         n1, n2 = landscape.shape
         raise ValueError(

@@ -83,6 +83,8 @@ def lines(landscape: Landscape, paths: tuple[Trajectory, ...]) -> tuple[list[Lin
     """
     drawn, notes = [], []
     for k, path in enumerate(paths):
+        if not isinstance(path, Trajectory):
+            raise TypeError(f"paths: expected Trajectory objects, got {type(path).__name__}")
         name = "descent" if len(paths) == 1 else f"descent {k + 1}"
         line, note = _line(landscape, path, name, _PATH_COLOURS[k % len(_PATH_COLOURS)])
         drawn.append(line)

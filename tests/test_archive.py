@@ -167,6 +167,13 @@ def test_a_failed_write_leaves_the_old_file_whole(tmp_path, monkeypatch):
     assert [file.name for file in tmp_path.iterdir()] == ["a.npz"]
 
 
+def test_what_is_no_result_is_refused(tmp_path):
+    with pytest.raises(TypeError, match="save: expected a Landscape, got ndarray"):
+        jxs.archive.save(tmp_path / "a.npz", np.ones(3))
+    with pytest.raises(TypeError, match="save: expected a Trajectory, got Landscape"):
+        jxs.archive.save(tmp_path / "a.npz", *[make_landscape(np.ones((2, 3)))] * 2)
+
+
 def test_a_place_that_is_no_file_is_refused(tmp_path):
     landscape = make_landscape(np.ones((2, 3)))
     with pytest.raises(ValueError, match="path: expected a folder that exists"):

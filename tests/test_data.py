@@ -178,6 +178,18 @@ def test_the_teacher_is_a_minimum_of_its_students_loss():
     assert jxs.squared_error(teacher, noisy) == pytest.approx(0.25, rel=0.05)
 
 
+def test_a_seed_is_no_key():
+    data = jxs.Dataset(np.arange(5), np.arange(5))
+    for call in (
+        lambda: jxs.noisy_sine(3),
+        lambda: jxs.teacher_student(3),
+        lambda: jxs.split(data, 0.5, 3),
+        lambda: jxs.batches(data, 2, 3),
+    ):
+        with pytest.raises(TypeError, match=r"key: expected .* jax.random.key\(0\), got 3"):
+            call()
+
+
 @pytest.mark.parametrize("make", [jxs.noisy_sine, jxs.teacher_student])
 def test_impossible_samples_are_refused(make):
     with pytest.raises(ValueError, match="n: expected at least 1 sample, got 0"):

@@ -121,7 +121,7 @@ def test_orientation_on_a_plane_of_any_pytree():
 def test_turning_both_weights_leaves_the_loss(w1, w2):
     """L(w) = L(-w), exactly: tanh is odd in every bit."""
     axes = {
-        name: sorted({v * sign for v in w for sign in (1, -1)})
+        name: np.array(sorted({v * sign for v in w for sign in (1, -1)}))
         for name, w in (("w1", w1), ("w2", w2))
     }
     surface = jxs.landscape(jxs.absolute_error, make_data(50), **axes)
@@ -289,12 +289,26 @@ def test_an_overflow_is_infinite_and_no_nan(method):
         ({"w1": (np.nan, 1, 3), "w2": (0, 1, 3)}, ValueError, "w1: expected finite"),
         ({"w1": (0, 1, 1), "w2": (0, 1, 3)}, ValueError, "w1: expected at least 2 values, got 1"),
         ({"w1": (0, 1, 2.5), "w2": (0, 1, 3)}, TypeError, "w1: expected a whole number n"),
-        ({"w1": (0, 1), "w2": (0, 1, 3)}, ValueError, r"w1: expected \(lo, hi, n\) or"),
+        ({"w1": (0, 1), "w2": (0, 1, 3)}, ValueError, r"w1: expected a tuple \(lo, hi, n\) or"),
         ({"w1": ("0", 1, 3), "w2": (0, 1, 3)}, TypeError, "w1: expected numbers lo and hi"),
-        ({"w1": [1.0, 1.0, 2.0], "w2": (0, 1, 3)}, ValueError, "increase in float32, got 1.0 and"),
-        ({"w1": [2.0, 1.0], "w2": (0, 1, 3)}, ValueError, "got 2.0 and then 1.0 at index 1"),
-        ({"w1": [0.0, np.nan], "w2": (0, 1, 3)}, ValueError, "w1: expected finite float32"),
-        ({"w1": [[0.0, 1.0]], "w2": (0, 1, 3)}, ValueError, "w1: expected .* 1-D array"),
+        (
+            {"w1": np.array([1.0, 1.0, 2.0]), "w2": (0, 1, 3)},
+            ValueError,
+            "increase in float32, got 1.0 and",
+        ),
+        (
+            {"w1": np.array([2.0, 1.0]), "w2": (0, 1, 3)},
+            ValueError,
+            "got 2.0 and then 1.0 at index 1",
+        ),
+        (
+            {"w1": np.array([0.0, np.nan]), "w2": (0, 1, 3)},
+            ValueError,
+            "w1: expected finite float32",
+        ),
+        ({"w1": np.array([[0.0, 1.0]]), "w2": (0, 1, 3)}, ValueError, "w1: expected .* 1-D array"),
+        ({"w1": [-1, 1, 50], "w2": (0, 1, 3)}, ValueError, r"w1: expected .* got \[-1, 1, 50\]"),
+        ({"w1": np.array([1j, 2]), "w2": (0, 1, 3)}, ValueError, "w1: expected .* increasing"),
         ({"w1": (1, 1 + 1e-6, 50), "w2": (0, 1, 3)}, ValueError, "w1: .*increase in float32"),
     ],
 )
@@ -330,6 +344,20 @@ def test_more_than_one_feature_is_refused():
     data = jxs.Dataset(np.ones((5, 2)), np.ones(5))
     with pytest.raises(ValueError, match=r"x: the two-weight network takes one feature.*\(5, 2\)"):
         jxs.landscape(jxs.squared_error, data, w1=(0, 1, 3), w2=(0, 1, 4))
+
+
+def test_what_is_no_plane_and_no_dataset_is_refused():
+    axes = {"w1": (0, 1, 3), "w2": (0, 1, 4)}
+    with pytest.raises(TypeError, match="plane: expected a Plane, got str"):
+        jxs.landscape(jxs.squared_error, make_data(9), "plane", **axes)
+    for data in (None, (np.ones(3), np.ones(3))):
+        with pytest.raises(TypeError, match=r"data: expected a Dataset\(x, y\), got"):
+            jxs.landscape(jxs.squared_error, data, **axes)
+
+
+def test_ends_may_be_numbers_of_any_library():
+    axes = {"w1": (jnp.float32(-1), np.float64(1), np.int64(3)), "w2": (0, 1, jnp.int32(4))}
+    assert jxs.landscape(jxs.squared_error, make_data(9), **axes).shape == (3, 4)
 
 
 def test_an_axis_may_be_an_array_of_uneven_values():

@@ -224,6 +224,13 @@ def test_a_surface_without_a_finite_cell_is_refused():
             draw(landscape)
 
 
+def test_what_is_no_result_is_refused():
+    with pytest.raises(TypeError, match="landscape: expected a Landscape, got ndarray"):
+        plot.surface(np.ones((3, 3)))
+    with pytest.raises(TypeError, match="paths: expected Trajectory objects, got str"):
+        plot.contour(make_landscape(), "path")
+
+
 def test_a_path_of_other_parameters_is_refused():
     other = jxs.Trajectory(**(vars(PATH) | {"params": {"w1": np.zeros(3), "bias": np.zeros(3)}}))
     with pytest.raises(ValueError, match="paths: expected parameters with a number 'w2'"):

@@ -21,6 +21,7 @@ ROOMS = [
     "quadratic",
     "plane",
     "network",
+    "files",
     "data",
     "results",
 ]
