@@ -27,11 +27,11 @@ HTML_CONFIG = {"showSendToCloud": False, "displaylogo": False, "responsive": Tru
 def surface(landscape: Landscape, *paths: Trajectory, dark: bool = False) -> go.Figure:
     """The loss as a surface that turns, with descents on it.
 
-    The camera is placed so that as much of the paths as possible is in view. A landscape of more
-    than 401 values along an axis is thinned for display: of every block of cells the one that
-    stands out most is drawn, where it is and with its own loss; the figure says so. Paths are
-    drawn a hair above the surface, their hover shows their own loss; what leaves the grid is cut
-    at its edge and counted in a note.
+    The camera is placed so that as much of the paths as possible is in view. Of a landscape with
+    more than 401 values along an axis, one cell of each block is drawn, where it is and with its
+    own loss: the lowest (highest) of a block that reaches below (above) all blocks around it, so
+    that no pit or peak is lost; the figure says so. Paths are drawn a hair above the surface, their
+    hover shows their own loss; what leaves the grid is cut at its edge and counted in a note.
 
     Args:
         landscape: the surface.
@@ -105,12 +105,7 @@ def surface(landscape: Landscape, *paths: Trajectory, dark: bool = False) -> go.
                 y=[y],
                 z=[z + 2.2 * lift],
                 mode="markers",
-                marker={
-                    "color": "white" if symbol == "circle" else line.colour,
-                    "size": 6.5,
-                    "symbol": symbol,
-                    "line": _OUTLINE,
-                },
+                marker=_end_marker(line, symbol, 6.5),
                 legendgroup=line.name,
                 showlegend=False,
                 name=label,
@@ -239,12 +234,7 @@ def contour(landscape: Landscape, *paths: Trajectory, dark: bool = False) -> go.
                 x=[x],
                 y=[y],
                 mode="markers",
-                marker={
-                    "color": "white" if symbol == "circle" else line.colour,
-                    "size": 13,
-                    "symbol": symbol,
-                    "line": {"color": "black", "width": 2},
-                },
+                marker=_end_marker(line, symbol, 13),
                 legendgroup=line.name,
                 showlegend=False,
                 cliponaxis=False,
@@ -272,6 +262,11 @@ def _check_finite(landscape: Landscape) -> None:
 def _marker_size(line: view.Line) -> float:
     """Small where points are too many to be told apart."""
     return 3.2 if len(line.points) <= 100 else 2
+
+
+def _end_marker(line: view.Line, symbol: str, size: float) -> dict[str, Any]:
+    colour = "white" if symbol == "circle" else line.colour
+    return {"symbol": symbol, "size": size, "color": colour, "line": _OUTLINE | {"width": 2}}
 
 
 def _hover(landscape: Landscape, loss: str, name: str) -> str:

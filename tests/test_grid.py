@@ -59,14 +59,19 @@ def test_dense_in_float64(name, x64):
 
 def test_a_running_sum_in_float32_would_miss_the_bound():
     """The twin of the bound above: sums of sums are what keeps it."""
-    data = make_data(400_000)
-    surface = jxs.landscape(jxs.squared_error, data, method="dense", w1=(1, 2, 2), w2=(-2, 2, 9))
-    truth = reference.surface(surface, data)
-    prediction = np.tanh(np.asarray(data.x)) * np.linspace(-2, 2, 9, dtype=np.float32)[:, None]
-    errors = (prediction - np.asarray(data.y)) ** 2
-    running = np.cumsum(errors, axis=1, dtype=np.float32)[:, -1] / len(data)
-    assert np.max(abs(running / truth[0] - 1)) > 10 * DENSE_FLOAT32
-    assert reference.relative_error(surface, truth) < DENSE_FLOAT32
+    data = make_data(200_000)
+    # Large enough a grid that every cell has one running sum, with no lanes beside it.
+    axes = {"w1": (1, 2, 180), "w2": (-2, 2, 190)}
+    surface = jxs.landscape(jxs.squared_error, data, method="dense", **axes)
+    hidden = np.tanh(np.float32(1) * np.asarray(data.x))
+    w2 = np.asarray(surface.b.values)
+    truth = [reference.loss_at(1.0, float(b), data) for b in w2]
+    running = [
+        np.cumsum((b * hidden - np.asarray(data.y)) ** 2, dtype=np.float32)[-1] / len(data)
+        for b in w2
+    ]
+    assert np.max(abs(running / np.array(truth) - 1)) > 10 * DENSE_FLOAT32
+    assert np.max(abs(reference.numbers(surface.loss[0]) / truth - 1)) < DENSE_FLOAT32
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,21 @@ def test_exact_keeps_its_digits_where_the_loss_reaches_zero(teacher, n):
     assert error_to_range(surface, truth) < EXACT_FLOAT32
 
 
+@pytest.mark.parametrize("teacher", [(1.5, 0.8), (3.0, 1.3)])
+def test_what_rounding_cuts_off_the_lowest_point_is_needed(teacher):
+    """A finely sampled row through the minimum: within the bound; without it, not."""
+    data = jxs.teacher_student(jax.random.key(0), 3000, jxs.Weights(*teacher))
+    row = parabola(jxs.Network(), weight_plane(), jnp.float32(teacher[0]), data)
+    b = np.linspace(-2, 2, 4001, dtype=np.float32)
+    truth = np.array([reference.loss_at(teacher[0], float(w2), data) for w2 in b])
+
+    def error(row):
+        return np.max(abs(reference.numbers(row.at(b)) - truth) / (truth + 1e-6 * np.ptp(truth)))
+
+    assert error(row) < 0.25 * EXACT_FLOAT32
+    assert error(row._replace(correction=jnp.float32(0))) > EXACT_FLOAT32
+
+
 def test_the_expanded_parabola_would_not():
     """The twin: the same three moments, expanded, lose the bound in float32."""
     data = jxs.teacher_student(jax.random.key(0), 3000)
