@@ -17,6 +17,7 @@ import jaxscape as jxs
 ROOT = Path(__file__).parents[1]
 MODULES = [module.name for module in pkgutil.iter_modules(jxs.__path__, "jaxscape.")]
 NAMES = {"jxs": jxs, "jax": jax, "jnp": jnp, "np": np, "optax": optax, "Path": Path}
+NUMBER = re.compile(r"-?\b\d+(?:\.\d+)?\b")
 EXAMPLES = [
     example
     for module in MODULES
@@ -45,12 +46,24 @@ def test_every_public_function_has_an_example_or_is_said_to_need_none():
 
 
 @pytest.mark.parametrize("document", ["README.md", *sorted(p.name for p in ROOT.glob("docs/*.md"))])
-def test_document_examples(document, tmp_path, monkeypatch):
+def test_document_examples(document, tmp_path, monkeypatch, capsys):
     path = ROOT / document if document == "README.md" else ROOT / "docs" / document
     monkeypatch.chdir(tmp_path)
     names: dict = {}
     for block in re.findall(r"```python\n(.*?)```", path.read_text(), re.DOTALL):
         exec(compile(block, str(path), "exec"), names)
+    printed = capsys.readouterr().out.splitlines()
+    shown = path.read_text()
+    start = shown.find("    " + printed[0]) if printed else len(shown)
+    for ours, theirs in zip(printed, shown[start:].splitlines(), strict=False):
+        assert NUMBER.sub("#", theirs) == "    " + NUMBER.sub("#", ours)
+        # The sixth digit of a float32 is the processor's, and so is which of the two equal cells
+        # (w1, w2) and (-w1, -w2) is a rounding lower.
+        np.testing.assert_allclose(
+            [abs(float(n)) for n in NUMBER.findall(theirs)],
+            [abs(float(n)) for n in NUMBER.findall(ours)],
+            rtol=1e-5,
+        )
 
 
 def test_version_is_the_packages():
