@@ -56,6 +56,9 @@ def save(path: str | os.PathLike, landscape: Landscape, *paths: Trajectory) -> N
         array = np.asarray(values)
         if array.dtype.kind not in "biuf":
             raise TypeError(f"{name}: expected numbers that NumPy can save, got {array.dtype}")
+        # {"a": {"b": …}} and {"a.b": …} would be kept under one name.
+        while name in arrays:
+            name += "'"
         arrays[name] = array
         return name
 

@@ -75,6 +75,12 @@ def test_a_landscape_with_its_paths_comes_back(tmp_path):
     assert repr(loaded.landscape) == repr(surface)
 
 
+def test_parameters_whose_names_read_alike_are_kept_apart(tmp_path):
+    path = make_path({"a": {"b": np.zeros(3)}, "a.b": np.ones(3)})
+    jxs.archive.save(tmp_path / "a.npz", make_landscape(np.ones((2, 2))), path)
+    assert_same(jxs.archive.load(tmp_path / "a.npz").paths[0], path)
+
+
 def test_float64_comes_back_without_x64(tmp_path):
     jxs.archive.save(tmp_path / "a.npz", make_landscape(np.full((2, 3), 0.1)))
     assert jxs.archive.load(tmp_path / "a.npz").landscape.loss[0, 0] == np.float64(0.1)
