@@ -173,7 +173,8 @@ def camera(a: np.ndarray, b: np.ndarray, loss: np.ndarray, lines: list[Line]) ->
         # The scene as it is drawn: sides 1, 1 and 0.5 around the origin.
         sides = np.array([1, 1, 0.5])
         way = np.concatenate(ways)
-        way = way[~np.isnan(way).any(axis=1)]
+        # NaN between pieces, and infinite where a run overflowed before it was lost.
+        way = way[np.isfinite(way).all(axis=1)]
         way = way[np.linspace(0, len(way) - 1, min(len(way), 80)).astype(int)]
         points = ((way - low) / np.where(spread > 0, spread, 1) - 0.5) * sides
         height = ((loss - low[2]) / (spread[2] or 1) - 0.5) * sides[2]

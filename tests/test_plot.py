@@ -145,6 +145,15 @@ def test_a_diverged_path_ends_where_it_was_last_finite():
     assert traces(figure, "scatter", "diverged at step 2, last (0, 2)")
 
 
+def test_a_path_whose_last_loss_is_infinite_is_drawn():
+    """Parameters can be finite, far away, where their loss has already overflowed."""
+    path = make_path([-1, 0, 1e30], [1, 2, 1e30])
+    path = jxs.Trajectory(**(vars(path) | {"evaluation_loss": np.array([5, 4, np.inf])}))
+    figure = plot.surface(make_landscape(), path)
+    assert np.isfinite(sun(figure)).all()
+    np.testing.assert_array_equal(points_of(figure, "scatter3d").x, [-1, 0])
+
+
 def test_the_lowest_cell_is_marked():
     figure = plot.contour(make_landscape(31, 21))
     [star] = traces(figure, "scatter", "lowest cell: 0, on the edge")
