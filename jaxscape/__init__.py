@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from jaxscape import archive, data
 from jaxscape.data import Dataset, batches, noisy_sine, split, weigh_batches_equally
 from jaxscape.files import read
-from jaxscape.grid import NonFiniteWarning, landscape
+from jaxscape.grid import InterruptedWarning, NonFiniteWarning, landscape
 from jaxscape.network import (
     Network,
     PointwiseLoss,
@@ -33,6 +33,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Axis",
     "Dataset",
+    "InterruptedWarning",
     "Landscape",
     "Network",
     "NonFiniteWarning",

@@ -9,6 +9,7 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
+from jaxscape import store
 from jaxscape.network import Weights
 from jaxscape.results import Axis, Landscape, Trajectory
 
@@ -104,13 +105,14 @@ def save(path: str | os.PathLike, landscape: Landscape, *paths: Trajectory) -> N
 
 
 def load(path: str | os.PathLike) -> Archive:
-    """Load what `save` wrote.
+    """Load what `save` wrote, or what `landscape` wrote to a destination.
 
     Args:
-        path: the file.
+        path: the file; or the folder, from which the losses come as a read-only memory map, their
+            checksums compared, and as far as the first row that is missing.
 
     Returns:
-        The landscape and the tuple of its paths.
+        The landscape and the tuple of its paths, none for a destination.
 
     Raises:
         ValueError: a file that is not there, is not of this library, was written by a newer
@@ -123,6 +125,8 @@ def load(path: str | os.PathLike) -> Archive:
         ValueError: path: 'notes.npz' was not written by jaxscape: it is not an .npz file
     """
     path = Path(path)
+    if path.is_dir():
+        return Archive(store.load(path), ())
     if not path.is_file():
         raise ValueError(f"path: expected a file, got {str(path)!r}, which is not one")
     # zipfile, zlib, json and NumPy each have their own exceptions for a damaged file, and all of

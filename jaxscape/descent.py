@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from jaxscape.cells import scalar
 from jaxscape.data import Key, check_batch_size, check_key, take
-from jaxscape.grid import check_is_function, scalar
+from jaxscape.grid import check_is_function
 from jaxscape.results import Trajectory
 
 

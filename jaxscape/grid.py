@@ -1,35 +1,35 @@
-"""The loss on a whole grid of a plane: one signature, and its strategies."""
+"""The loss on a whole grid of a plane: one signature for all strategies, devices and sizes."""
 
-import functools
 import math
 import operator
+import os
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
-from jaxscape.data import Dataset
-from jaxscape.network import Network, PointwiseLoss, check_same_shape
+from jaxscape import bands, store
+from jaxscape.devices import everyone, local_mesh, machine_memory
+from jaxscape.identity import identity
 from jaxscape.plane import Plane, weight_plane
-from jaxscape.quadratic import parabola, why_not_exact
+from jaxscape.quadratic import why_not_exact
 from jaxscape.results import Axis, Landscape
 
-# Samples whose errors are added in registers before the running sum of every cell is read and
-# written once. Of 4, 8, 16, 24 on two cores, 8 was fastest at 1024 × 1024; compile time grows
-# with it.
-_UNROLLED_SAMPLES = 8
-# A step has a fixed cost: on a small grid, several lanes of samples are added side by side, so
-# that a step works on up to this many sums. From 16 × 16 to 256 × 256 cells none did better.
-_SUMS_A_STEP = 32_768
-# Predictions held at once by the exact strategy: 256 rows of 3,000 samples stay in the cache.
-_EXACT_BLOCK = 256 * 3072
+# Of the machine's memory, for a result that is held there whole.
+_LARGEST_RESULT = 1 / 2
 
 
 class NonFiniteWarning(UserWarning):
     """Some cells of a landscape are NaN or infinite."""
+
+
+class InterruptedWarning(UserWarning):
+    """A landscape has fewer rows than were asked for, as its computation was interrupted."""
 
 
 def landscape(
@@ -38,12 +38,18 @@ def landscape(
     plane: Plane | None = None,
     *,
     method: Literal["auto", "dense", "exact"] = "auto",
+    memory: int | None = None,
+    mesh: Mesh | None = None,
+    destination: str | os.PathLike | None = None,
     **axes: Any,
 ) -> Landscape:
-    """Compute a loss at every point of a grid on a plane, in one compiled call.
+    """Compute a loss at every point of a grid on a plane, compiled, in as much memory as allowed.
 
     The loss is static (a new function object compiles anew); data and plane are traced, so other
-    data of the same shape compile nothing.
+    data of the same shape compile nothing. A grid that is large or long in work is computed in
+    bands of rows, with a progress bar in a terminal; Ctrl-C then returns the rows that are done.
+    Under `jax.distributed` each process makes this same call, computes its share of the rows, and
+    gets the whole.
 
     Args:
         loss: (params, data) -> scalar of a floating dtype.
@@ -52,21 +58,32 @@ def landscape(
         method: "dense" evaluates the loss in every cell; "exact" uses that a squared error is a
             parabola in the second coordinate where the prediction is affine in it, which costs
             one pass over the data a row; "auto" takes "exact" where it holds.
+        memory: bytes that the computation may take on a device, beside data and result; None for a
+            quarter of what the device has.
+        mesh: devices that share the rows, in a mesh of any shape; None for all that this process
+            has, or the default device if one is set.
+        destination: a folder that the rows are written to as they are computed. The same call goes
+            on where an earlier one ended, however it ended.
         axes: for each of the plane's two names (`w1` and `w2` for the two weights, `a` and `b`
             for a plane of your own) either (lo, hi, n), n ≥ 2 values evenly spaced from lo to hi
             inclusive, or a 1-D array of increasing values.
 
     Returns:
         A `Landscape`, `loss[i, j]` being the loss at the i-th value of the first coordinate and
-        the j-th of the second, in the dtype of the plane and the data.
+        the j-th of the second, in the dtype of the plane and the data; with a destination, a
+        read-only memory map of the file there.
 
     Raises:
         TypeError: a loss that is not a function of (params, data) with a floating scalar result.
         ValueError: an axis that is missing, unknown, empty or not increasing; "exact" where it
-            does not hold; predictions and targets of unequal shapes.
+            does not hold; predictions and targets of unequal shapes; a budget too small for one
+            row, or a result too large for memory; a mesh of devices that are not there; a
+            destination that holds something else, or rows that were altered.
+        OSError: a destination that cannot be written to, is full, or is in use.
 
     Warns:
         NonFiniteWarning: some cells are NaN or infinite; they are kept as they are.
+        InterruptedWarning: Ctrl-C; the rows that are done are returned.
 
     Example:
         >>> data = jxs.teacher_student(jax.random.key(0), noise=0.1)
@@ -83,25 +100,96 @@ def landscape(
     a, b = _axes(plane, data, axes)
     if method not in ("auto", "dense", "exact"):
         raise ValueError(f"method: expected 'auto', 'dense' or 'exact', got {method!r}")
+    if memory is not None and (isinstance(memory, bool) or not isinstance(memory, int)):
+        raise TypeError(f"memory: expected a whole number of bytes, got {memory!r}")
+    if memory is not None and memory < 1:
+        raise ValueError(f"memory: expected at least 1 byte, got {memory}")
+    folder = None if destination is None else Path(destination)
+    if folder is not None:
+        store.check_place(folder)
     if method != "dense":
         objection = why_not_exact(loss, plane, data)
         if objection and method == "exact":
             raise ValueError(f"method: 'exact' does not hold here: {objection}; use 'dense'")
         method = "dense" if objection else "exact"
 
-    strategy = _exact if method == "exact" else _dense
-    cells, all_finite = strategy(loss, plane, a.values, b.values, data)
-    surface = Landscape(cells, a, b, loss_name=loss_name(loss), method=method)
-    if not isinstance(all_finite, jax.core.Tracer) and not all_finite:
-        holes = np.argwhere(surface.nonfinite)
-        i, j = holes[0]
+    problem = bands.Problem(method, loss, plane, np.asarray(a.values), np.asarray(b.values), data)
+    name = loss_name(loss)
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((plane, data))):
+        if folder is not None or mesh is not None:
+            raise ValueError("destination, mesh: expected None under a transformation of JAX")
+        return Landscape(bands.compute_traced(problem, memory), a, b, name, method)
+
+    if folder is None:
+        _check_result_fits(a, b)
+    plan = bands.make_plan(problem, local_mesh(mesh), memory, written=folder is not None)
+    if folder is not None:
+        surface, all_finite = _at_destination(plan, problem, folder, a, b, name)
+    elif plan.mesh is None and plan.rows >= len(a) and jax.process_count() == 1:
+        losses, all_finite = bands.compute_at_once(plan, problem)
+        surface = Landscape(losses, a, b, name, method)
+    else:
+        surface, all_finite = _in_memory(plan, problem, a, b, name)
+
+    if len(surface.a) < len(a):
         warnings.warn(
-            f"{len(holes)} of {cells.size} cells are not finite, the first at "
-            f"{a.name} = {a.values[i]:g}, {b.name} = {b.values[j]:g}: {cells[i, j]}",
+            f"interrupted: the first {len(surface.a)} of {len(a)} rows are done, up to "
+            f"{a.name} = {surface.a.values[-1]:g}",
+            InterruptedWarning,
+            stacklevel=2,
+        )
+    if not all_finite and (hole := surface.first_nonfinite):
+        warnings.warn(
+            f"{surface.nonfinite_count} of {surface.loss.size} cells are not finite, the first at "
+            f"{a.name} = {hole.a:g}, {b.name} = {hole.b:g}: {hole.loss}",
             NonFiniteWarning,
             stacklevel=2,
         )
     return surface
+
+
+def _in_memory(
+    plan: bands.Plan, problem: bands.Problem, a: Axis, b: Axis, name: str
+) -> tuple[Landscape, bool]:
+    """The landscape put together from bands, and whether all of it is finite."""
+    losses = np.empty((len(a), len(b)), a.values.dtype)
+
+    def keep(rows: range, part: np.ndarray) -> None:
+        losses[rows.start : rows.stop] = part
+
+    todo = bands.mine([range(len(a))])
+    done, all_finite = bands.run(plan, problem, todo, keep)
+    if jax.process_count() > 1:
+        losses, all_finite, done = bands.gathered(problem, losses), False, len(a)
+    values = a.values[:done]
+    return Landscape(losses[:done], Axis(values, a.name), b, name, problem.method), all_finite
+
+
+def _at_destination(
+    plan: bands.Plan, problem: bands.Problem, folder: Path, a: Axis, b: Axis, name: str
+) -> tuple[Landscape, bool]:
+    """The landscape in a folder, complete or as far as it came, and False: it was not looked at."""
+    known_by = identity(problem.loss, problem.plane, problem.data, a.values.dtype)
+    header = store.Header(a, b, name, problem.method, known_by)
+    with store.open_destination(folder, header) as place:
+        todo = bands.mine(place.missing())
+        everyone("the rows that are missing are shared out")
+        bands.run(plan, problem, todo, place.write)
+        everyone("all rows are written")
+        if jax.process_index() == 0:
+            place.finish()
+        everyone("the file has its name")
+    return store.load(folder, compare=False), False
+
+
+def _check_result_fits(a: Axis, b: Axis) -> None:
+    needed = len(a) * len(b) * a.values.dtype.itemsize
+    most = int(_LARGEST_RESULT * machine_memory())
+    if needed > most:
+        raise ValueError(
+            f"{a.name}, {b.name}: expected a result of at most {most:,} bytes, half of this "
+            f"machine's memory, got {len(a)} × {len(b)} losses of {needed:,}; give a destination"
+        )
 
 
 def check_is_function(name: str, function: Any) -> None:
@@ -120,23 +208,6 @@ def loss_name(loss: Any) -> str:
     """What a loss is called in figures."""
     name = getattr(loss, "name", None) or getattr(loss, "__name__", "loss")
     return "loss" if name == "<lambda>" else str(name).replace("_", " ")
-
-
-def scalar(value: Any) -> jax.Array:
-    """`value`, what a loss returned, if it is a floating scalar; a TypeError if it is not."""
-    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
-    if isinstance(value, float):
-        return jnp.asarray(value)
-    if shape is None or dtype is None:
-        raise TypeError(f"loss: expected a scalar, got {type(value).__name__}")
-    if shape != ():
-        raise TypeError(
-            f"loss: expected a scalar, got an array of shape {shape}; take its mean, if it is one "
-            "value a sample"
-        )
-    if not jnp.issubdtype(dtype, jnp.floating):
-        raise TypeError(f"loss: expected a floating scalar, got dtype {dtype}")
-    return value
 
 
 def _axes(plane: Plane, data: Any, given: dict[str, Any]) -> tuple[Axis, Axis]:
@@ -186,80 +257,3 @@ def _axis(name: str, spec: Any, dtype: Any) -> Axis:
             f"{values[k + 1]} at index {k + 1}"
         )
     return Axis(values, name)
-
-
-def _checked(cells: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The cells, and whether all of them are finite."""
-    return cells, jnp.isfinite(cells).all()
-
-
-def _over_grid(cell: Callable, a: jax.Array, b: jax.Array) -> jax.Array:
-    """`cell(a, b)` at every pair of coordinates, (n1, n2, ...)."""
-    return jax.vmap(jax.vmap(cell, (None, 0)), (0, None))(a, b)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _dense(loss, plane, a, b, data):
-    elementwise = isinstance(loss, PointwiseLoss) and isinstance(loss.predict, Network)
-    if elementwise and isinstance(data, Dataset):
-        return _checked(_streamed(loss, plane, a, b, data))
-    return _checked(_over_grid(lambda a, b: scalar(loss(plane.at(a, b), data)), a, b))
-
-
-def _streamed(loss: PointwiseLoss, plane: Plane, a: jax.Array, b: jax.Array, data: Dataset):
-    """The mean of an elementwise network's errors, samples outermost and cells innermost.
-
-    The nested `vmap` of a mean reduces over samples inside every cell, which compilers vectorise
-    badly; here every step adds a few samples' errors to all cells at once.
-    """
-    # The whole data once, for its checks: its shapes are known here, its values are not needed.
-    check_same_shape(jax.eval_shape(loss.predict, plane.at(a[0], b[0]), data.x), data.y)
-    n = len(data)
-    most_lanes = math.ceil(n / _UNROLLED_SAMPLES)
-    lanes = min(max(1, _SUMS_A_STEP // (a.size * b.size)), most_lanes)
-    # Blocks of about √steps steps are summed apart and then added: a single running sum of 3,000
-    # float32 errors is off by 1.5e-6 of its value, sums of sums by 3e-7.
-    steps = math.ceil(n / (lanes * _UNROLLED_SAMPLES))
-    inner = math.isqrt(steps)
-    shape = (math.ceil(steps / inner), inner, lanes, _UNROLLED_SAMPLES)
-    counted = np.arange(math.prod(shape)).reshape(shape) < n
-
-    def blocks(array):
-        missing = math.prod(shape) - n
-        return jnp.pad(array, (0, missing), mode="edge").reshape(shape)
-
-    def add_samples(total, samples):
-        (x, y, weight), counts = samples
-        errors = []
-        for k in range(_UNROLLED_SAMPLES):
-
-            def error(a, b, k=k):
-                prediction = loss.predict(plane.at(a, b), x[k : k + 1])
-                return jnp.reshape(loss.error(prediction, y[k : k + 1]), ())
-
-            at_all_cells = _over_grid(error, a, b)
-            if weight is not None:
-                at_all_cells = weight[k] * at_all_cells
-            # Not a factor 0, which would make NaN of an infinite error.
-            errors.append(jnp.where(counts[k], at_all_cells, 0))
-        return total + sum(errors[1:], errors[0]), None
-
-    def add_block(total, block):
-        block_sum, _ = jax.lax.scan(jax.checkpoint(jax.vmap(add_samples)), zeros, block)
-        return total + block_sum, None
-
-    dtype = jnp.result_type(a, data.x, data.y)
-    zeros = jnp.zeros((lanes, a.size, b.size), dtype)
-    samples = jax.tree.map(blocks, (data.x, data.y, data.sample_weight)), counted
-    total, _ = jax.lax.scan(add_block, zeros, samples)
-    return total.sum(axis=0) / (n if data.sample_weight is None else jnp.sum(data.sample_weight))
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _exact(loss, plane, a, b, data):
-    rows = jax.lax.map(
-        lambda a: parabola(loss.predict, plane, a, data),
-        a,
-        batch_size=min(a.size, max(1, _EXACT_BLOCK // data.y.size)),
-    )
-    return _checked(jax.vmap(lambda row: row.at(b))(rows))

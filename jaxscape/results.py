@@ -4,6 +4,7 @@ Orientation, everywhere: `loss[i, j]` is the loss at `(a.values[i], b.values[j])
 leading axis T hold one entry for every recorded point of a descent.
 """
 
+import functools
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -11,7 +12,11 @@ import jax
 import numpy as np
 
 Array = jax.Array | np.ndarray
-"""Computed results hold JAX arrays, loaded ones NumPy's, which keep float64 without x64."""
+"""Results that one call on one device computed hold JAX arrays; those put together from several,
+and loaded ones, hold NumPy's, which keep float64 without x64."""
+
+# A few rows at a time: 64 MiB of float32.
+_CELLS_AT_ONCE = 2**24
 
 _STATIC = {"static": True}
 
@@ -89,17 +94,47 @@ class Landscape:
         """(n1, n2) bool: the cells whose loss is NaN or infinite."""
         return ~np.isfinite(self.loss)
 
+    @functools.cached_property
+    def _extent(self) -> tuple[Cell | None, float, int, Cell | None]:
+        """The lowest finite cell, the highest loss, how many cells are not finite, and the first.
+
+        In one pass, a few rows at a time: the losses may be a memory map larger than memory.
+        """
+        lowest, hole, highest, holes = None, None, -np.inf, 0
+        losses = np.asarray(self.loss)
+        step = max(1, _CELLS_AT_ONCE // len(self.b))
+        for start in range(0, len(self.a), step):
+            loss = losses[start : start + step]
+            finite = np.isfinite(loss)
+            if not finite.all():
+                hole = hole or self._cell(start, loss, int(np.argmin(finite)))
+                holes += int(finite.size - finite.sum())
+            if finite.any():
+                cell = self._cell(start, loss, int(np.argmin(np.where(finite, loss, np.inf))))
+                lowest = cell if lowest is None or cell.loss < lowest.loss else lowest
+                highest = max(highest, float(np.where(finite, loss, -np.inf).max()))
+        return lowest, highest, holes, hole
+
+    def _cell(self, start: int, loss: np.ndarray, k: int) -> Cell:
+        """The k-th cell of some rows from `start` on."""
+        i, j = divmod(k, loss.shape[1])
+        a, b = self.a.values[start + i], self.b.values[j]
+        return Cell(start + i, j, float(a), float(b), float(loss[i, j]))
+
     @property
     def lowest(self) -> Cell | None:
         """The finite cell of lowest loss (the first, where several are equal); None without one."""
-        loss = np.asarray(self.loss)
-        finite = np.isfinite(loss)
-        if not finite.any():
-            return None
-        i, j = np.unravel_index(np.argmin(np.where(finite, loss, np.inf)), loss.shape)
-        return Cell(
-            int(i), int(j), float(self.a.values[i]), float(self.b.values[j]), float(loss[i, j])
-        )
+        return self._extent[0]
+
+    @property
+    def first_nonfinite(self) -> Cell | None:
+        """The first cell, row by row, whose loss is NaN or infinite; None if all are finite."""
+        return self._extent[3]
+
+    @property
+    def nonfinite_count(self) -> int:
+        """How many cells are NaN or infinite."""
+        return self._extent[2]
 
     @property
     def lowest_is_on_edge(self) -> bool:
@@ -117,9 +152,8 @@ class Landscape:
         cell = self.lowest
         if cell is None:
             return head + "\n  no finite loss"
-        highest = np.asarray(self.loss)[~self.nonfinite].max()
+        highest, holes = self._extent[1:3]
         edge = "on the edge" if self.lowest_is_on_edge else "inside"
-        holes = int(self.nonfinite.sum())
         return (
             f"{head}\n  loss from {cell.loss:.6g} to {highest:.6g}, "
             f"lowest at {a} = {cell.a:.6g}, {b} = {cell.b:.6g} ({edge})"

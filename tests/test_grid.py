@@ -176,20 +176,23 @@ def test_explicit_zeros_would_evaluate_it_in_every_cell():
 
 
 def test_dense_temporaries_are_far_below_rows_times_columns_times_samples():
-    from jaxscape.grid import _dense
+    from jaxscape.cells import Limits, dense
     from jaxscape.plane import weight_plane
 
+    limits = Limits(cells=4096, cache=2**19, memory=2**28)
     axis = jax.ShapeDtypeStruct((1024,), jnp.float32)
     for loss in (jxs.squared_error, lambda w, d: jxs.absolute_error(w, d)):
-        compiled = _dense.lower(loss, weight_plane(), axis, axis, make_data(3000)).compile()
+        compiled = dense.lower(
+            loss, None, limits, weight_plane(), axis, axis, make_data(3000)
+        ).compile()
         assert compiled.memory_analysis().temp_size_in_bytes < 256e6
 
 
 @pytest.mark.parametrize("method", ["dense", "exact"])
 def test_new_data_of_the_same_shape_compiles_nothing(method):
-    from jaxscape import grid
+    from jaxscape import cells
 
-    strategy = getattr(grid, f"_{method}")
+    strategy = getattr(cells, method)
     jxs.landscape(jxs.squared_error, make_data(100), method=method, **AXES)
     before = strategy._cache_size()
     for shift in (1.0, 2.0):

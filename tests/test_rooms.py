@@ -18,11 +18,16 @@ ROOMS = [
     "article",
     "descent",
     "grid",
+    "store",
+    "bands",
+    "cells",
     "quadratic",
     "plane",
     "network",
     "files",
     "data",
+    "identity",
+    "devices",
     "results",
 ]
 

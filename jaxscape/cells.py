@@ -1,0 +1,309 @@
+"""The loss in every cell of some rows of a grid, compiled: dense, or a parabola a row."""
+
+import functools
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, PartitionSpec
+
+from jaxscape.data import Dataset
+from jaxscape.network import Network, PointwiseLoss, check_same_shape
+from jaxscape.plane import Plane
+from jaxscape.quadratic import parabola
+
+# Samples whose errors are added in registers before the running sum of every cell is read and
+# written once. Of 4, 8, 16, 24 on two cores, 8 was fastest at 1024 × 1024; compile time grows
+# with it.
+_UNROLLED_SAMPLES = 8
+# A step has a fixed cost: on a small grid, several lanes of samples are added side by side, so
+# that a step works on up to this many sums. From 16 × 16 to 256 × 256 cells none did better.
+_SUMS_A_STEP = 32_768
+# Predictions held at once by the exact strategy: 256 rows of 3,000 samples stay in the cache.
+_EXACT_BLOCK = 256 * 3072
+# What a tile costs beside its cells, in operations.
+_TILE_OVERHEAD = 10_000
+
+
+class Limits(NamedTuple):
+    """How large a tile may be."""
+
+    cells: int
+    """Cells of a tile: more of them reduce no faster, and far more reduce far slower."""
+    cache: int
+    """Bytes that a tile's matrix products read and write: what stays in the cache is faster."""
+    memory: int
+    """Bytes of all its intermediate values, as if each were stored."""
+
+
+class Count(NamedTuple):
+    """What computing some cells takes."""
+
+    operations: int
+    """Multiply-adds of matrix products, and elements of everything else."""
+    product_bytes: int
+    """Bytes read and written by matrix products and convolutions, which are never fused."""
+    bytes: int
+    """Bytes of all intermediate values."""
+
+
+class Share(NamedTuple):
+    """What is done once for each row, for each column, and for each cell."""
+
+    row: Count
+    column: Count
+    cell: Count
+
+    def of(self, rows: int, columns: int) -> Count:
+        """What rows × columns cells take."""
+        return Count(
+            *(
+                rows * row + columns * column + rows * columns * cell
+                for row, column, cell in zip(*self, strict=True)
+            )
+        )
+
+
+def scalar(value: Any) -> jax.Array:
+    """`value`, what a loss returned, if it is a floating scalar; a TypeError if it is not."""
+    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
+    if isinstance(value, float):
+        return jnp.asarray(value)
+    if shape is None or dtype is None:
+        raise TypeError(f"loss: expected a scalar, got {type(value).__name__}")
+    if shape != ():
+        raise TypeError(
+            f"loss: expected a scalar, got an array of shape {shape}; take its mean, if it is one "
+            "value a sample"
+        )
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise TypeError(f"loss: expected a floating scalar, got dtype {dtype}")
+    return value
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def dense(
+    loss: Callable,
+    mesh: Mesh | None,
+    limits: Limits,
+    plane: Plane,
+    a: jax.Array,
+    b: jax.Array,
+    data: Any,
+) -> tuple[jax.Array, jax.Array]:
+    """The loss in every cell, (n1, n2), and whether all of a row are finite, (n1,)."""
+
+    def rows(plane, a, b, data):
+        compute = _streamed if is_streamed(loss, data) else functools.partial(_tiled, limits)
+        cells = compute(loss, plane, a, b, data)
+        return cells, jnp.isfinite(cells).all(axis=1)
+
+    return _over_devices(rows, mesh)(plane, a, b, data)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def exact(
+    loss: PointwiseLoss,
+    mesh: Mesh | None,
+    limits: Limits,
+    plane: Plane,
+    a: jax.Array,
+    b: jax.Array,
+    data: Dataset,
+) -> tuple[jax.Array, jax.Array]:
+    """As `dense`, from a parabola a row; the limits are not needed."""
+
+    def rows(plane, a, b, data):
+        parabolas = jax.lax.map(
+            lambda a: parabola(loss.predict, plane, a, data),
+            a,
+            batch_size=min(a.size, max(1, _EXACT_BLOCK // data.y.size)),
+        )
+        cells = jax.vmap(lambda row: row.at(b))(parabolas)
+        # A parabola is finite between two finite ends: its distance from the lowest point, as
+        # rounded, grows to both sides. No second pass over the cells is needed.
+        ends = jax.vmap(lambda row: row.at(b[jnp.array([0, -1])]))(parabolas)
+        return cells, jnp.isfinite(ends).all(axis=1)
+
+    return _over_devices(rows, mesh)(plane, a, b, data)
+
+
+def is_streamed(loss: Any, data: Any) -> bool:
+    """Whether the dense strategy adds up this loss sample by sample."""
+    elementwise = isinstance(loss, PointwiseLoss) and isinstance(loss.predict, Network)
+    return elementwise and isinstance(data, Dataset)
+
+
+def share(loss: Callable, plane: Plane, a: Any, b: Any, data: Any) -> Share:
+    """What the loss takes for each row, column and cell, by the shapes of a nested `vmap`.
+
+    Where a direction leaves parameters alone, `vmap` computes what depends on them only once; so
+    four small grids tell how much that is.
+    """
+
+    def losses(plane: Plane, data: Any, a: jax.Array, b: jax.Array) -> jax.Array:
+        return _losses(loss, plane, data)(a, b)
+
+    def count(rows: int, columns: int) -> np.ndarray:
+        axes = (jax.ShapeDtypeStruct((n,), x.dtype) for n, x in ((rows, a), (columns, b)))
+        traced = jax.make_jaxpr(losses)(plane, data, *axes)
+        return np.sum([[0, 0, 0], *_counts(traced.jaxpr)], axis=0)
+
+    low, column, row, both = (count(n1, n2) for n1, n2 in ((2, 2), (2, 3), (3, 2), (3, 3)))
+    cell = both - row - column + low
+    parts = (row - low - 2 * cell, column - low - 2 * cell, cell)
+    return Share(*(Count(*(int(n) for n in part)) for part in parts))
+
+
+def _losses(loss: Callable, plane: Plane, data: Any) -> Callable:
+    """The loss at every pair of coordinates: (n1,), (n2,) -> (n1, n2)."""
+    return functools.partial(_over_grid, lambda a, b: scalar(loss(plane.at(a, b), data)))
+
+
+def _over_grid(cell: Callable, a: jax.Array, b: jax.Array) -> jax.Array:
+    """`cell(a, b)` at every pair of coordinates, (n1, n2, ...)."""
+    return jax.vmap(jax.vmap(cell, (None, 0)), (0, None))(a, b)
+
+
+def _counts(jaxpr: Any, times: int = 1) -> Iterator[tuple[int, int, int]]:
+    """(operations, bytes of products, bytes) of every equation."""
+    for equation in jaxpr.eqns:
+        inner = [
+            getattr(value, "jaxpr", value)
+            for parameter in equation.params.values()
+            for value in (parameter if isinstance(parameter, tuple | list) else [parameter])
+            if hasattr(getattr(value, "jaxpr", value), "eqns")
+        ]
+        if inner:
+            repeated = times * equation.params.get("length", 1)
+            for part in inner:
+                yield from _counts(part, repeated)
+            continue
+        outputs = [out.aval for out in equation.outvars]
+        size = sum(out.size for out in outputs)
+        written = sum(_bytes(out) for out in outputs)
+        inputs = [value.aval for value in equation.invars]
+        if equation.primitive.name == "dot_general":
+            (contracted, _), _ = equation.params["dimension_numbers"]
+            size *= math.prod(inputs[0].shape[k] for k in contracted)
+        elif equation.primitive.name == "conv_general_dilated":
+            channel = equation.params["dimension_numbers"].rhs_spec[0]
+            size *= inputs[1].size // inputs[1].shape[channel]
+        else:
+            yield times * size, 0, written
+            continue
+        yield times * size, written + sum(map(_bytes, inputs)), written
+
+
+def _bytes(aval: Any) -> int:
+    return aval.size * getattr(aval.dtype, "itemsize", 0)
+
+
+def _over_devices(rows: Callable, mesh: Mesh | None) -> Callable:
+    """`rows(plane, a, b, data)` with the rows shared out over a mesh."""
+    if mesh is None:
+        return rows
+    shared, whole = PartitionSpec(mesh.axis_names), PartitionSpec()
+    return jax.shard_map(
+        rows,
+        mesh=mesh,
+        in_specs=(whole, shared, whole, whole),
+        out_specs=(shared, shared),
+        check_vma=False,
+    )
+
+
+def _tiled(limits: Limits, loss: Callable, plane: Plane, a: jax.Array, b: jax.Array, data: Any):
+    """Any loss, tile by tile: each a nested `vmap` that stays in the cache."""
+    losses = _losses(loss, plane, data)
+    rows, columns = tile(limits, share(loss, plane, a, b, data), a.size, b.size)
+    if (rows, columns) == (a.size, b.size):
+        return losses(a, b)
+
+    def blocks(values, size):
+        count = math.ceil(values.size / size)
+        return jnp.pad(values, (0, count * size - values.size), mode="edge").reshape(count, size)
+
+    # What a tile computed is computed again for a derivative, and not kept for all tiles.
+    losses = jax.checkpoint(losses)
+    of_columns = blocks(b, columns)
+    grid = jax.lax.map(lambda a: jax.lax.map(lambda b: losses(a, b), of_columns), blocks(a, rows))
+    across = grid.shape[0] * rows, grid.shape[1] * columns
+    return grid.swapaxes(1, 2).reshape(across)[: a.size, : b.size]
+
+
+def tile(limits: Limits, share: Share, n1: int, n2: int) -> tuple[int, int]:
+    """The rows and columns of the tile with least work a cell that the limits allow."""
+
+    def work(size: tuple[int, int]) -> float:
+        return (share.of(*size).operations + _TILE_OVERHEAD) / math.prod(size)
+
+    def fits(size: tuple[int, int]) -> bool:
+        count = share.of(*size)
+        return (
+            math.prod(size) <= limits.cells
+            and count.product_bytes <= limits.cache
+            and count.bytes <= limits.memory
+        )
+
+    sizes = itertools.product(_even_parts(n1), _even_parts(n2))
+    return min(filter(fits, sizes), key=work, default=(1, 1))
+
+
+def _even_parts(n: int) -> list[int]:
+    """Sizes that cut n into 1, 2, 4, ... parts with little left over, largest first."""
+    counts = [2**k for k in range(n.bit_length())] + [n]
+    return sorted({math.ceil(n / count) for count in counts}, reverse=True)
+
+
+def _streamed(loss: PointwiseLoss, plane: Plane, a: jax.Array, b: jax.Array, data: Dataset):
+    """The mean of an elementwise network's errors, samples outermost and cells innermost.
+
+    The nested `vmap` of a mean reduces over samples inside every cell, which compilers vectorise
+    badly; here every step adds a few samples' errors to all cells at once.
+    """
+    # The whole data once, for its checks: its shapes are known here, its values are not needed.
+    check_same_shape(jax.eval_shape(loss.predict, plane.at(a[0], b[0]), data.x), data.y)
+    n = len(data)
+    most_lanes = math.ceil(n / _UNROLLED_SAMPLES)
+    lanes = min(max(1, _SUMS_A_STEP // (a.size * b.size)), most_lanes)
+    # Blocks of about √steps steps are summed apart and then added: a single running sum of 3,000
+    # float32 errors is off by 1.5e-6 of its value, sums of sums by 3e-7.
+    steps = math.ceil(n / (lanes * _UNROLLED_SAMPLES))
+    inner = math.isqrt(steps)
+    shape = (math.ceil(steps / inner), inner, lanes, _UNROLLED_SAMPLES)
+    counted = np.arange(math.prod(shape)).reshape(shape) < n
+
+    def blocks(array):
+        missing = math.prod(shape) - n
+        return jnp.pad(array, (0, missing), mode="edge").reshape(shape)
+
+    def add_samples(total, samples):
+        (x, y, weight), counts = samples
+        errors = []
+        for k in range(_UNROLLED_SAMPLES):
+
+            def error(a, b, k=k):
+                prediction = loss.predict(plane.at(a, b), x[k : k + 1])
+                return jnp.reshape(loss.error(prediction, y[k : k + 1]), ())
+
+            at_all_cells = _over_grid(error, a, b)
+            if weight is not None:
+                at_all_cells = weight[k] * at_all_cells
+            # Not a factor 0, which would make NaN of an infinite error.
+            errors.append(jnp.where(counts[k], at_all_cells, 0))
+        return total + sum(errors[1:], errors[0]), None
+
+    def add_block(total, block):
+        block_sum, _ = jax.lax.scan(jax.checkpoint(jax.vmap(add_samples)), zeros, block)
+        return total + block_sum, None
+
+    dtype = jnp.result_type(a, data.x, data.y)
+    zeros = jnp.zeros((lanes, a.size, b.size), dtype)
+    samples = jax.tree.map(blocks, (data.x, data.y, data.sample_weight)), counted
+    total, _ = jax.lax.scan(add_block, zeros, samples)
+    return total.sum(axis=0) / (n if data.sample_weight is None else jnp.sum(data.sample_weight))

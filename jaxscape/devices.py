@@ -1,0 +1,81 @@
+"""The devices that this process computes on, their memory, and the other processes."""
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AbstractMesh, Mesh
+
+
+def local_mesh(mesh: Mesh | None) -> Mesh | None:
+    """The part of a mesh on this process's devices, by default all of them; None for a single one.
+
+    Raises:
+        TypeError: what is no mesh of devices.
+        ValueError: a mesh of devices that are not there, or without one of this process.
+    """
+    here = jax.local_devices()
+    if mesh is None:
+        one = len(here) == 1 or _chosen_device() is not None
+        return None if one else Mesh(np.array(here), ("rows",))
+    if isinstance(mesh, AbstractMesh) or not isinstance(mesh, Mesh):
+        raise TypeError(f"mesh: expected a jax.sharding.Mesh of devices, got {mesh!r}")
+    missing = [device for device in mesh.devices.flat if device not in set(_all_devices(mesh))]
+    if missing:
+        raise ValueError(
+            f"mesh: expected devices that are there, got {missing[0]}; there are {jax.devices()}"
+        )
+    mine = [device for device in mesh.devices.flat if device.process_index == jax.process_index()]
+    if not mine:
+        raise ValueError(f"mesh: expected some devices of this process, {here}, got none")
+    return Mesh(np.array(mine), ("rows",))
+
+
+def _all_devices(mesh: Mesh) -> list:
+    platforms = {device.platform for device in mesh.devices.flat}
+    known = []
+    for platform in platforms:
+        with contextlib.suppress(RuntimeError):  # an unknown platform has no devices here
+            known += jax.devices(platform)
+    return known
+
+
+def memory_of(device: Any) -> int:
+    """Bytes of memory that a device has: its own, or for a processor the machine's."""
+    stats = None if device.platform == "cpu" else device.memory_stats()
+    return int(stats["bytes_limit"]) if stats and "bytes_limit" in stats else machine_memory()
+
+
+def machine_memory() -> int:
+    """Bytes of memory that this process may use."""
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    # A container's own limit is below the machine's.
+    limit = Path("/sys/fs/cgroup/memory.max")
+    text = limit.read_text().strip() if limit.is_file() else "max"
+    return machine if text == "max" else min(machine, int(text))
+
+
+def default_device() -> Any:
+    """The device that JAX computes on."""
+    device = _chosen_device()
+    return device if hasattr(device, "platform") else jax.local_devices(backend=device)[0]
+
+
+def _chosen_device() -> Any:
+    return jax.config.jax_default_device  # type: ignore[attr-defined]
+
+
+def cores() -> int:
+    """The cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def everyone(reached: str) -> None:
+    """Wait until all processes have come so far."""
+    if jax.process_count() > 1:
+        from jax.experimental import multihost_utils
+
+        multihost_utils.sync_global_devices(f"jaxscape: {reached}")
