@@ -272,12 +272,8 @@ def _computed(
                 future.cancel()
 
 
-def gathered(problem: Problem, losses: np.ndarray) -> np.ndarray:
-    """The rows of all processes, each of which has filled in its own.
-
-    Raises:
-        ValueError: processes that computed something else.
-    """
+def gathered(losses: np.ndarray) -> np.ndarray:
+    """The rows of all processes, each of which has filled in its own."""
     from jax.experimental import multihost_utils
 
     rows, processes = range(len(losses)), jax.process_count()

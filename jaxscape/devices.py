@@ -79,3 +79,18 @@ def everyone(reached: str) -> None:
         from jax.experimental import multihost_utils
 
         multihost_utils.sync_global_devices(f"jaxscape: {reached}")
+
+
+def check_agreement(digests: dict[str, str]) -> None:
+    """Refuse processes that were not given the same.
+
+    Raises:
+        ValueError: what differs, by the names of its digests.
+    """
+    from jax.experimental import multihost_utils
+
+    mine = np.array([list(bytes.fromhex(digest)) for digest in digests.values()], np.uint8)
+    equal = (np.asarray(multihost_utils.process_allgather(mine)) == mine).all(axis=(0, 2))
+    differing = [name for name, same in zip(digests, equal, strict=True) if not same]
+    if differing:
+        raise ValueError(f"{', '.join(differing)}: expected the same in all processes")

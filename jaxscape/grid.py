@@ -14,8 +14,8 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxscape import bands, store
-from jaxscape.devices import everyone, local_mesh, machine_memory
-from jaxscape.identity import identity
+from jaxscape.devices import check_agreement, everyone, local_mesh, machine_memory
+from jaxscape.identity import digest, identity
 from jaxscape.plane import Plane, weight_plane
 from jaxscape.quadratic import why_not_exact
 from jaxscape.results import Axis, Landscape
@@ -157,10 +157,15 @@ def _in_memory(
     def keep(rows: range, part: np.ndarray) -> None:
         losses[rows.start : rows.stop] = part
 
+    if jax.process_count() > 1:
+        check_agreement(
+            identity(problem.loss, problem.plane, problem.data, a.values.dtype)
+            | {axis.name: digest("", [axis.values]) for axis in (a, b)}
+        )
     todo = bands.mine([range(len(a))])
     done, all_finite = bands.run(plan, problem, todo, keep)
     if jax.process_count() > 1:
-        losses, all_finite, done = bands.gathered(problem, losses), False, len(a)
+        losses, all_finite, done = bands.gathered(losses), False, len(a)
     values = a.values[:done]
     return Landscape(losses[:done], Axis(values, a.name), b, name, problem.method), all_finite
 

@@ -48,7 +48,7 @@ class Destination:
             OSError: a disk that is full, say; what was written before is kept.
         """
         losses = np.ascontiguousarray(losses, self._dtype)
-        path = self._folder / _PART
+        path = _losses(self._folder)
         # Not through a memory map, where a full disk would end the process without a word.
         with _as_destination_error(self._folder), path.open("r+b") as file:
             start = _offset(path)

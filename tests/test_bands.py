@@ -1,0 +1,387 @@
+"""Grids cut into tiles and bands: equal values, in bounded memory, however they are cut."""
+
+import signal
+import threading
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import reference
+
+import jaxscape as jxs
+from jaxscape import bands, cells
+from jaxscape.cells import Limits
+from jaxscape.plane import weight_plane
+
+AXES = {"w1": (-2.1, 1.7, 37), "w2": (-1.3, 2.9, 23)}
+# The same float32 sums, taken in another order where tiles are cut otherwise.
+REORDERED = 1e-6
+
+
+def make_data(n=300, dtype=np.float32):
+    generator = np.random.default_rng(n)
+    x = generator.normal(0.3, 2.0, n).astype(dtype)
+    return jxs.Dataset(x, (np.sin(x) + 0.4 * x).astype(dtype))
+
+
+def mean_cube(weights, data):
+    return jnp.mean(jnp.abs(weights.w2 * jnp.tanh(weights.w1 * data.x) - data.y) ** 3)
+
+
+def network_plane(sizes=(1, 7, 5, 1), early=True, late=True):
+    def layers(key):
+        keys = jax.random.split(key, len(sizes))
+        return [
+            jax.random.normal(k, (i, o))
+            for k, i, o in zip(keys, sizes[:-1], sizes[1:], strict=False)
+        ]
+
+    origin, u, v = (layers(jax.random.key(k)) for k in range(3))
+    if not early:
+        v = [None, None, v[2]]
+    if not late:
+        u = [u[0], None, None]
+    return jxs.Plane(origin, u, v)
+
+
+def network(params, x):
+    hidden = x[:, None]
+    for weight in params[:-1]:
+        hidden = jnp.tanh(hidden @ weight)
+    return (hidden @ params[-1])[:, 0]
+
+
+def problem(loss, data, plane=None, n1=37, n2=23):
+    plane = plane or weight_plane()
+    a, b = (np.linspace(-1.5, 2, n, dtype=np.float32) for n in (n1, n2))
+    method = "exact" if loss is jxs.squared_error else "dense"
+    return bands.Problem(method, loss, plane, a, b, data)
+
+
+def cut_into(rows, task, workers=1, limits=None):
+    """The grid, computed in bands of some rows."""
+    limits = limits or Limits(4096, 2**19, 2**30)
+    losses = np.full((len(task.a), len(task.b)), np.nan, np.float32)
+
+    def keep(done, part):
+        assert np.isnan(losses[done.start : done.stop]).all()
+        losses[done.start : done.stop] = part
+
+    plan = bands.Plan(rows, workers, limits, None, None)
+    assert bands.run(plan, task, [range(len(task.a))], keep) == (len(task.a), True)
+    return losses
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("rows", [1, 5, 36, 37])
+@pytest.mark.parametrize("loss", [jxs.squared_error, jxs.absolute_error, mean_cube])
+def test_bands_equal_the_whole(loss, rows, workers):
+    data = make_data()
+    task = problem(loss, data)
+    whole = jxs.landscape(loss, data, w1=task.a, w2=task.b)
+    np.testing.assert_allclose(cut_into(rows, task, workers), whole.loss, rtol=REORDERED)
+
+
+@pytest.mark.parametrize("limit", [1, 2, 7, 64, 4096])
+@pytest.mark.parametrize("loss", [mean_cube, jxs.squared_error.of(network)])
+def test_tiles_equal_a_loop_over_cells(loss, limit):
+    data = make_data(40)
+    plane = weight_plane() if loss is mean_cube else network_plane()
+    task = problem(loss, data, plane, 13, 11)
+    losses = cut_into(13, task, limits=Limits(limit, 2**19, 2**30))
+    cell = jax.jit(lambda a, b: loss(plane.at(a, b), data))
+    truth = [[cell(a, b) for b in task.b] for a in task.a]
+    np.testing.assert_allclose(losses, truth, rtol=REORDERED)
+
+
+def test_tiles_in_float64(x64):
+    data = make_data(60, np.float64)
+    surface = jxs.landscape(mean_cube, data, memory=60_000, **AXES)
+    truth = reference.surface(surface, data, lambda r: abs(r) ** 3)
+    assert surface.loss.dtype == np.float64
+    assert reference.relative_error(surface, truth) < 1e-13
+
+
+def test_threads_keep_the_precision_of_the_call(x64):
+    """Each thread has a precision of its own, which is not the caller's."""
+    data = make_data(60, np.float64)
+    task = bands.Problem(
+        "dense", mean_cube, weight_plane(), np.linspace(-1, 2, 9), np.linspace(-1, 1, 5), data
+    )
+    parts = []
+    plan = bands.Plan(2, 3, Limits(4096, 2**19, 2**30), None, None)
+    bands.run(plan, task, [range(9)], lambda rows, part: parts.append(part))
+    truth = [[reference.loss_at(a, b, data, lambda r: abs(r) ** 3) for b in task.b] for a in task.a]
+    np.testing.assert_allclose(np.concatenate(parts), truth, rtol=1e-13)
+
+
+def test_what_is_done_once_a_row_is_told_from_what_is_done_in_every_cell():
+    """By hand: a network of 40 samples with 1-7-5-1 neurons, changed in places only."""
+    axes = np.zeros(2, np.float32), np.zeros(3, np.float32)
+    loss, data = jxs.squared_error.of(network), make_data(40)
+
+    def products(**kind):
+        share = cells.share(loss, network_plane(**kind), *axes, data)
+        return tuple(part.product_bytes for part in share)
+
+    sizes = [(1, 7), (7, 5), (5, 1)]
+    # The inputs are the same for all; the first product reads them but makes its own output.
+    inputs, outputs = 40 * np.array([0, 7, 5]), 40 * np.array([7, 5, 1])
+    every = 4 * (inputs + [i * o for i, o in sizes] + outputs)
+    row, column, cell = products()
+    assert (row, column, cell) == (0, 0, every.sum())
+    row, column, cell = products(early=False, late=False)
+    # The first layer is a row's, the second product too; the last has a row's input, a column's
+    # weights, and a cell's output.
+    assert cell == 4 * 40
+    assert row > cell
+    assert row + column + cell == pytest.approx(every.sum(), rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("limits", "check"),
+    [
+        (Limits(64, 2**40, 2**40), lambda count, size: size <= 64),
+        (Limits(4096, 20_000, 2**40), lambda count, size: count.product_bytes <= 20_000),
+        (Limits(4096, 2**40, 100_000), lambda count, size: count.bytes <= 100_000),
+    ],
+)
+def test_a_tile_keeps_its_limits_and_fills_them(limits, check):
+    axes = np.zeros(2, np.float32), np.zeros(3, np.float32)
+    share = cells.share(jxs.squared_error.of(network), network_plane(), *axes, make_data(40))
+    rows, columns = cells.tile(limits, share, 200, 300)
+    assert check(share.of(rows, columns), rows * columns)
+    assert not check(share.of(4 * rows, 4 * columns), 16 * rows * columns)
+
+
+def test_a_tile_is_long_where_the_shared_work_is():
+    """Early layers once a row ask for many columns, and the other way round."""
+    axes = np.zeros(2, np.float32), np.zeros(2, np.float32)
+    loss, data = jxs.squared_error.of(network), make_data(400)
+    limits = Limits(32, 2**40, 2**40)
+    plane = network_plane(early=False, late=False)
+    rows, columns = cells.tile(limits, cells.share(loss, plane, *axes, data), 64, 64)
+    assert (rows, columns) == (1, 32)
+    turned = jxs.Plane(plane.origin, plane.v, plane.u)
+    rows, columns = cells.tile(limits, cells.share(loss, turned, *axes, data), 64, 64)
+    assert (rows, columns) == (32, 1)
+
+
+def plan_of(loss, data, memory, n1=37, n2=23, plane=None, written=False):
+    return bands.make_plan(problem(loss, data, plane, n1, n2), None, memory, written)
+
+
+@pytest.mark.parametrize("loss", [jxs.squared_error, jxs.absolute_error, mean_cube])
+@pytest.mark.parametrize("memory", [400_000, 4_000_000, 40_000_000])
+def test_a_band_takes_no_more_than_the_budget(loss, memory):
+    plan = plan_of(loss, make_data(3000), memory, 900, 700)
+    strategy = cells.exact if loss is jxs.squared_error else cells.dense
+    task = problem(loss, make_data(3000), None, min(plan.rows, 900), 700)
+    compiled = strategy.lower(loss, None, plan.limits, *task[2:]).compile()
+    stats = compiled.memory_analysis()
+    needed = stats.temp_size_in_bytes + stats.output_size_in_bytes
+    assert needed * plan.workers <= memory
+    # Nor does it take far less: with four times the rows it would be over.
+    if plan.rows < 900:
+        task = task._replace(a=np.linspace(-1, 1, 4 * plan.rows, dtype=np.float32))
+        compiled = strategy.lower(loss, None, plan.limits, *task[2:]).compile()
+        stats = compiled.memory_analysis()
+        needed = stats.temp_size_in_bytes + stats.output_size_in_bytes
+        assert 2 * needed * plan.workers > memory
+
+
+def test_a_small_budget_changes_the_bands_and_not_the_values():
+    data = make_data(500)
+    whole = jxs.landscape(jxs.absolute_error, data, **AXES)
+    task = problem(jxs.absolute_error, data)
+    assert bands.make_plan(task, None, 20_000, False).rows < 37
+    tight = jxs.landscape(jxs.absolute_error, data, memory=20_000, **AXES)
+    np.testing.assert_allclose(tight.loss, whole.loss, rtol=REORDERED)
+
+
+def test_a_budget_too_small_for_one_row_is_refused_with_its_need():
+    message = r"memory: expected at least [\d,]+ bytes, what one row of 23 cells needs, got 100"
+    with pytest.raises(ValueError, match=message):
+        jxs.landscape(jxs.absolute_error, make_data(), memory=100, **AXES)
+
+
+@pytest.mark.parametrize(
+    ("memory", "error", "message"),
+    [
+        (1e9, TypeError, "memory: expected a whole number of bytes, got 1000000000.0"),
+        (True, TypeError, "memory: expected a whole number of bytes, got True"),
+        (0, ValueError, "memory: expected at least 1 byte, got 0"),
+    ],
+)
+def test_what_is_no_budget_is_refused(memory, error, message):
+    with pytest.raises(error, match=message):
+        jxs.landscape(jxs.absolute_error, make_data(), memory=memory, **AXES)
+
+
+def test_a_result_larger_than_memory_asks_for_a_destination():
+    with pytest.raises(ValueError, match=r"w1, w2: expected a result .* give a destination"):
+        jxs.landscape(jxs.squared_error, make_data(), w1=(-1, 1, 2**20), w2=(-1, 1, 2**20))
+
+
+def test_a_plan_is_made_once_for_a_shape():
+    data, misses = make_data(77), bands._plan.cache_info().misses
+    for shift in (0.0, 1.0):
+        moved = jxs.Dataset(data.x + shift, data.y)
+        jxs.landscape(jxs.absolute_error, moved, w1=(-1 - shift, 1, 19), w2=(-1, 1, 13))
+    assert bands._plan.cache_info().misses == misses + 1
+
+
+def test_a_band_is_compiled_once_for_measuring_and_for_all_bands():
+    """The last band is filled up, and what was compiled to be measured is what runs."""
+    names = []
+
+    def listen(event, _duration, **_):
+        if event == "/jax/core/compile/backend_compile_duration":
+            names.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        data = make_data(310)
+        before = len(names)
+        jxs.landscape(mean_cube, data, memory=2_000_000, w1=(-1, 1, 67), w2=(-1, 1, 3001))
+        first = len(names) - before
+        jxs.landscape(mean_cube, data, memory=2_000_000, w1=(-1, 2, 67), w2=(-1, 1, 3001))
+        assert len(names) == before + first
+    finally:
+        jax.monitoring.clear_event_listeners()
+    assert (
+        bands.make_plan(problem(mean_cube, data, None, 67, 3001), None, 2_000_000, False).rows < 67
+    )
+
+
+def interrupt_after(monkeypatch, count):
+    """Ctrl-C when `count` bands are done."""
+    original, seen = bands._computed, []
+
+    def computed(*args):
+        for part in original(*args):
+            yield part
+            seen.append(part[0])
+            if len(seen) == count:
+                signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(bands, "_computed", computed)
+
+
+def test_ctrl_c_returns_the_rows_that_are_done(monkeypatch):
+    data = make_data(500)
+    whole = jxs.landscape(jxs.absolute_error, data, **AXES)
+    interrupt_after(monkeypatch, 2)
+    with pytest.warns(jxs.InterruptedWarning, match=r"the first \d+ of 37 rows are done, up to w1"):
+        part = jxs.landscape(jxs.absolute_error, data, memory=20_000, **AXES)
+    rows = len(part.a)
+    assert 0 < rows < 37
+    assert part.shape == part.loss.shape == (rows, 23)
+    np.testing.assert_array_equal(part.a.values, whole.a.values[:rows])
+    np.testing.assert_allclose(part.loss, whole.loss[:rows], rtol=REORDERED)
+    assert threading.active_count() < 50
+
+
+def test_ctrl_c_before_anything_is_done_is_ctrl_c(monkeypatch):
+    def computed(*_):
+        signal.raise_signal(signal.SIGINT)
+        yield
+
+    monkeypatch.setattr(bands, "_computed", computed)
+    with pytest.raises(KeyboardInterrupt):
+        jxs.landscape(jxs.absolute_error, make_data(500), memory=20_000, **AXES)
+
+
+def test_a_bar_is_shown_in_a_terminal_only(monkeypatch, capsys):
+    import sys
+
+    import tqdm.auto
+
+    shown = []
+
+    class Bar(tqdm.auto.tqdm):
+        def __init__(self, **options):
+            shown.append((options["total"], options["disable"], options["delay"]))
+            super().__init__(**(options | {"disable": True}))
+
+    monkeypatch.setattr(tqdm.auto, "tqdm", Bar)
+    jxs.landscape(jxs.absolute_error, make_data(500), memory=20_000, **AXES)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    jxs.landscape(jxs.absolute_error, make_data(500), memory=20_000, **AXES)
+    assert shown == [(37, True, 1.0), (37, False, 1.0)]
+    assert capsys.readouterr().err == ""
+
+
+def test_cells_that_are_not_finite_are_counted_over_all_bands():
+    def loss(weights, data):
+        return jnp.mean(data.x) + jnp.where(weights.w1 > 1, jnp.nan, weights.w2)
+
+    with pytest.warns(jxs.NonFiniteWarning, match=r"161 of 851 cells .* w1 = 1.0\d*, w2 = -1.3: n"):
+        surface = jxs.landscape(loss, make_data(500), memory=2_000, **AXES)
+    assert isinstance(surface.loss, np.ndarray)
+    assert surface.nonfinite_count == np.isnan(surface.loss).sum() == 161
+
+
+@pytest.mark.parametrize("loss", [jxs.squared_error, jxs.absolute_error, mean_cube])
+def test_a_summary_is_differentiable_in_the_data(loss):
+    data = make_data(30)
+
+    def floor_of_a_row(y):
+        return jxs.landscape(loss, jxs.Dataset(data.x, y), **AXES).loss[5].min()
+
+    gradient = jax.grad(floor_of_a_row)(data.y)
+    step = 1e-2
+    for k in (0, 11, 29):
+        up, down = (float(floor_of_a_row(data.y.at[k].add(sign * step))) for sign in (1, -1))
+        assert gradient[k] == pytest.approx((up - down) / (2 * step), abs=2e-3)
+
+
+def test_a_summary_is_differentiable_in_a_hyperparameter_the_loss_holds_on_to():
+    """As in meta-learning: the loss is written around a value that is being traced."""
+    data = make_data(30)
+
+    def mean_loss(ridge):
+        def loss(weights, data):
+            return jxs.squared_error(weights, data) + ridge * (weights.w1**2 + weights.w2**2)
+
+        return jxs.landscape(loss, data, **AXES).loss.mean()
+
+    w1, w2 = (np.linspace(*AXES[name]) for name in ("w1", "w2"))
+    truth = (w1**2).mean() + (w2**2).mean()
+    assert jax.grad(mean_loss)(0.1) == pytest.approx(truth, rel=1e-5)
+
+
+def test_a_landscape_inside_a_transformation_takes_no_destination(tmp_path):
+    def mean_loss(y):
+        data = jxs.Dataset(y, y)
+        return jxs.landscape(jxs.absolute_error, data, destination=tmp_path / "d", **AXES).loss[
+            0, 0
+        ]
+
+    with pytest.raises(ValueError, match="destination, mesh: expected None under a transf"):
+        jax.grad(mean_loss)(jnp.ones(3))
+
+
+def test_tiles_are_computed_again_for_a_derivative_and_not_kept():
+    """Bytes of a gradient over a grid whose values would take a hundred times as many."""
+    data = make_data(3000)
+
+    def mean_loss(y):
+        axes = {"w1": (-1, 1, 256), "w2": (-1, 1, 256)}
+        return jxs.landscape(mean_cube, jxs.Dataset(data.x, y), **axes).loss.mean()
+
+    stats = jax.jit(jax.grad(mean_loss)).lower(data.y).compile().memory_analysis()
+    assert stats.temp_size_in_bytes < 256 * 256 * 3000 * 4 / 3
+
+
+@pytest.mark.parametrize("n", [10**6])
+def test_a_million_points_take_bounded_memory_and_keep_their_digits(n):
+    data = make_data(n)
+    surface = jxs.landscape(jxs.squared_error, data, w1=(-1, 1.5, 5), w2=(-1, 1, 7))
+    assert surface.method == "exact"
+    assert reference.relative_error(surface, reference.surface(surface, data)) < 1e-5
+    task = problem(jxs.squared_error, data, None, 200, 7)
+    plan = bands.make_plan(task, None, None, False)
+    compiled = cells.exact.lower(jxs.squared_error, None, plan.limits, *task[2:]).compile()
+    assert compiled.memory_analysis().temp_size_in_bytes < 10 * data.x.nbytes

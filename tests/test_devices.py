@@ -1,0 +1,221 @@
+"""Several devices and several processes give what one gives."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from jax.sharding import AbstractMesh, AxisType, Mesh
+
+import jaxscape as jxs
+from jaxscape import devices
+
+EIGHT = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
+AXES = {"w1": (-2.1, 1.7, 37), "w2": (-1.3, 2.9, 23)}
+HEADER = """
+import sys
+sys.path.insert(0, {tests!r})
+import warnings
+warnings.simplefilter("error")
+import jax
+import jax.numpy as jnp
+import numpy as np
+import jaxscape as jxs
+from jax.sharding import Mesh
+from test_devices import AXES, losses
+from test_bands import mean_cube, make_data
+"""
+
+
+def losses(**options):
+    """One of each strategy, on 37 rows, which neither 2 nor 4 nor 8 divide."""
+    from test_bands import make_data, mean_cube
+
+    return {
+        name: jxs.landscape(loss, make_data(), **(AXES | options))
+        for name, loss in (
+            ("exact", jxs.squared_error),
+            ("streamed", jxs.absolute_error),
+            ("tiled", mean_cube),
+        )
+    }
+
+
+def run(program, **environment):
+    return subprocess.run(
+        [sys.executable, "-c", HEADER.format(tests=str(Path(__file__).parent)) + program],
+        capture_output=True,
+        text=True,
+        env=os.environ | environment,
+        check=False,
+    )
+
+
+SHARDED = """
+from jaxscape import bands, devices
+
+assert len(jax.devices()) == 8
+one = Mesh(np.array(jax.devices()[:1]), ("rows",))
+truth = losses(mesh=one)
+meshes = {
+    "all": None,
+    "one axis": Mesh(np.array(jax.devices()), ("rows",)),
+    "two axes": Mesh(np.array(jax.devices()).reshape(2, 4), ("x", "y")),
+    "some": Mesh(np.array(jax.devices()[2:5]), ("rows",)),
+    "made by jax": jax.make_mesh((4, 2), ("x", "y")),
+}
+for name, mesh in meshes.items():
+    for memory in (None, 100_000):
+        for kind, surface in losses(mesh=mesh, memory=memory).items():
+            assert surface.shape == (37, 23), (name, kind)
+            np.testing.assert_allclose(surface.loss, truth[kind].loss, rtol=1e-6)
+assert devices.local_mesh(None).size == 8
+with jax.default_device(jax.devices()[3]):
+    assert devices.local_mesh(None) is None
+    for kind, surface in losses().items():
+        np.testing.assert_allclose(surface.loss, truth[kind].loss, rtol=1e-6)
+
+# Every device computes rows of its own: 37 rows on 8 devices are 5 each, 3 of them padding.
+data, task = make_data(), None
+axis = [np.linspace(*AXES[name], dtype=np.float32) for name in ("w1", "w2")]
+problem = bands.Problem("dense", mean_cube, jxs.plane.weight_plane(), *axis, data)
+plan = bands.make_plan(problem, devices.local_mesh(None), None, False)
+assert plan.rows == 40, plan
+rows = jax.sharding.NamedSharding(plan.mesh, jax.sharding.PartitionSpec("rows"))
+placed = jax.device_put(np.resize(axis[0], 40), rows)
+from jaxscape import cells
+cut = cells.dense(mean_cube, plan.mesh, plan.limits, problem.plane, placed, axis[1], data)[0]
+assert {shard.data.shape for shard in cut.addressable_shards} == {(5, 23)}
+assert len({shard.device for shard in cut.addressable_shards}) == 8
+
+surface = losses(destination=None, memory=30_000)["streamed"]
+np.testing.assert_allclose(surface.loss, truth["streamed"].loss, rtol=1e-6)
+
+with jax.enable_x64(True):
+    data = jxs.Dataset(np.asarray(data.x, float), np.asarray(data.y, float))
+    several = jxs.landscape(mean_cube, data, **AXES)
+    alone = jxs.landscape(mean_cube, data, mesh=one, **AXES)
+    assert several.loss.dtype == np.float64
+    np.testing.assert_allclose(several.loss, alone.loss, rtol=1e-14)
+print("equal")
+"""
+
+
+def test_eight_devices_share_the_rows():
+    ended = run(SHARDED, **EIGHT)
+    assert ended.stdout.strip() == "equal", ended.stderr[-3000:]
+
+
+def test_what_is_no_mesh_of_devices_is_refused():
+    for mesh in (2, "gpu", AbstractMesh((2,), ("rows",), axis_types=(AxisType.Auto,))):
+        with pytest.raises(TypeError, match=r"mesh: expected a jax.sharding.Mesh of devices"):
+            losses(mesh=mesh)
+
+
+def test_devices_that_are_not_there_are_refused(monkeypatch):
+    mesh = Mesh(np.array(jax.devices()), ("rows",))
+    monkeypatch.setattr(devices, "_all_devices", lambda _: [])
+    with pytest.raises(ValueError, match="mesh: expected devices that are there, got"):
+        losses(mesh=mesh)
+
+
+def test_a_processor_has_the_memory_of_the_machine_or_of_its_container():
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    assert 0 < devices.memory_of(jax.devices()[0]) <= machine
+
+
+PROCESS = """
+jax.config.update("jax_cpu_collectives_implementation", "gloo")
+address, count, index, folder = sys.argv[1:]
+jax.distributed.initialize(address, int(count), int(index), heartbeat_timeout_seconds=10)
+folder = None if folder == "-" else folder
+"""
+EQUAL = """
+for kind, surface in losses(memory=60_000).items():
+    alone = np.load(f"{folder}/{kind}.npy")
+    assert surface.shape == (37, 23)
+    np.testing.assert_allclose(surface.loss, alone, rtol=1e-6)
+for kind, loss in (("exact", jxs.squared_error), ("tiled", mean_cube)):
+    place = f"{folder}/{kind}.grid"
+    surface = jxs.landscape(loss, make_data(), memory=60_000, destination=place, **AXES)
+    assert isinstance(surface.loss, np.memmap)
+    np.testing.assert_allclose(surface.loss, np.load(f"{folder}/{kind}.npy"), rtol=1e-6)
+try:
+    jxs.landscape(jxs.absolute_error, make_data(300 + jax.process_index()), **AXES)
+except ValueError as error:
+    assert "in all processes" in str(error), error
+else:
+    raise AssertionError("other data in each process")
+print("equal")
+"""
+DYING = """
+from jaxscape import store
+write, count = store.Destination.write, 0
+
+def dying(self, rows, losses):
+    global count
+    count += 1
+    if count == 2 and jax.process_index() == 1:
+        import os, signal
+        os.kill(os.getpid(), signal.SIGKILL)
+    write(self, rows, losses)
+
+store.Destination.write = dying
+jxs.landscape(jxs.absolute_error, make_data(500), memory=20_000, destination=folder, **AXES)
+print("not reached")
+"""
+
+
+def start(program, count, folder):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    code = HEADER.format(tests=str(Path(__file__).parent)) + PROCESS + program
+    return [
+        subprocess.Popen(
+            [sys.executable, "-u", "-c", code, address, str(count), str(index), str(folder)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for index in range(count)
+    ]
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_several_processes_share_the_rows(count, tmp_path):
+    for kind, surface in losses().items():
+        np.save(tmp_path / f"{kind}.npy", surface.loss)
+    for process in start(EQUAL, count, tmp_path):
+        printed, errors = process.communicate(timeout=180)
+        assert printed.strip().endswith("equal"), errors[-3000:]
+        assert process.returncode == 0
+    for kind in ("exact", "tiled"):
+        journals = list((tmp_path / f"{kind}.grid").glob("done.*.jsonl"))
+        assert len(journals) == count
+
+
+def test_a_process_that_dies_ends_the_others_with_an_error_and_the_run_goes_on(tmp_path):
+    folder = tmp_path / "grid"
+    begun = time.monotonic()
+    first, second = start(DYING, 2, folder)
+    _, errors = first.communicate(timeout=120)
+    second.communicate(timeout=120)
+    # The time-out of its heartbeat is 10 s; starting up takes some more.
+    assert time.monotonic() - begun < 60
+    assert second.returncode == -9
+    assert first.returncode != 0
+    assert "another task died" in errors or "unhealthy" in errors or "closed by peer" in errors
+    assert not (folder / "loss.npy").exists()
+    done = sum(len((folder / f"done.{k}.jsonl").read_text().split("\n")) > 1 for k in (0, 1))
+    assert done == 2
+    from test_bands import make_data
+
+    whole = jxs.landscape(jxs.absolute_error, make_data(500), **AXES)
+    surface = jxs.landscape(jxs.absolute_error, make_data(500), destination=folder, **AXES)
+    np.testing.assert_allclose(surface.loss, whole.loss, rtol=1e-6)

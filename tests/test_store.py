@@ -1,0 +1,377 @@
+"""Grids written to a folder: nothing is lost, nothing half-written looks whole."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import zlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxscape as jxs
+from jaxscape import bands, store
+
+AXES = {"w1": (-2.1, 1.7, 37), "w2": (-1.3, 2.9, 23)}
+SMALL = 20_000
+"""A budget that cuts these 37 rows into several bands."""
+
+
+def make_data(n=500, shift=0.0):
+    generator = np.random.default_rng(n)
+    x = generator.normal(0.3, 2.0, n).astype(np.float32)
+    return jxs.Dataset(x, (np.sin(x) + 0.4 * x + shift).astype(np.float32))
+
+
+def compute(folder, data=None, loss=jxs.absolute_error, **changes):
+    options = {"memory": SMALL, "destination": folder} | AXES | changes
+    return jxs.landscape(loss, make_data() if data is None else data, **options)
+
+
+def journal(folder):
+    lines = (folder / "done.0.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines if line]
+
+
+def computed_bands(monkeypatch):
+    """The bands that are computed from now on."""
+    original, seen = bands._computed, []
+
+    def computed(plan, problem, todo):
+        seen.extend(todo)
+        return original(plan, problem, todo)
+
+    monkeypatch.setattr(bands, "_computed", computed)
+    return seen
+
+
+def test_a_destination_holds_what_memory_would(tmp_path):
+    surface = compute(tmp_path / "grid")
+    whole = jxs.landscape(jxs.absolute_error, make_data(), **AXES)
+    assert isinstance(surface.loss, np.memmap)
+    assert not surface.loss.flags.writeable
+    np.testing.assert_allclose(surface.loss, whole.loss, rtol=1e-6)
+    # Any tool that reads .npy can open it.
+    np.testing.assert_array_equal(np.load(tmp_path / "grid" / "loss.npy"), surface.loss)
+    np.testing.assert_array_equal(np.load(tmp_path / "grid" / "a.npy"), whole.a.values)
+    np.testing.assert_array_equal(np.load(tmp_path / "grid" / "b.npy"), whole.b.values)
+    assert len(journal(tmp_path / "grid")) > 2
+
+
+def test_a_finished_destination_is_read_and_not_computed_again(tmp_path, monkeypatch):
+    first = compute(tmp_path / "grid")
+    seen = computed_bands(monkeypatch)
+    again = compute(tmp_path / "grid", memory=None)
+    assert seen == []
+    np.testing.assert_array_equal(first.loss, again.loss)
+
+
+def test_the_archive_opens_a_destination(tmp_path):
+    surface = compute(tmp_path / "grid")
+    archive = jxs.archive.load(tmp_path / "grid")
+    assert archive.paths == ()
+    assert repr(archive.landscape) == repr(surface)
+    assert archive.landscape.loss_name == "absolute error"
+
+
+def interrupt(monkeypatch, count):
+    original = store.Destination.write
+
+    def write(self, rows, losses):
+        nonlocal count
+        count -= 1
+        if count < 0:
+            signal.raise_signal(signal.SIGINT)
+        original(self, rows, losses)
+
+    monkeypatch.setattr(store.Destination, "write", write)
+
+
+def test_ctrl_c_keeps_the_rows_and_the_same_call_goes_on(tmp_path, monkeypatch):
+    folder = tmp_path / "grid"
+    with monkeypatch.context() as patched:
+        interrupt(patched, 2)
+        with pytest.warns(jxs.InterruptedWarning, match="rows are done"):
+            part = compute(folder)
+    assert 0 < len(part.a) < 37
+    assert not (folder / "loss.npy").exists()
+    assert len(jxs.archive.load(folder).landscape.a) == len(part.a)
+    seen = computed_bands(monkeypatch)
+    # Another budget, so other bands: only the rows that are missing are computed.
+    surface = compute(folder, memory=2 * SMALL)
+    assert seen[0].start == len(part.a)
+    whole = jxs.landscape(jxs.absolute_error, make_data(), **AXES)
+    np.testing.assert_allclose(surface.loss, whole.loss, rtol=1e-6)
+
+
+PROGRAM = """
+import os, signal, sys
+import numpy as np
+import jaxscape as jxs
+from jaxscape import store
+
+sys.path.insert(0, {tests!r})
+from test_store import compute
+
+write, count = store.Destination.write, 0
+
+def killed(self, rows, losses):
+    global count
+    count += 1
+    if count == 3:
+        # In the middle of a band: some of its bytes are there, its line is not.
+        write_line, store.json.dumps = store.json.dumps, lambda _: "[0, 5"
+        write(self, rows, losses)
+        os.kill(os.getpid(), signal.SIGKILL)
+    write(self, rows, losses)
+
+store.Destination.write = killed
+compute(store.Path({folder!r}))
+"""
+
+
+def test_kill_9_loses_only_the_band_in_work(tmp_path, monkeypatch):
+    folder = tmp_path / "grid"
+    program = PROGRAM.format(tests=os.path.dirname(__file__), folder=str(folder))
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()[-2000:]
+    lines = (folder / "done.0.jsonl").read_text().splitlines()
+    assert len([line for line in lines if line.endswith("]")]) == 2
+    assert lines[-1] == "[0, 5"
+    written = json.loads(lines[2])[1]
+    seen = computed_bands(monkeypatch)
+    surface = compute(folder)
+    assert seen[0].start == written
+    whole = jxs.landscape(jxs.absolute_error, make_data(), **AXES)
+    np.testing.assert_allclose(surface.loss, whole.loss, rtol=1e-6)
+
+
+def test_losses_of_zero_below_zero_and_nan_are_values_and_not_gaps(tmp_path, monkeypatch):
+    def loss(weights, data):
+        kinds = jnp.array([0.0, -1.0, jnp.nan]) * jnp.mean(data.x) / jnp.mean(data.x)
+        return kinds[jnp.int32(weights.w1)]
+
+    axes = {"w1": np.array([0.0, 1.0, 2.0]), "w2": (0, 1, 4)}
+    for _ in range(2):
+        with pytest.warns(jxs.NonFiniteWarning, match="4 of 12 cells"):
+            surface = compute(tmp_path / "grid", loss=loss, **axes)
+        np.testing.assert_array_equal(surface.loss[:, 0], [0, -1, np.nan])
+        seen = computed_bands(monkeypatch)
+    assert seen == []
+
+
+def other_loss(weights, data):
+    return jxs.absolute_error(weights, data) * 1.0001
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"loss": other_loss}, "loss"),
+        ({"loss": jxs.huber(0.5)}, "loss"),
+        ({"data": make_data(shift=1e-3)}, "data"),
+        ({"data": make_data(501)}, "loss, data"),
+        ({"w1": (-2.1, 1.701, 37)}, "axis w1"),
+        ({"w2": (-1.3, 2.9, 24)}, "axis w2"),
+        (
+            {
+                "plane": jxs.Plane(
+                    jxs.Weights(0.0, 0.5),
+                    jxs.Weights(1.0, None),
+                    jxs.Weights(None, 1.0),
+                    ("w1", "w2"),
+                )
+            },
+            "plane",
+        ),
+    ],
+)
+def test_another_grid_is_refused_by_what_differs(tmp_path, changes, named):
+    compute(tmp_path / "grid")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "grid").iterdir()}
+    with pytest.raises(ValueError, match=rf"was begun with another {named}; give another folder"):
+        compute(tmp_path / "grid", **changes)
+    assert before == {path.name: path.read_bytes() for path in (tmp_path / "grid").iterdir()}
+
+
+def test_another_method_is_refused(tmp_path):
+    compute(tmp_path / "grid", loss=jxs.squared_error)
+    with pytest.raises(ValueError, match="begun with another method"):
+        compute(tmp_path / "grid", loss=jxs.squared_error, method="dense")
+
+
+def test_the_same_loss_written_again_goes_on(tmp_path):
+    """A loss is known by what it computes: a lambda in a new process is a new object."""
+    for _ in range(2):
+        compute(tmp_path / "grid", loss=lambda w, d: jnp.mean(jnp.abs(w.w1 * d.x + w.w2)))
+
+
+def test_what_a_loss_holds_on_to_is_part_of_it(tmp_path):
+    def around(values):
+        return lambda w, d: jnp.mean(jnp.abs(w.w1 * d.x + w.w2 - values))
+
+    compute(tmp_path / "grid", loss=around(np.zeros(500, np.float32)))
+    with pytest.raises(ValueError, match="another loss"):
+        compute(tmp_path / "grid", loss=around(np.full(500, 0.5, np.float32)))
+
+
+def test_two_processes_cannot_write_one_destination(tmp_path):
+    import fcntl
+
+    compute(tmp_path / "grid")
+    with (tmp_path / "grid" / "lock").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(OSError, match="destination: another process is writing to"):
+            compute(tmp_path / "grid")
+    compute(tmp_path / "grid")
+
+
+def test_a_flipped_byte_is_named(tmp_path):
+    folder = tmp_path / "grid"
+    compute(folder)
+    first, end, checksum = journal(folder)[1]
+    raw = bytearray((folder / "loss.npy").read_bytes())
+    position = len(raw) - 37 * 23 * 4 + (first * 23 + 5) * 4
+    raw[position] ^= 1
+    (folder / "loss.npy").write_bytes(raw)
+    for read in (lambda: compute(folder), lambda: jxs.archive.load(folder)):
+        with pytest.raises(ValueError, match=rf"rows {first} to {end - 1} in .* not as they were"):
+            read()
+    assert zlib.crc32(b"") != checksum
+
+
+def test_what_the_message_tells_to_do_helps(tmp_path):
+    folder = tmp_path / "grid"
+    truth = np.array(compute(folder).loss)
+    first, end, _ = journal(folder)[1]
+    raw = bytearray((folder / "loss.npy").read_bytes())
+    raw[len(raw) - 37 * 23 * 4 + first * 23 * 4] ^= 1
+    (folder / "loss.npy").write_bytes(raw)
+    lines = (folder / "done.0.jsonl").read_text().splitlines()
+    kept = [line for line in lines if not line.startswith(f"[{first}, {end},")]
+    (folder / "done.0.jsonl").write_text("\n".join(kept))
+    np.testing.assert_array_equal(compute(folder).loss, truth)
+
+
+@pytest.mark.parametrize("name", ["loss.npy", "landscape.json", "a.npy"])
+def test_a_file_cut_short_is_damaged(tmp_path, name):
+    folder = tmp_path / "grid"
+    compute(folder)
+    path = folder / name
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(ValueError, match="is damaged"):
+        jxs.archive.load(folder)
+    if name != "a.npy":
+        with pytest.raises(ValueError, match="is damaged"):
+            compute(folder)
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path):
+    (tmp_path / "thesis.tex").write_text("thesis")
+    with pytest.raises(ValueError, match=r"expected an empty folder or .* with thesis.tex"):
+        compute(tmp_path)
+    with pytest.raises(ValueError, match="was not written by jaxscape"):
+        jxs.archive.load(tmp_path)
+    assert (tmp_path / "thesis.tex").read_text() == "thesis"
+
+
+def test_a_destination_that_cannot_be_is_refused_first(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="destination: expected a folder, got the file"):
+        compute(tmp_path / "file")
+    with pytest.raises(ValueError, match="destination: expected a folder in one that exists"):
+        compute(tmp_path / "no" / "grid")
+
+
+def test_a_place_that_cannot_be_written_to():
+    with pytest.raises(OSError, match="destination: cannot write to '/proc/grid'"):
+        compute("/proc/grid")
+
+
+def test_too_little_space_is_seen_before_anything_is_computed(tmp_path, monkeypatch):
+    seen = computed_bands(monkeypatch)
+    usage = store.shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(store.shutil, "disk_usage", lambda _: usage._replace(free=1000))
+    with pytest.raises(OSError, match=r"expected 3,404 bytes of free space .* got 1,000"):
+        compute(tmp_path / "grid")
+    assert seen == []
+
+
+FULL = """
+import resource, sys
+sys.path.insert(0, {tests!r})
+from test_store import compute
+from jaxscape import store
+
+write, count = store.Destination.write, 0
+
+def limited(self, rows, losses):
+    global count
+    count += 1
+    if count == 3:  # no file may grow any more, as on a full disk
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+    write(self, rows, losses)
+
+store.Destination.write = limited
+try:
+    compute(store.Path({folder!r}))
+except OSError as error:
+    print(error)
+"""
+
+
+def test_a_full_disk_is_an_error_and_loses_only_the_band_in_work(tmp_path, monkeypatch):
+    folder = tmp_path / "grid"
+    program = FULL.format(tests=os.path.dirname(__file__), folder=str(folder))
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert "destination: cannot write to" in ended.stdout
+    assert "what was written before is kept" in ended.stdout
+    done = journal(folder)
+    assert len(done) == 2
+    assert not (folder / "loss.npy").exists()
+    seen = computed_bands(monkeypatch)
+    surface = compute(folder)
+    assert seen[0].start == done[-1][1]
+    whole = jxs.landscape(jxs.absolute_error, make_data(), **AXES)
+    np.testing.assert_allclose(surface.loss, whole.loss, rtol=1e-6)
+
+
+def test_a_newer_schema_is_refused(tmp_path):
+    compute(tmp_path / "grid")
+    path = tmp_path / "grid" / "landscape.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema": 2}))
+    with pytest.raises(ValueError, match="written by a newer jaxscape"):
+        jxs.archive.load(tmp_path / "grid")
+
+
+def test_a_dtype_that_npy_lacks_is_refused(tmp_path):
+    data = jxs.Dataset(jnp.ones(9, jnp.bfloat16), jnp.zeros(9, jnp.bfloat16))
+    with pytest.raises(ValueError, match="expected float16, 32 or 64, got bfloat16"):
+        compute(tmp_path / "grid", data)
+
+
+def test_keys_may_be_part_of_the_data(tmp_path):
+    def loss(weights, key):
+        return jax.random.normal(key) * weights.w1 + weights.w2
+
+    compute(tmp_path / "grid", jax.random.key(0), loss=loss)
+    with pytest.raises(ValueError, match="another data"):
+        compute(tmp_path / "grid", jax.random.key(1), loss=loss)
+
+
+def test_the_losses_need_not_fit_in_memory_to_be_looked_at(tmp_path, monkeypatch):
+    """A few rows at a time: no array as large as the grid is made."""
+    from jaxscape import results
+
+    surface = compute(tmp_path / "grid")
+    monkeypatch.setattr(results, "_CELLS_AT_ONCE", 60)
+    whole = np.array(surface.loss)
+    again = jxs.archive.load(tmp_path / "grid").landscape
+    i, j = np.unravel_index(whole.argmin(), whole.shape)
+    assert again.lowest == (i, j, again.a.values[i], again.b.values[j], whole.min())
+    assert f"{whole.max():.6g}" in repr(again)
