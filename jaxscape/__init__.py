@@ -22,6 +22,7 @@ from jaxscape.network import (
     teacher_student,
 )
 from jaxscape.plane import Plane
+from jaxscape.refinement import Refinement, refine
 from jaxscape.results import Axis, Landscape, Trajectory
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ __all__ = [
     "NonFiniteWarning",
     "Plane",
     "PointwiseLoss",
+    "Refinement",
     "Trajectory",
     "Weights",
     "absolute_error",
@@ -53,6 +55,7 @@ __all__ = [
     "noisy_sine",
     "plot",
     "read",
+    "refine",
     "split",
     "squared_error",
     "teacher_student",

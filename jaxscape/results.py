@@ -127,6 +127,11 @@ class Landscape:
         return self._extent[0]
 
     @property
+    def highest(self) -> float | None:
+        """The highest finite loss; None without one."""
+        return None if self.lowest is None else self._extent[1]
+
+    @property
     def first_nonfinite(self) -> Cell | None:
         """The first cell, row by row, whose loss is NaN or infinite; None if all are finite."""
         return self._extent[3]

@@ -17,6 +17,7 @@ ROOMS = [
     "archive",
     "article",
     "descent",
+    "refinement",
     "grid",
     "store",
     "bands",
