@@ -15,7 +15,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxscape import cells
 from jaxscape.cells import Limits
-from jaxscape.devices import cores, default_device, memory_of
+from jaxscape.devices import cores, default_device, memory_of, of_all
 
 # Of what a device has, so that the user's own arrays and other programs have a place too.
 _SHARE_OF_MEMORY = 1 / 4
@@ -274,13 +274,11 @@ def _computed(
 
 def gathered(losses: np.ndarray) -> np.ndarray:
     """The rows of all processes, each of which has filled in its own."""
-    from jax.experimental import multihost_utils
-
     rows, processes = range(len(losses)), jax.process_count()
     part = np.zeros((math.ceil(len(rows) / processes), losses.shape[1]), losses.dtype)
     for own in mine([rows]):
         part[: len(own)] = losses[own.start : own.stop]
-    parts = np.asarray(multihost_utils.process_allgather(part))
+    parts = of_all(part)
     for process in range(processes):
         for share in mine([rows], process):
             losses[share.start : share.stop] = parts[process, : len(share)]

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -73,12 +74,37 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def everyone(reached: str) -> None:
-    """Wait until all processes have come so far."""
-    if jax.process_count() > 1:
-        from jax.experimental import multihost_utils
+@contextlib.contextmanager
+def together(stage: str) -> Iterator[None]:
+    """A stage of work that all processes end before any goes on; where one fails, all do.
 
-        multihost_utils.sync_global_devices(f"jaxscape: {reached}")
+    A process that raised on its own would leave the others waiting for it.
+
+    Raises:
+        RuntimeError: another process failed; its own error says why.
+    """
+    error: BaseException | None = None
+    try:
+        yield
+    except (Exception, KeyboardInterrupt) as raised:
+        error = raised
+    failed = of_all(np.array(error is not None))
+    if error is not None:
+        raise error
+    if failed.any():
+        raise RuntimeError(
+            f"{stage}: process {', '.join(map(str, np.flatnonzero(failed)))} of {failed.size} "
+            "failed; its own error says why"
+        )
+
+
+def of_all(array: np.ndarray) -> np.ndarray:
+    """An array of each process, along a new first axis."""
+    if jax.process_count() == 1:
+        return array[None]
+    from jax.experimental import multihost_utils
+
+    return np.asarray(multihost_utils.process_allgather(array))
 
 
 def check_agreement(digests: dict[str, str]) -> None:
@@ -87,10 +113,8 @@ def check_agreement(digests: dict[str, str]) -> None:
     Raises:
         ValueError: what differs, by the names of its digests.
     """
-    from jax.experimental import multihost_utils
-
     mine = np.array([list(bytes.fromhex(digest)) for digest in digests.values()], np.uint8)
-    equal = (np.asarray(multihost_utils.process_allgather(mine)) == mine).all(axis=(0, 2))
+    equal = (of_all(mine) == mine).all(axis=(0, 2))
     differing = [name for name, same in zip(digests, equal, strict=True) if not same]
     if differing:
         raise ValueError(f"{', '.join(differing)}: expected the same in all processes")

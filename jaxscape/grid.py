@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxscape import bands, store
-from jaxscape.devices import check_agreement, everyone, local_mesh, machine_memory
+from jaxscape.devices import check_agreement, local_mesh, machine_memory, together
 from jaxscape.identity import digest, identity
 from jaxscape.plane import Plane, weight_plane
 from jaxscape.quadratic import why_not_exact
@@ -163,7 +163,8 @@ def _in_memory(
             | {axis.name: digest("", [axis.values]) for axis in (a, b)}
         )
     todo = bands.mine([range(len(a))])
-    done, all_finite = bands.run(plan, problem, todo, keep)
+    with together("rows"):
+        done, all_finite = bands.run(plan, problem, todo, keep)
     if jax.process_count() > 1:
         losses, all_finite, done = bands.gathered(losses), False, len(a)
     values = a.values[:done]
@@ -177,13 +178,13 @@ def _at_destination(
     known_by = identity(problem.loss, problem.plane, problem.data, a.values.dtype)
     header = store.Header(a, b, name, problem.method, known_by)
     with store.open_destination(folder, header) as place:
-        todo = bands.mine(place.missing())
-        everyone("the rows that are missing are shared out")
-        bands.run(plan, problem, todo, place.write)
-        everyone("all rows are written")
-        if jax.process_index() == 0:
-            place.finish()
-        everyone("the file has its name")
+        with together("rows that are missing"):
+            todo = bands.mine(place.missing())
+        with together("rows"):
+            bands.run(plan, problem, todo, place.write)
+        with together("file of losses"):
+            if jax.process_index() == 0:
+                place.finish()
     return store.load(folder, compare=False), False
 
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxscape.devices import everyone
+from jaxscape.devices import together
 from jaxscape.identity import digest
 from jaxscape.results import Axis, Landscape
 
@@ -128,12 +128,13 @@ def open_destination(folder: Path, header: Header) -> Iterator[Destination]:
             **{f"axis {axis.name}": digest("", [axis.values]) for axis in (a, b)},
         },
     }
-    first = jax.process_index() == 0
-    with _locked(folder) if first else contextlib.nullcontext():
-        if first:
-            _begin(folder, content, a, b, dtype)
-        everyone("the destination is begun")
-        _refuse_another(folder, content)
+    with contextlib.ExitStack() as held:
+        with together("destination"):
+            if jax.process_index() == 0:
+                held.enter_context(_locked(folder))
+                _begin(folder, content, a, b, dtype)
+        with together("destination"):
+            _refuse_another(folder, content)
         yield Destination(folder, (len(a), len(b)), dtype)
 
 

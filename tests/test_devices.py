@@ -170,6 +170,19 @@ jxs.landscape(jxs.absolute_error, make_data(500), memory=20_000, destination=fol
 print("not reached")
 """
 
+FAILING = """
+from jaxscape import store
+write = store.Destination.write
+
+def failing(self, rows, losses):
+    if jax.process_index() == 1:
+        raise OSError("the disk is full")
+    write(self, rows, losses)
+
+store.Destination.write = failing
+jxs.landscape(jxs.absolute_error, make_data(500), memory=20_000, destination=folder, **AXES)
+"""
+
 
 def start(program, count, folder):
     with socket.socket() as free:
@@ -198,6 +211,17 @@ def test_several_processes_share_the_rows(count, tmp_path):
     for kind in ("exact", "tiled"):
         journals = list((tmp_path / f"{kind}.grid").glob("done.*.jsonl"))
         assert len(journals) == count
+
+
+def test_a_process_that_fails_ends_the_others_with_its_number(tmp_path):
+    """Where it only raised, the others would wait for it, and it for them."""
+    begun = time.monotonic()
+    processes = start(FAILING, 2, tmp_path / "grid")
+    first, second = (process.communicate(timeout=120)[1] for process in processes)
+    assert time.monotonic() - begun < 60
+    assert all(process.returncode == 1 for process in processes)
+    assert "RuntimeError: rows: process 1 of 2 failed; its own error says why" in first
+    assert "OSError: the disk is full" in second
 
 
 def test_a_process_that_dies_ends_the_others_with_an_error_and_the_run_goes_on(tmp_path):
