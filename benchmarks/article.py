@@ -98,7 +98,7 @@ def jitted_cells(w1: np.ndarray, w2: np.ndarray, data: jxs.Dataset) -> np.ndarra
 _jitted = jax.jit(jxs.squared_error)
 
 
-def landscape(loss: jxs.PointwiseLoss, data: jxs.Dataset, method: Any) -> Surface:
+def landscape(loss: Callable, data: jxs.Dataset, method: Any) -> Surface:
     """The library's call."""
     return lambda w1, w2: jxs.landscape(loss, data, method=method, w1=w1, w2=w2).loss
 

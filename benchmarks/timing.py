@@ -34,6 +34,8 @@ class Contender(NamedTuple):
     """How many units of work (cells, epochs) `run` does."""
     compiles: Callable[[], Any] | None = None
     """A call that compiles what `run` needs, `run` itself if it is short; None: nothing to do."""
+    floor: float | None = None
+    """Seconds that the whole result takes at least on this machine; None: not known."""
 
 
 class Timing(NamedTuple):
@@ -51,6 +53,10 @@ class Timing(NamedTuple):
     whole: int
     error: float
     """The worst relative error against the reference."""
+    memory: int | None = None
+    """Bytes by which a run raised the peak of resident memory; None: not known."""
+    floor: float | None = None
+    """Seconds that the whole result takes at least on this machine; None: not known."""
 
     @property
     def extrapolated(self) -> bool:
@@ -90,7 +96,7 @@ def compare(contenders: Sequence[Contender], whole: int) -> list[Timing]:
     Raises:
         SystemExit: values that differ from the reference; nothing is timed then.
     """
-    compiling, errors = [], []
+    compiling, errors, memory = [], [], []
     for contender in contenders:
         compiling.append(_compiling(contender))
         error = contender.error(contender.run())
@@ -100,6 +106,7 @@ def compare(contenders: Sequence[Contender], whole: int) -> list[Timing]:
                 "nothing is timed while values differ"
             )
         errors.append(error)
+        memory.append(peak_memory(contender.run))
 
     taken: list[list[float]] = [[] for _ in contenders]
     for turn in range(_MOST):
@@ -111,7 +118,7 @@ def compare(contenders: Sequence[Contender], whole: int) -> list[Timing]:
 
     return [
         _timing(*measured, whole)
-        for measured in zip(contenders, compiling, taken, errors, strict=True)
+        for measured in zip(contenders, compiling, taken, errors, memory, strict=True)
     ]
 
 
@@ -127,7 +134,12 @@ def _compiling(contender: Contender) -> float | None:
 
 
 def _timing(
-    contender: Contender, compiling: float | None, taken: list[float], error: float, whole: int
+    contender: Contender,
+    compiling: float | None,
+    taken: list[float],
+    error: float,
+    memory: int | None,
+    whole: int,
 ) -> Timing:
     scale = whole / contender.part
     return Timing(
@@ -140,7 +152,28 @@ def _timing(
         contender.part,
         whole,
         error,
+        memory,
+        contender.floor,
     )
+
+
+def peak_memory(run: Callable[[], Any]) -> int | None:
+    """Bytes by which a call raises the peak of resident memory; None where Linux does not count.
+
+    Memory that was taken before and kept for later use does not show.
+    """
+    reset, status = Path("/proc/self/clear_refs"), Path("/proc/self/status")
+    if not reset.exists():
+        return None
+
+    def resident(field: str) -> int:
+        lines = status.read_text().splitlines()
+        return next(1024 * int(line.split()[1]) for line in lines if line.startswith(field))
+
+    reset.write_text("5")
+    before = resident("VmRSS")
+    jax.block_until_ready(run())
+    return max(0, resident("VmHWM") - before)
 
 
 def duration(seconds: float) -> str:
@@ -173,7 +206,8 @@ def table(timings: Sequence[Timing], unit: str, points: int, baselines: Mapping[
         heading: by_name[name].median for heading, name in baselines.items() if name in by_name
     }
     head = ["method", f"{unit}s timed", "runs", "compile s", "median", "min", "max", f"per {unit}"]
-    lines = [[*head, f"G {unit}·points/s", *against, "rel. error"]]
+    lines = [[*head, f"G {unit}·points/s", *against]]
+    lines[0] += ["of floor", "peak MB", "rel. error"]
     for timing in timings:
         mark = "*" if timing.extrapolated else ""
         times = timing.median, timing.fastest, timing.slowest
@@ -187,6 +221,8 @@ def table(timings: Sequence[Timing], unit: str, points: int, baselines: Mapping[
                 duration(timing.per_unit),
                 _three_digits(points / timing.per_unit / 1e9),
                 *(_three_digits(seconds / timing.median) for seconds in against.values()),
+                "–" if timing.floor is None else f"{timing.floor / timing.median:.2f}",
+                "–" if timing.memory is None else f"{timing.memory / 1e6:,.0f}",
                 f"{timing.error:.0e}",
             ]
         )

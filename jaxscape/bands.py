@@ -19,9 +19,9 @@ from jaxscape.devices import cores, default_device, memory_of, of_all
 
 # Of what a device has, so that the user's own arrays and other programs have a place too.
 _SHARE_OF_MEMORY = 1 / 4
-# Operations in a band: a tenth of a second or so, long beside the cost of a call and short beside
-# a person's patience. An accelerator does some hundred times more in that time.
-_BAND_OPERATIONS = {"cpu": 2**33}
+# Operations in a band: at least some hundredths of a second, long beside the cost of a call and
+# short beside a person's patience. An accelerator does some hundred times more in that time.
+_BAND_OPERATIONS = {"cpu": 2**30}
 _BAND_OPERATIONS_ELSEWHERE = 2**40
 # Half of a core's second-level cache; an accelerator is filled by large products only.
 _CACHE = {"cpu": 2**19}

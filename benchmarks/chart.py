@@ -1,0 +1,103 @@
+"""A picture of the grid benchmark, from the figures it wrote.
+
+python -m benchmarks.chart docs/benchmarks/grid.json docs/images/grid_speed.png
+"""
+
+import argparse
+import json
+import re
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+# Colours that the colour-blind tell apart (Okabe and Ito), and a shape for each as well.
+_STYLES = {
+    "jaxscape exact": ("#0072B2", "circle", "solid"),
+    "jaxscape dense": ("#009E73", "square", "solid"),
+    "a user's loss": ("#56B4E9", "triangle-up", "solid"),
+    "numba loop": ("#D55E00", "diamond", "dash"),
+    "numba parabola": ("#E69F00", "x", "dash"),
+    "PyTorch compiled": ("#CC79A7", "cross", "dot"),
+    "PyTorch vmap": ("#999999", "star", "dot"),
+    "NumPy, a row at once": ("#000000", "pentagon", "dot"),
+}
+_FLOOR = "floor of this machine"
+
+
+def speed(figures: dict[str, Any]) -> go.Figure:
+    """Both errors side by side, titled with the machine."""
+    both = make_subplots(
+        1, 2, shared_yaxes=True, subplot_titles=["mean squared error", "mean absolute error"]
+    )
+    for column, error in ((1, "squared"), (2, "absolute")):
+        _add_lines(both, figures, error, 3000, row=1, col=column)
+    machine = figures["machine"]
+    both.update_xaxes(type="log", title="cells a side")
+    sizes = sorted({int(n) for case in figures["cases"] for n in re.findall(r"(\d+) × \1", case)})
+    both.update_xaxes(tickvals=sizes, ticktext=[str(n) for n in sizes])
+    both.update_yaxes(type="log", dtick=1, exponentformat="power")
+    both.update_yaxes(title="cell·points per second", col=1)
+    both.update_layout(
+        template="plotly_white",
+        title={
+            "text": "Grids of the two-weight network, 3,000 points"
+            f"<br><sup>{machine['processor']}, {machine['cores']} cores, jax {machine['jax']}, "
+            f"{machine['date']}; medians; dotted without marks: the least this machine needs</sup>"
+        },
+        font={"size": 16},
+        legend={"orientation": "h", "y": -0.2},
+        margin={"t": 100},
+    )
+    return both
+
+
+def _add_lines(
+    figure: go.Figure, figures: dict[str, Any], error: str, points: int, **where: int
+) -> None:
+    lines: dict[str, list[tuple[int, float]]] = defaultdict(list)
+    for case, methods in figures["cases"].items():
+        found = re.fullmatch(rf"mean {error} error, (\d+) × \d+ cells, {points:,} points", case)
+        if not found:
+            continue
+        n = int(found[1])
+        for method, timing in methods.items():
+            lines[method].append((n, n * n * points / timing["median"]))
+            if timing["floor"] and method.startswith("jaxscape"):
+                lines[f"{_FLOOR}, {method}"].append((n, n * n * points / timing["floor"]))
+    shown = {trace.name for trace in figure.data}
+    for method, places in lines.items():
+        name = method.removeprefix(f"{_FLOOR}, ")
+        colour, symbol, dash = _STYLES.get(name, ("#666666", "circle", "dot"))
+        is_floor = method != name
+        sizes, rates = zip(*sorted(places), strict=True)
+        figure.add_scatter(
+            x=sizes,
+            y=rates,
+            name=method,
+            legendgroup=method,
+            showlegend=method not in shown and not is_floor,
+            mode="lines" if is_floor else "lines+markers",
+            line={"color": colour, "dash": "dot" if is_floor else dash, "width": 2},
+            marker={"symbol": symbol, "size": 10},
+            **where,
+        )
+
+
+def main() -> None:
+    """Write the picture."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.chart", description=__doc__)
+    parser.add_argument("figures", type=Path, help="the JSON file of benchmarks.grid")
+    parser.add_argument("output", type=Path, help=".png, .svg, .pdf or .html")
+    arguments = parser.parse_args()
+    figure = speed(json.loads(arguments.figures.read_text(encoding="utf-8")))
+    if arguments.output.suffix == ".html":
+        figure.write_html(arguments.output, include_plotlyjs="cdn")
+    else:
+        figure.write_image(arguments.output, width=1200, height=700)
+
+
+if __name__ == "__main__":
+    main()
