@@ -93,11 +93,11 @@ def squared_error(n: int, data: jxs.Dataset, rates: Rates, full: bool) -> Iterat
         yield contender(
             "NumPy, a row at once", lambda a, b: article.numpy_rows(a, b, x, y), SLOW_WORK
         )
-        if loops := optional("benchmarks.torch_grids", "PyTorch vmap", "PyTorch compiled"):
-            yield contender("PyTorch vmap", lambda a, b: loops.vmapped(a, b, x, y), SLOW_WORK)
+        if torch_grids := optional("benchmarks.torch_grids", "PyTorch vmap", "PyTorch compiled"):
+            yield contender("PyTorch vmap", lambda a, b: torch_grids.vmapped(a, b, x, y), SLOW_WORK)
             yield contender(
                 "PyTorch compiled",
-                lambda a, b: loops.compiled(a, b, x, y),
+                lambda a, b: torch_grids.compiled(a, b, x, y),
                 SLOW_WORK,
                 compiles=True,
             )

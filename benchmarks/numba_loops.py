@@ -68,12 +68,9 @@ def mean_error(error: Callable) -> Callable:
             for k in range(x.size):
                 hidden[k] = tanh(w1[i] * x[k])
             for j in range(w2.size):
-                total = 0.0
-                for start in range(0, x.size, _BLOCK):
-                    block_total = _ZERO
-                    for k in range(start, min(start + _BLOCK, x.size)):
-                        block_total += error(w2[j] * hidden[k] - y[k])
-                    total += block_total
+                total = _ZERO
+                for k in range(x.size):
+                    total += error(w2[j] * hidden[k] - y[k])
                 losses[i, j] = total / x.size
         return losses
 
@@ -81,6 +78,26 @@ def mean_error(error: Callable) -> Callable:
 
 
 squared_error, absolute_error = mean_error(square), mean_error(absolute)
+
+
+@njit(fastmath=True)
+def _moments(w1, x, y, hidden):
+    """Σ tanh² and Σ tanh·y, tanh(w1·x) being left in `hidden`."""
+    squares, products = _ZERO, _ZERO
+    for k in range(x.size):
+        hidden[k] = tanh(w1 * x[k])
+        squares += hidden[k] * hidden[k]
+        products += hidden[k] * y[k]
+    return squares, products
+
+
+@njit(fastmath=True)
+def _residuals(w2, hidden, y):
+    """Σ (w2·tanh - y)²."""
+    residuals = _ZERO
+    for k in range(y.size):
+        residuals += square(w2 * hidden[k] - y[k])
+    return residuals
 
 
 @njit(parallel=True, fastmath=True)
@@ -92,19 +109,14 @@ def parabola(w1, w2, x, y):
         # Sums of sums: one float32 sum over 10⁵ samples would be off in its fourth digit.
         squares, products, residuals = 0.0, 0.0, 0.0
         for start in range(0, x.size, _BLOCK):
-            block_squares, block_products = _ZERO, _ZERO
-            for k in range(start, min(start + _BLOCK, x.size)):
-                hidden[k] = tanh(w1[i] * x[k])
-                block_squares += hidden[k] * hidden[k]
-                block_products += hidden[k] * y[k]
+            block = slice(start, start + _BLOCK)
+            block_squares, block_products = _moments(w1[i], x[block], y[block], hidden[block])
             squares += block_squares
             products += block_products
         lowest = np.float32(products / squares) if squares > 0 else _ZERO
         for start in range(0, x.size, _BLOCK):
-            block_residuals = _ZERO
-            for k in range(start, min(start + _BLOCK, x.size)):
-                block_residuals += square(lowest * hidden[k] - y[k])
-            residuals += block_residuals
+            block = slice(start, start + _BLOCK)
+            residuals += _residuals(lowest, hidden[block], y[block])
         floor, curvature = np.float32(residuals / x.size), np.float32(squares / x.size)
         for j in range(w2.size):
             losses[i, j] = floor + curvature * square(w2[j] - lowest)

@@ -29,7 +29,7 @@ _compiled = torch.compile(_rows, dynamic=False)
 
 @torch.no_grad()
 def _by_rows(grid: Callable, w1: np.ndarray, *others: np.ndarray) -> np.ndarray:
-    w2, x, y = map(torch.from_numpy, others)
+    w2, x, y = (torch.tensor(array) for array in others)
     rows = max(1, _CELLS_AT_ONCE // (w2.numel() * x.numel()))
     parts = torch.from_numpy(w1).split(rows)
     return torch.cat([grid(part, w2, x, y) for part in parts]).numpy()

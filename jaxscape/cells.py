@@ -14,7 +14,7 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxscape.data import Dataset
 from jaxscape.network import Network, PointwiseLoss, check_same_shape
 from jaxscape.plane import Plane
-from jaxscape.quadratic import parabola
+from jaxscape.quadratic import SAMPLES_AT_ONCE, parabola
 
 # Samples whose errors are added in registers before the running sum of every cell is read and
 # written once. Of 4, 8, 16, 24 on two cores, 8 was fastest at 1024 × 1024; compile time grows
@@ -121,7 +121,7 @@ def exact(
         parabolas = jax.lax.map(
             lambda a: parabola(loss.predict, plane, a, data),
             a,
-            batch_size=min(a.size, max(1, _EXACT_BLOCK // data.y.size)),
+            batch_size=min(a.size, _rows_at_once(data)),
         )
         cells = jax.vmap(lambda row: row.at(b))(parabolas)
         # A parabola is finite between two finite ends: its distance from the lowest point, as
@@ -130,6 +130,11 @@ def exact(
         return cells, jnp.isfinite(ends).all(axis=1)
 
     return _over_devices(rows, mesh)(plane, a, b, data)
+
+
+def _rows_at_once(data: Dataset) -> int:
+    outputs = data.y.size // len(data)
+    return max(1, _EXACT_BLOCK // (outputs * min(len(data), SAMPLES_AT_ONCE)))
 
 
 def is_streamed(loss: Any, data: Any) -> bool:

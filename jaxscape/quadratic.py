@@ -12,8 +12,11 @@ import jax
 import jax.numpy as jnp
 
 from jaxscape.data import Dataset
-from jaxscape.network import PointwiseLoss, check_same_shape, mean_over_samples, square
+from jaxscape.network import PointwiseLoss, check_same_shape, square
 from jaxscape.plane import Plane
+
+SAMPLES_AT_ONCE = 4096
+"""Of more samples than this, blocks of so many are gone through one after the other."""
 
 
 class Parabola(NamedTuple):
@@ -50,27 +53,76 @@ def parabola(predict: Callable, plane: Plane, a: jax.Array, data: Dataset) -> Pa
         Scalars of the prediction's dtype.
     """
     zero = jnp.zeros_like(a)
-    start, slope = jax.jvp(
-        lambda b: predict(plane.at(a, b), data.x), (zero,), (jnp.ones_like(zero),)
-    )
-    check_same_shape(start, data.y)
-    residual = start - data.y
-    mean = functools.partial(mean_over_samples, sample_weight=data.sample_weight)
-    # Slopes are scaled to at most 1: with w1 = 1e-20 their squares would underflow in float32,
-    # and the parabola be flat where the loss is not. A power of two scales without rounding.
-    steepest = jax.lax.stop_gradient(jnp.max(jnp.abs(slope)))
-    scale = jnp.ldexp(jnp.ones_like(steepest), jnp.frexp(steepest)[1])
-    slope = slope / scale
-    curvature = mean(slope * slope)
-    divisor = jnp.where(curvature > 0, curvature, 1)
-    lowest = -mean(residual * slope) / divisor
-    # The floor is a mean of squares of residuals at the lowest point, not c - m²/q, which cancels
-    # near a perfect fit. The same residuals give the part of the lowest point below its last digit:
-    # without it, half a unit there is an error of 1e-4 in losses a millionth of the range.
-    residual = residual + lowest * slope
-    correction = -mean(residual * slope) / divisor
-    floor = mean(residual * residual)
-    return Parabola(floor, curvature, scale, lowest, correction)
+
+    def line(samples: Dataset) -> tuple[jax.Array, jax.Array]:
+        """Residuals at b = 0 and slopes in b: the predictions are a line in b."""
+        start, slope = jax.jvp(
+            lambda b: predict(plane.at(a, b), samples.x), (zero,), (jnp.ones_like(zero),)
+        )
+        check_same_shape(start, samples.y)
+        return start - samples.y, slope
+
+    def add_moments(total: tuple, samples: Dataset) -> tuple:
+        scale, squares, products = total
+        residual, slope = line(samples)
+        # Slopes are scaled to at most 1: with w1 = 1e-20 their squares would underflow in float32,
+        # and the parabola be flat where the loss is not. A power of two scales without rounding.
+        steepest = jax.lax.stop_gradient(jnp.max(jnp.abs(slope)))
+        larger = jnp.maximum(scale, jnp.ldexp(jnp.ones_like(steepest), jnp.frexp(steepest)[1]))
+        slope, shrunk = slope / larger, scale / larger
+        squares = shrunk * shrunk * squares + _sum(slope * slope, samples)
+        return larger, squares, shrunk * products + _sum(residual * slope, samples)
+
+    n = data.y.size if data.sample_weight is None else _sum(jnp.ones_like(data.y), data)
+    scale, squares, products = _over_samples(add_moments, (zero, zero, zero), data)
+    divisor = jnp.where(squares > 0, squares, 1)
+    lowest = -products / divisor
+
+    def add_rest(total: tuple, samples: Dataset) -> tuple:
+        # The floor is a mean of squares of residuals at the lowest point, not c - m²/q, which
+        # cancels near a perfect fit. The same residuals give the part of the lowest point below
+        # its last digit: without it, half a unit there is an error of 1e-4 in losses a millionth
+        # of the range.
+        residual, slope = line(samples)
+        slope = slope / scale
+        residual = residual + lowest * slope
+        squares, products = total
+        return (
+            squares + _sum(residual * residual, samples),
+            products + _sum(residual * slope, samples),
+        )
+
+    floor, product = _over_samples(add_rest, (zero, zero), data)
+    return Parabola(floor / n, squares / n, scale, lowest, -product / divisor)
+
+
+def _sum(values: jax.Array, samples: Dataset) -> jax.Array:
+    """The sum of values, (n, ...), each row counting as its sample weighs."""
+    if samples.sample_weight is None:
+        return jnp.sum(values)
+    weight = jnp.expand_dims(samples.sample_weight, tuple(range(1, values.ndim)))
+    return jnp.sum(jnp.broadcast_to(weight, values.shape) * values)
+
+
+def _over_samples(add: Callable, total: tuple, data: Dataset) -> tuple:
+    """`add(total, samples)` over all samples, a block of them at a time, so that it stays in cache.
+
+    All at once where they are few: a second pass then finds the predictions already there.
+    """
+    n = len(data)
+    blocks = n // SAMPLES_AT_ONCE if n > SAMPLES_AT_ONCE else 0
+    if blocks:
+        blocked = jax.tree.map(
+            lambda leaf: leaf[: blocks * SAMPLES_AT_ONCE].reshape(
+                blocks, SAMPLES_AT_ONCE, *leaf.shape[1:]
+            ),
+            data,
+        )
+        # Computed again for a derivative, not kept for all blocks.
+        add_block = jax.checkpoint(add)
+        total, _ = jax.lax.scan(lambda total, part: (add_block(total, part), None), total, blocked)
+    rest = jax.tree.map(lambda leaf: leaf[blocks * SAMPLES_AT_ONCE :], data)
+    return add(total, rest) if len(rest) else total
 
 
 def why_not_exact(loss: Any, plane: Plane, data: Any) -> str | None:
