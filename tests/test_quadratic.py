@@ -40,8 +40,8 @@ def test_what_rounding_cuts_off_the_lowest_point_is_needed():
     Whether a lowest point happens to be a float32 depends on its sums, so there are several.
     """
     with_it, without_it = [], []
-    for teacher in [(1.5, 0.8), (3.0, 1.3), (0.7, 0.45), (2.2, 1.7), (1.1, 0.93)]:
-        data = jxs.teacher_student(jax.random.key(0), 2900, jxs.Weights(*teacher))
+    for teacher in [(1.5, 0.8), (3.0, 1.3), (2.2, 1.7), (0.5, 1.6), (1.7, 1.45)]:
+        data = jxs.teacher_student(jax.random.key(0), 3000, jxs.Weights(*teacher))
         row = parabola(jxs.Network(), weight_plane(), jnp.float32(teacher[0]), data)
         b = np.linspace(-2, 2, 4001, dtype=np.float32)
         truth = np.array([reference.loss_at(teacher[0], float(w2), data) for w2 in b])
@@ -49,8 +49,7 @@ def test_what_rounding_cuts_off_the_lowest_point_is_needed():
         rounded = row._replace(correction=jnp.float32(0))
         for errors, kept in ((with_it, row), (without_it, rounded)):
             errors.append(np.max(abs(reference.numbers(kept.at(b)) - truth) / allowed))
-    assert max(with_it[:2]) < 0.25 * EXACT_FLOAT32
-    assert max(with_it) < EXACT_FLOAT32
+    assert max(with_it) < 0.25 * EXACT_FLOAT32
     assert max(without_it) > EXACT_FLOAT32
 
 
