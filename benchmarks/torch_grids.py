@@ -1,5 +1,6 @@
 """Whole grids in PyTorch: `torch.func.vmap`, compiled, and a loop over the cells of a plane."""
 
+import shutil
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -25,19 +26,28 @@ def _rows(w1, w2, x, y):
 
 
 _compiled = torch.compile(_rows, dynamic=False)
+# One program for each size of grid that is timed.
+torch._dynamo.config.recompile_limit = 64
 
 
 @torch.no_grad()
 def _by_rows(grid: Callable, w1: np.ndarray, *others: np.ndarray) -> np.ndarray:
     w2, x, y = (torch.tensor(array) for array in others)
-    rows = max(1, _CELLS_AT_ONCE // (w2.numel() * x.numel()))
-    parts = torch.from_numpy(w1).split(rows)
-    return torch.cat([grid(part, w2, x, y) for part in parts]).numpy()
+    rows = min(w1.size, max(1, _CELLS_AT_ONCE // (w2.numel() * x.numel())))
+    # Parts of one size, the last filled up: a compiled grid is compiled for each size.
+    filled = torch.tensor(np.resize(w1, rows * -(-w1.size // rows)))
+    parts = [grid(part, w2, x, y) for part in filled.split(rows)]
+    return torch.cat(parts)[: w1.size].numpy()
 
 
 def vmapped(w1: np.ndarray, w2: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """The mean squared error of the two weights by `torch.func.vmap` over both axes."""
     return _by_rows(_grid, w1, w2, x, y)
+
+
+def can_compile() -> bool:
+    """Whether there is a C++ compiler, which `torch.compile` needs."""
+    return shutil.which("g++") is not None or shutil.which("clang++") is not None
 
 
 def compiled(w1: np.ndarray, w2: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -100,7 +100,7 @@ def landscape(
     a, b = _axes(plane, data, axes)
     if method not in ("auto", "dense", "exact"):
         raise ValueError(f"method: expected 'auto', 'dense' or 'exact', got {method!r}")
-    if memory is not None and (isinstance(memory, bool) or not isinstance(memory, int)):
+    if memory is not None and (isinstance(memory, bool) or not hasattr(memory, "__index__")):
         raise TypeError(f"memory: expected a whole number of bytes, got {memory!r}")
     if memory is not None and memory < 1:
         raise ValueError(f"memory: expected at least 1 byte, got {memory}")
@@ -120,9 +120,11 @@ def landscape(
             raise ValueError("destination, mesh: expected None under a transformation of JAX")
         return Landscape(bands.compute_traced(problem, memory), a, b, name, method)
 
-    if folder is None:
-        _check_result_fits(a, b)
-    plan = bands.make_plan(problem, local_mesh(mesh), memory, written=folder is not None)
+    # Machines may differ in their memory.
+    with together("plan"):
+        if folder is None:
+            _check_result_fits(a, b)
+        plan = bands.make_plan(problem, local_mesh(mesh), memory, written=folder is not None)
     if folder is not None:
         surface, all_finite = _at_destination(plan, problem, folder, a, b, name)
     elif plan.mesh is None and plan.rows >= len(a) and jax.process_count() == 1:

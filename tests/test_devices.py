@@ -170,6 +170,7 @@ jxs.landscape(jxs.absolute_error, make_data(500), memory=20_000, destination=fol
 print("not reached")
 """
 
+DOCUMENT = Path(__file__).parents[1] / "docs" / "grids.md"
 FAILING = """
 from jaxscape import store
 write = store.Destination.write
@@ -184,10 +185,14 @@ jxs.landscape(jxs.absolute_error, make_data(500), memory=20_000, destination=fol
 """
 
 
-def start(program, count, folder):
+def free_address():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+        return f"127.0.0.1:{free.getsockname()[1]}"
+
+
+def start(program, count, folder):
+    address = free_address()
     code = HEADER.format(tests=str(Path(__file__).parent)) + PROCESS + program
     return [
         subprocess.Popen(
@@ -211,6 +216,25 @@ def test_several_processes_share_the_rows(count, tmp_path):
     for kind in ("exact", "tiled"):
         journals = list((tmp_path / f"{kind}.grid").glob("done.*.jsonl"))
         assert len(journals) == count
+
+
+def test_the_program_in_the_document_runs_in_two_processes(tmp_path):
+    program = DOCUMENT.read_text().partition("```py\n")[2].partition("```")[0]
+    (tmp_path / "surface.py").write_text(program)
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "surface.py", address, "2", str(index)],
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=tmp_path,
+        )
+        for address in [free_address()]
+        for index in range(2)
+    ]
+    printed = [process.communicate(timeout=180)[0] for process in processes]
+    assert "Landscape(w1: 400 × w2: 300, dense, float32)" in printed[0]
+    assert all(process.returncode == 0 for process in processes)
+    assert np.load(tmp_path / "surface" / "loss.npy").shape == (400, 300)
 
 
 def test_a_process_that_fails_ends_the_others_with_its_number(tmp_path):
