@@ -22,6 +22,9 @@ _STYLES = {
     "numba parabola": ("#E69F00", "x", "dash"),
     "PyTorch compiled": ("#CC79A7", "cross", "dot"),
     "PyTorch vmap": ("#999999", "star", "dot"),
+    "PyTorch, the article's loop": ("#882255", "hexagram", "dot"),
+    "NumPy loop": ("#332288", "triangle-down", "dot"),
+    "JAX, a jitted call a cell": ("#117733", "bowtie", "dot"),
     "NumPy, a row at once": ("#000000", "pentagon", "dot"),
 }
 _FLOOR = "floor of this machine"
