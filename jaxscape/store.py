@@ -25,6 +25,7 @@ SCHEMA = 1
 """The version this library writes, and the newest it reads."""
 
 _HEADER, _WHOLE, _PART, _LOCK = "landscape.json", "loss.npy", "loss.partial.npy", "lock"
+_DRAFT = _HEADER + ".draft"
 
 
 class Destination:
@@ -131,6 +132,7 @@ def open_destination(folder: Path, header: Header) -> Iterator[Destination]:
     with contextlib.ExitStack() as held:
         with together("destination"):
             if jax.process_index() == 0:
+                _refuse_something_else(folder)
                 held.enter_context(_locked(folder))
                 _begin(folder, content, a, b, dtype)
         with together("destination"):
@@ -138,15 +140,23 @@ def open_destination(folder: Path, header: Header) -> Iterator[Destination]:
         yield Destination(folder, (len(a), len(b)), dtype)
 
 
+def _refuse_something_else(folder: Path) -> None:
+    if not folder.is_dir() or (folder / _HEADER).is_file():
+        return
+    names = {path.name for path in folder.iterdir()} - {_LOCK, _PART}
+    if (folder / _PART).is_file():
+        # Begun, and killed before the header was there.
+        names -= {"a.npy", "b.npy", _DRAFT}
+    if names:
+        raise ValueError(
+            f"destination: expected an empty folder or one of jaxscape's, got {str(folder)!r} with "
+            f"{', '.join(sorted(names)[:3])}"
+        )
+
+
 def _begin(folder: Path, content: Mapping[str, Any], a: Axis, b: Axis, dtype: np.dtype) -> None:
     if (folder / _HEADER).is_file():
         return
-    others = sorted(path.name for path in folder.iterdir() if path.name not in (_LOCK, _PART))
-    if others:
-        raise ValueError(
-            f"destination: expected an empty folder or one of jaxscape's, got {str(folder)!r} with "
-            f"{', '.join(others[:3])}"
-        )
     shape = len(a), len(b)
     needed = shape[0] * shape[1] * dtype.itemsize
     free = shutil.disk_usage(folder).free
@@ -164,7 +174,7 @@ def _begin(folder: Path, content: Mapping[str, Any], a: Axis, b: Axis, dtype: np
         for name, axis in (("a", a), ("b", b)):
             np.save(folder / f"{name}.npy", np.asarray(axis.values))
         # Last, and in one step: a folder with this file is complete but for its rows.
-        draft = folder / (_HEADER + ".draft")
+        draft = folder / _DRAFT
         draft.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         os.replace(draft, folder / _HEADER)
 

@@ -275,7 +275,31 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
         compute(tmp_path)
     with pytest.raises(ValueError, match="was not written by jaxscape"):
         jxs.archive.load(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
     assert (tmp_path / "thesis.tex").read_text() == "thesis"
+
+
+@pytest.mark.parametrize("stage", ["a.npy", "b.npy", "landscape.json"])
+def test_a_call_killed_while_it_began_is_begun_again(tmp_path, monkeypatch, stage):
+    def stop(path, *_):
+        raise SystemExit
+
+    folder = tmp_path / "grid"
+    with monkeypatch.context() as patched:
+        if stage == "landscape.json":
+            patched.setattr(store.os, "replace", stop)
+        else:
+            save = np.save
+            patched.setattr(
+                store.np,
+                "save",
+                lambda path, x: stop(path) if path.name == stage else save(path, x),
+            )
+        with pytest.raises(SystemExit):
+            compute(folder)
+    assert not (folder / "landscape.json").exists()
+    whole = jxs.landscape(jxs.absolute_error, make_data(), **AXES)
+    np.testing.assert_allclose(compute(folder).loss, whole.loss, rtol=1e-6)
 
 
 def test_a_destination_that_cannot_be_is_refused_first(tmp_path):
