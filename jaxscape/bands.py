@@ -60,8 +60,6 @@ class Plan(NamedTuple):
     """How large a tile within a band may be."""
     mesh: Mesh | None
     """The devices that share the rows of a band; None for the default device alone."""
-    bytes: int | None
-    """What a band needs by the compiler's account; None where it cannot come near the budget."""
 
 
 def make_plan(problem: Problem, mesh: Mesh | None, memory: int | None, written: bool) -> Plan:
@@ -130,7 +128,7 @@ def _plan(method, loss, mesh, structure, shapes, axes, memory, written, _setting
     rows = min(rows, max(1, budget * devices // (3 * n2 * itemsize)))
     rows = _even(rows, n1, devices, workers)
     if rows >= n1 and share.of(n1, n2).bytes <= budget:
-        return Plan(rows, 1, limits, mesh, None)
+        return Plan(rows, 1, limits, mesh)
 
     strategy = getattr(cells, method)
     while True:
@@ -139,7 +137,7 @@ def _plan(method, loss, mesh, structure, shapes, axes, memory, written, _setting
         needed = _needed(compiled.memory_analysis())
         if needed <= budget:
             workers = min(workers, math.ceil(n1 / rows), max(1, budget // max(1, needed)))
-            return Plan(rows, workers, limits, mesh, needed)
+            return Plan(rows, workers, limits, mesh)
         if rows <= devices:
             raise ValueError(
                 f"memory: expected at least {needed:,} bytes, what one row of {n2} cells needs, "

@@ -12,18 +12,13 @@ import numpy as np
 from jaxscape.grid import NonFiniteWarning, landscape
 from jaxscape.network import Weights
 from jaxscape.plane import Plane
+from jaxscape.rectangles import rectangles
 from jaxscape.results import Axis, Landscape, Trajectory
 
 _LONGEST_SIDE = 1024
 """Values along a patch."""
-_MOST_PATCHES = 8
-"""For the surface: each shape is compiled anew."""
-_SMALLEST_SIDE = 4
-"""Cells of a rectangle that is not cut further."""
 _DEEPEST = 4
 """Patches within patches around steps that grow ever shorter."""
-_LEAST_FILLED = 0.7
-"""The share of flagged cells from which on a rectangle of them is not cut further."""
 _NODES_AT_ONCE = 2**24
 
 
@@ -154,7 +149,7 @@ def refine(
 
     error = _interpolation_error(surface, patch)
     patches = []
-    for box in _rectangles(error > tolerance):
+    for box in rectangles(error > tolerance):
         # A quarter to spare: a cell's error is largest between the places it is measured at.
         factor = math.sqrt(1.25 * np.nanmax(error[box]) / tolerance)
         patches.append(patch(*_finer(axes, box, factor)))
@@ -243,35 +238,6 @@ def _refuse_another_surface(surface: Landscape, start: int, nodes: np.ndarray) -
             f"{a.name} = {a.values[start + i]:g}, {b.name} = {b.values[j]:g}, "
             f"got {given[i, j]:g}"
         )
-
-
-def _rectangles(flagged: np.ndarray) -> list[tuple[slice, slice]]:
-    """A few rectangles of cells that cover all flagged ones and not many others."""
-    least = _SMALLEST_SIDE
-    while len(boxes := list(_cut(flagged, (0, 0), least))) > _MOST_PATCHES:
-        least *= 2
-    return boxes
-
-
-def _cut(flagged: np.ndarray, corner: tuple[int, int], least: int) -> Iterator[tuple[slice, slice]]:
-    if not flagged.any():
-        return
-    spans = [np.flatnonzero(flagged.any(axis=other)) for other in (1, 0)]
-    (top, bottom), (left, right) = ((int(span[0]), int(span[-1]) + 1) for span in spans)
-    flagged = flagged[top:bottom, left:right]
-    corner = corner[0] + top, corner[1] + left
-    if flagged.mean() >= _LEAST_FILLED or max(flagged.shape) <= least:
-        yield tuple(slice(first, first + n) for first, n in zip(corner, flagged.shape, strict=True))  # type: ignore[misc]
-        return
-    # Across the longer side, at the emptiest line near its middle.
-    along = int(flagged.shape[1] > flagged.shape[0])
-    counts, middle = flagged.sum(axis=1 - along), flagged.shape[along] / 2
-    inner = np.arange(1, len(counts))
-    k = int(inner[np.argmin(counts[1:] + abs(inner - middle) / len(counts))])
-    for part, offset in zip(np.split(flagged, [k], axis=along), (0, k), strict=True):
-        shifted = list(corner)
-        shifted[along] += offset
-        yield from _cut(part, (shifted[0], shifted[1]), least)
 
 
 def _finer(

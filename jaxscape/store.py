@@ -9,7 +9,6 @@ import contextlib
 import json
 import os
 import shutil
-import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,65 +18,14 @@ import numpy as np
 
 from jaxscape.devices import together
 from jaxscape.identity import digest
+from jaxscape.journal import PART, Destination, destination_errors, gaps, losses_file, rows_done
 from jaxscape.results import Axis, Landscape
 
 SCHEMA = 1
 """The version this library writes, and the newest it reads."""
 
-_HEADER, _WHOLE, _PART, _LOCK = "landscape.json", "loss.npy", "loss.partial.npy", "lock"
+_HEADER, _LOCK = "landscape.json", "lock"
 _DRAFT = _HEADER + ".draft"
-
-
-class Destination:
-    """A folder that rows are written to, which one call at a time holds."""
-
-    def __init__(self, folder: Path, shape: tuple[int, int], dtype: np.dtype):
-        self._folder, self._shape, self._dtype = folder, shape, dtype
-
-    def missing(self) -> list[range]:
-        """The stretches of rows that are not written yet; the others' checksums are compared.
-
-        Raises:
-            ValueError: rows that are not what was written.
-        """
-        return _gaps(_rows(self._folder, self._shape, self._dtype), self._shape[0])
-
-    def write(self, rows: range, losses: np.ndarray) -> None:
-        """Write some rows, and then that they are written.
-
-        Raises:
-            OSError: a disk that is full, say; what was written before is kept.
-        """
-        losses = np.ascontiguousarray(losses, self._dtype)
-        path = _losses(self._folder)
-        # Not through a memory map, where a full disk would end the process without a word.
-        with _as_destination_error(self._folder), path.open("r+b") as file:
-            start = _offset(path)
-            file.seek(start + rows.start * self._shape[1] * self._dtype.itemsize)
-            file.write(losses.data)
-            file.flush()
-            os.fsync(file.fileno())
-        # The end of line comes first: it also ends a line that a kill has cut off.
-        line = "\n" + json.dumps([rows.start, rows.stop, zlib.crc32(losses.data)])
-        journal = self._folder / f"done.{jax.process_index()}.jsonl"
-        with _as_destination_error(self._folder), journal.open("a") as file:
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
-
-    def finish(self) -> None:
-        """Give the file of losses its final name, if all of its rows are written."""
-        part = self._folder / _PART
-        done = _rows(self._folder, self._shape, self._dtype, compare=False)
-        if part.is_file() and not _gaps(done, self._shape[0]):
-            os.replace(part, self._folder / _WHOLE)
-
-
-def _gaps(done: list[range], n: int) -> list[range]:
-    """The stretches of n rows that are not among those done, which are in order."""
-    edges = [0, *(edge for rows in done for edge in (rows.start, rows.stop)), n]
-    pairs = zip(edges[::2], edges[1::2], strict=True)
-    return [range(start, stop) for start, stop in pairs if start < stop]
 
 
 class Header(NamedTuple):
@@ -143,8 +91,8 @@ def open_destination(folder: Path, header: Header) -> Iterator[Destination]:
 def _refuse_something_else(folder: Path) -> None:
     if not folder.is_dir() or (folder / _HEADER).is_file():
         return
-    names = {path.name for path in folder.iterdir()} - {_LOCK, _PART}
-    if (folder / _PART).is_file():
+    names = {path.name for path in folder.iterdir()} - {_LOCK, PART}
+    if (folder / PART).is_file():
         # Begun, and killed before the header was there.
         names -= {"a.npy", "b.npy", _DRAFT}
     if names:
@@ -165,8 +113,8 @@ def _begin(folder: Path, content: Mapping[str, Any], a: Axis, b: Axis, dtype: np
             f"destination: expected {needed:,} bytes of free space for {shape[0]} × {shape[1]} "
             f"losses, got {free:,} at {str(folder)!r}"
         )
-    with _as_destination_error(folder):
-        with (folder / _PART).open("wb") as file:
+    with destination_errors(folder):
+        with (folder / PART).open("wb") as file:
             np.lib.format.write_array_header_1_0(
                 file, {"descr": dtype.str, "fortran_order": False, "shape": shape}
             )
@@ -216,11 +164,11 @@ def load(folder: str | os.PathLike, compare: bool = True) -> Landscape:
                 raise ValueError(f"its axis {name} is not the one it began with")
     except Exception as error:
         raise ValueError(f"path: {str(folder)!r} is damaged: {error}") from error
-    gaps = _gaps(_rows(folder, shape, dtype, compare), shape[0])
-    rows = gaps[0].start if gaps else shape[0]
+    missing = gaps(rows_done(folder, shape, dtype, compare), shape[0])
+    rows = missing[0].start if missing else shape[0]
     if rows == 0:
         raise ValueError(f"path: {str(folder)!r} does not have its first row yet")
-    losses = np.load(_losses(folder), mmap_mode="r")
+    losses = np.load(losses_file(folder), mmap_mode="r")
     a, b = (Axis(values, name) for values, name in zip(axes, names, strict=True))
     a = Axis(a.values[:rows], a.name)
     return Landscape(losses[:rows], a, b, header["loss_name"], header["method"])
@@ -243,66 +191,12 @@ def _read_header(folder: Path) -> dict[str, Any]:
     return header
 
 
-def _losses(folder: Path) -> Path:
-    return folder / (_WHOLE if (folder / _WHOLE).is_file() else _PART)
-
-
-def _offset(path: Path) -> int:
-    """Where the numbers of a .npy file begin."""
-    with path.open("rb") as file:
-        np.lib.format.read_magic(file)
-        np.lib.format.read_array_header_1_0(file)
-        return file.tell()
-
-
-def _rows(
-    folder: Path, shape: tuple[int, ...], dtype: np.dtype, compare: bool = True
-) -> list[range]:
-    """The rows that the journals name, in order, those that touch joined."""
-    path = _losses(folder)
-    row_bytes = shape[1] * dtype.itemsize
-    try:
-        start = _offset(path)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"path: {str(path)!r} is damaged: {error}") from error
-    size = path.stat().st_size - start
-    if size != shape[0] * row_bytes:
-        raise ValueError(
-            f"path: {str(path)!r} is damaged: expected {shape[0] * row_bytes:,} bytes of losses, "
-            f"got {size:,}"
-        )
-    joined: list[range] = []
-    with path.open("rb") as file:
-        for first, end, checksum in sorted(_journal(folder)):
-            file.seek(start + first * row_bytes)
-            if compare and zlib.crc32(file.read((end - first) * row_bytes)) != checksum:
-                raise ValueError(
-                    f"path: rows {first} to {end - 1} in {str(path)!r} are not as they were "
-                    f"written; to have them computed again, delete the line [{first}, {end}, ...] "
-                    f"from {str(folder / 'done.*.jsonl')!r}"
-                )
-            if joined and joined[-1].stop >= first:
-                first, end = joined[-1].start, max(end, joined.pop().stop)
-            joined.append(range(first, end))
-    return joined
-
-
-def _journal(folder: Path) -> Iterator[tuple[int, int, int]]:
-    """First row, end and checksum of every band that is written."""
-    for path in folder.glob("done.*.jsonl"):
-        for line in path.read_text(errors="replace").splitlines():
-            # Rows whose line was cut off by a kill, or is altered, count as not written.
-            with contextlib.suppress(ValueError):
-                start, stop, checksum = map(int, json.loads(line))
-                yield start, stop, checksum
-
-
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     # Not on Windows, where a grid can be computed but not go to a destination.
     import fcntl
 
-    with _as_destination_error(folder):
+    with destination_errors(folder):
         folder.mkdir(exist_ok=True)
         file = (folder / _LOCK).open("w")
     with file:
@@ -312,15 +206,3 @@ def _locked(folder: Path) -> Iterator[None]:
         except BlockingIOError as error:
             raise OSError(f"destination: another process is writing to {str(folder)!r}") from error
         yield
-
-
-@contextlib.contextmanager
-def _as_destination_error(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise OSError(
-            error.errno,
-            f"destination: cannot write to {str(folder)!r}: {error.strerror}; what was written "
-            "before is kept, and the same call goes on from there",
-        ) from error

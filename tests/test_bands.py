@@ -68,7 +68,7 @@ def cut_into(rows, task, workers=1, limits=None):
         assert np.isnan(losses[done.start : done.stop]).all()
         losses[done.start : done.stop] = part
 
-    plan = bands.Plan(rows, workers, limits, None, None)
+    plan = bands.Plan(rows, workers, limits, None)
     assert bands.run(plan, task, [range(len(task.a))], keep) == (len(task.a), True)
     return losses
 
@@ -110,7 +110,7 @@ def test_threads_keep_the_precision_of_the_call(x64):
         "dense", mean_cube, weight_plane(), np.linspace(-1, 2, 9), np.linspace(-1, 1, 5), data
     )
     parts = []
-    plan = bands.Plan(2, 3, Limits(4096, 2**19, 2**30), None, None)
+    plan = bands.Plan(2, 3, Limits(4096, 2**19, 2**30), None)
     bands.run(plan, task, [range(9)], lambda rows, part: parts.append(part))
     truth = [[reference.loss_at(a, b, data, lambda r: abs(r) ** 3) for b in task.b] for a in task.a]
     np.testing.assert_allclose(np.concatenate(parts), truth, rtol=1e-13)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import jaxscape as jxs
 from jaxscape import refinement
+from jaxscape.rectangles import rectangles
 
 W1 = np.array([-2.0, -1.7, -1.0, -0.9, 0.3, 1.1, 1.9])
 W2 = np.array([-1.5, -1.0, 0.2, 0.3, 2.5])
@@ -135,7 +136,7 @@ def test_every_cell_that_is_too_coarse_lies_in_a_patch():
 def test_rectangles_cover_what_is_flagged_and_are_few(seed, share, n1):
     flagged = np.random.default_rng(seed).random((n1, 37)) < share**4
     covered = np.zeros_like(flagged)
-    boxes = refinement._rectangles(flagged)
+    boxes = rectangles(flagged)
     for box in boxes:
         assert not covered[box].any()  # no cell twice
         covered[box] = True
@@ -146,7 +147,7 @@ def test_rectangles_cover_what_is_flagged_and_are_few(seed, share, n1):
 def test_rectangles_leave_out_what_lies_between():
     flagged = np.zeros((40, 50), bool)
     flagged[2:8, 3:9] = flagged[30:35, 40:48] = True
-    boxes = refinement._rectangles(flagged)
+    boxes = rectangles(flagged)
     assert boxes == [(slice(2, 8), slice(3, 9)), (slice(30, 35), slice(40, 48))]
 
 
