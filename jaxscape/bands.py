@@ -23,6 +23,9 @@ _SHARE_OF_MEMORY = 1 / 4
 # short beside a person's patience. An accelerator does some hundred times more in that time.
 _BAND_OPERATIONS = {"cpu": 2**30}
 _BAND_OPERATIONS_ELSEWHERE = 2**40
+# A thread that computes a band by itself wastes no time on sharing out each operation: on two
+# cores, grids through small networks took half the time, once there was some milliseconds of work.
+_OPERATIONS_WORTH_A_THREAD = 2**29
 # Cells of a band whose losses are added up sample by sample: with fewer, what a step costs beside
 # its sums shows. Of 2¹⁴ to 2²⁰ cells, none did better on two cores.
 _STREAMED_CELLS = 2**18
@@ -118,10 +121,13 @@ def _plan(method, loss, mesh, structure, shapes, axes, memory, written, _setting
         operations = 10 * share.of(1, 1).operations + 4 * n2
     at_once = _BAND_OPERATIONS.get(device.platform, _BAND_OPERATIONS_ELSEWHERE) * devices
     rows = max(1, at_once // max(1, operations))
-    if method == "dense" and cells.is_streamed(loss, data):
+    streamed = method == "dense" and cells.is_streamed(loss, data)
+    if streamed:
         rows = max(rows, _STREAMED_CELLS // n2)
+    tiled = method == "dense" and not streamed
     if n1 <= 2 * rows:
-        rows = n1
+        shared = tiled and n1 * operations > _OPERATIONS_WORTH_A_THREAD * workers
+        rows = math.ceil(n1 / workers) if shared else n1
     if written:
         rows = min(rows, max(1, _BAND_BYTES_WRITTEN // (n2 * itemsize)))
     # A first guess, before anything is compiled: the cells, and a copy or two of them.

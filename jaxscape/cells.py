@@ -14,7 +14,7 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxscape.data import Dataset
 from jaxscape.network import Network, PointwiseLoss, check_same_shape
 from jaxscape.plane import Plane
-from jaxscape.quadratic import SAMPLES_AT_ONCE, parabola
+from jaxscape.quadratic import SAMPLES_AT_ONCE, Parabola, parabolas
 
 # Samples whose errors are added in registers before the running sum of every cell is read and
 # written once. Of 4, 8, 16, 24 on two cores, 8 was fastest at 1024 × 1024; compile time grows
@@ -117,19 +117,26 @@ def exact(
 ) -> tuple[jax.Array, jax.Array]:
     """As `dense`, from a parabola a row; the limits are not needed."""
 
-    def rows(plane, a, b, data):
-        parabolas = jax.lax.map(
-            lambda a: parabola(loss.predict, plane, a, data),
-            a,
-            batch_size=min(a.size, _rows_at_once(data)),
-        )
-        cells = jax.vmap(lambda row: row.at(b))(parabolas)
+    def band(plane, a, b, data):
+        rows = _in_blocks(lambda a: parabolas(loss.predict, plane, a, data), a, _rows_at_once(data))
+        cells = jax.vmap(lambda row: row.at(b))(rows)
         # A parabola is finite between two finite ends: its distance from the lowest point, as
         # rounded, grows to both sides. No second pass over the cells is needed.
-        ends = jax.vmap(lambda row: row.at(b[jnp.array([0, -1])]))(parabolas)
+        ends = jax.vmap(lambda row: row.at(b[jnp.array([0, -1])]))(rows)
         return cells, jnp.isfinite(ends).all(axis=1)
 
-    return _over_devices(rows, mesh)(plane, a, b, data)
+    return _over_devices(band, mesh)(plane, a, b, data)
+
+
+def _in_blocks(compute: Callable, a: jax.Array, size: int) -> Parabola:
+    """`compute(a)`, (n,), of at most `size` coordinates at a time."""
+    size = math.ceil(a.size / math.ceil(a.size / size))
+    whole = a.size // size * size
+    blocks = jax.lax.map(compute, a[:whole].reshape(-1, size))
+    done = jax.tree.map(lambda leaf: leaf.reshape(whole, *leaf.shape[2:]), blocks)
+    if whole == a.size:
+        return done
+    return jax.tree.map(lambda *parts: jnp.concatenate(parts), done, compute(a[whole:]))
 
 
 def _rows_at_once(data: Dataset) -> int:

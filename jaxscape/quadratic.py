@@ -17,6 +17,8 @@ from jaxscape.plane import Plane
 
 SAMPLES_AT_ONCE = 4096
 """Of more samples than this, blocks of so many are gone through one after the other."""
+_SCALED_BELOW = 1e-12
+"""Mean squares of slopes smaller than this may have lost digits to underflow."""
 
 
 class Parabola(NamedTuple):
@@ -40,7 +42,28 @@ class Parabola(NamedTuple):
         return self.floor + self.curvature * distance * distance
 
 
-def parabola(predict: Callable, plane: Plane, a: jax.Array, data: Dataset) -> Parabola:
+def parabolas(predict: Callable, plane: Plane, a: jax.Array, data: Dataset) -> Parabola:
+    """The parabolas of some rows, with scaled slopes if one of them needs it.
+
+    Args:
+        predict, plane, data: as in `parabola`.
+        a: (rows,) the first coordinates.
+
+    Returns:
+        A parabola of arrays, (rows,), of the prediction's dtype.
+    """
+
+    def of_rows(a: jax.Array, scaled: bool) -> Parabola:
+        return jax.vmap(lambda a: parabola(predict, plane, a, data, scaled))(a)
+
+    plain = of_rows(a, False)
+    safe = jnp.all((plain.curvature > _SCALED_BELOW) & jnp.isfinite(plain.curvature))
+    return jax.lax.cond(safe, lambda _: plain, lambda a: of_rows(a, True), a)
+
+
+def parabola(
+    predict: Callable, plane: Plane, a: jax.Array, data: Dataset, scaled: bool = True
+) -> Parabola:
     """The parabola of row a.
 
     Args:
@@ -48,23 +71,26 @@ def parabola(predict: Callable, plane: Plane, a: jax.Array, data: Dataset) -> Pa
         plane: where the parameters lie.
         a: () the first coordinate.
         data: n samples.
+        scaled: whether slopes are scaled before they are squared. It takes two more passes over
+            them, and is needed where their squares would underflow or overflow.
 
     Returns:
         Scalars of the prediction's dtype.
     """
-    zero = jnp.zeros_like(a)
+    zero, one = jnp.zeros_like(a), jnp.ones_like(a)
 
     def line(samples: Dataset) -> tuple[jax.Array, jax.Array]:
         """Residuals at b = 0 and slopes in b: the predictions are a line in b."""
-        start, slope = jax.jvp(
-            lambda b: predict(plane.at(a, b), samples.x), (zero,), (jnp.ones_like(zero),)
-        )
+        start, slope = jax.jvp(lambda b: predict(plane.at(a, b), samples.x), (zero,), (one,))
         check_same_shape(start, samples.y)
         return start - samples.y, slope
 
     def add_moments(total: tuple, samples: Dataset) -> tuple:
         scale, squares, products = total
         residual, slope = line(samples)
+        if not scaled:
+            squares = squares + _sum(slope * slope, samples)
+            return scale, squares, products + _sum(residual * slope, samples)
         # Slopes are scaled to at most 1: with w1 = 1e-20 their squares would underflow in float32,
         # and the parabola be flat where the loss is not. A power of two scales without rounding.
         steepest = jax.lax.stop_gradient(jnp.max(jnp.abs(slope)))
@@ -74,8 +100,12 @@ def parabola(predict: Callable, plane: Plane, a: jax.Array, data: Dataset) -> Pa
         return larger, squares, shrunk * products + _sum(residual * slope, samples)
 
     n = data.y.size if data.sample_weight is None else _sum(jnp.ones_like(data.y), data)
-    scale, squares, products = _over_samples(add_moments, (zero, zero, zero), data)
-    divisor = jnp.where(squares > 0, squares, 1)
+    scale, squares, products = _over_samples(
+        add_moments, (zero if scaled else one, zero, zero), data
+    )
+    # Nothing overflows below it, so that a derivative through rows computed both ways is finite.
+    least = 0 if scaled else _SCALED_BELOW * n
+    divisor = jnp.where(squares > least, squares, 1)
     lowest = -products / divisor
 
     def add_rest(total: tuple, samples: Dataset) -> tuple:
@@ -84,7 +114,7 @@ def parabola(predict: Callable, plane: Plane, a: jax.Array, data: Dataset) -> Pa
         # its last digit: without it, half a unit there is an error of 1e-4 in losses a millionth
         # of the range.
         residual, slope = line(samples)
-        slope = slope / scale
+        slope = slope / scale if scaled else slope
         residual = residual + lowest * slope
         squares, products = total
         return (

@@ -192,6 +192,16 @@ def test_a_band_takes_no_more_than_the_budget(loss, memory):
         assert 2 * needed * plan.workers > memory
 
 
+def test_every_core_has_a_band_of_a_grid_worth_it():
+    """A network's grid on two cores: two bands, but for the smallest; equal values either way."""
+    data, loss, plane = make_data(400), jxs.squared_error.of(network), network_plane()
+    many = 40 * bands._OPERATIONS_WORTH_A_THREAD // (400 * 9 * 23)
+    small, large = (plan_of(loss, data, None, n1, plane=plane) for n1 in (5, many))
+    assert (small.rows, small.workers) == (5, 1)
+    assert large.workers == bands.cores()
+    assert large.rows <= -(-many // bands.cores())
+
+
 def test_a_small_budget_changes_the_bands_and_not_the_values():
     data = make_data(500)
     whole = jxs.landscape(jxs.absolute_error, data, **AXES)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import jaxscape as jxs
 from jaxscape.plane import weight_plane
-from jaxscape.quadratic import parabola
+from jaxscape.quadratic import parabola, parabolas
 
 # Relative to the loss plus a millionth of its range. What is left is the rounding of float32
 # predictions, 1e-7 of the targets, which dense cells have as well.
@@ -125,6 +125,55 @@ def test_rows_next_to_w1_zero(w1):
         np.testing.assert_allclose(
             row.floor, np.mean((reference.numbers(data.y) - LINE) ** 2), rtol=1e-6
         )
+
+
+@pytest.mark.parametrize("others", [[], [0.5, -2.0]])
+@pytest.mark.parametrize("w1", [0.0, 1e-20, 1e-6, 3e-6, 2e25, np.nan])
+def test_a_row_that_needs_scaled_slopes_gets_them(w1, others):
+    """Alone and among rows that do not; predictions linear in w1, so that slopes can be huge."""
+
+    def linear(weights, x):
+        return weights.w2 * weights.w1 * x
+
+    data = jxs.Dataset(jnp.float32(X), jnp.float32(Y))
+    w1s = [*others, w1, 0.25]
+    rows = parabolas(linear, weight_plane(), jnp.float32(w1s), data)
+    for k, a in enumerate(np.float32(w1s).tolist()):
+        lowest = (X @ Y) / (a * (X @ X)) if a else 1.0
+        at = np.array([0.7 * lowest, 0.0, lowest], np.float32)
+        truth = [np.mean((float(b) * a * X - Y) ** 2) for b in at]
+        found = jax.tree.map(lambda leaf, k=k: leaf[k], rows).at(at)
+        np.testing.assert_allclose(found, truth, rtol=1e-6)
+
+
+@pytest.mark.parametrize("w1", [1e-25, 2e25])
+def test_unscaled_slopes_would_not_do(w1):
+    """The twin: their squares underflow, and the row is flat; or overflow, and it is not finite."""
+    data = jxs.Dataset(jnp.float32(X), jnp.float32(Y))
+    row = parabola(lambda w, x: w.w2 * w.w1 * x, weight_plane(), jnp.float32(w1), data, False)
+    b = jnp.float32((X @ Y) / (X @ X) / w1)
+    truth = np.mean((X * (X @ Y) / (X @ X) - Y) ** 2)
+    assert not abs(row.at(b) - truth) < 0.1 * truth
+
+
+def test_derivatives_where_some_rows_need_scaled_slopes():
+    """Under `vmap` both ways are computed and one is chosen: the other must not make NaN of it."""
+    data = jxs.Dataset(jnp.float32(X), jnp.float32(Y))
+
+    def floors(w1, y):
+        rows = parabolas(jxs.Network(), weight_plane(), w1[None], jxs.Dataset(data.x, y))
+        return rows.floor[0]
+
+    gradient = jax.grad(floors, argnums=(0, 1))
+    w1 = jnp.float32([1e-20, 1e-12, 0.3])
+    together = jax.vmap(gradient, (0, None))(w1, data.y)
+    for k, a in enumerate(w1):
+        np.testing.assert_allclose(together[1][k], gradient(a, data.y)[1], rtol=1e-5)
+    # In w1 the floor is flat there, and what is left is rounding; but no NaN.
+    assert np.isfinite(together[0]).all()
+    slopes = np.tanh(0.3 * X)
+    residual = Y - slopes * (slopes @ Y) / (slopes @ slopes)
+    np.testing.assert_allclose(together[1][2], 2 * residual / len(X), rtol=1e-4)
 
 
 X = np.array([1.0, -2.0, 3.0, 0.5])
