@@ -21,9 +21,11 @@ from jaxscape.network import (
     squared_error,
     teacher_student,
 )
+from jaxscape.outcome import outcomes
 from jaxscape.plane import Plane
 from jaxscape.refinement import Refinement, refine
-from jaxscape.results import Axis, Landscape, Trajectory
+from jaxscape.results import Axis, Landscape
+from jaxscape.trajectory import Descents, Trajectory
 
 if TYPE_CHECKING:
     from jaxscape import article, plot
@@ -34,6 +36,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Axis",
     "Dataset",
+    "Descents",
     "InterruptedWarning",
     "Landscape",
     "Network",
@@ -53,6 +56,7 @@ __all__ = [
     "landscape",
     "log_cosh",
     "noisy_sine",
+    "outcomes",
     "plot",
     "read",
     "refine",

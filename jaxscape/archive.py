@@ -11,12 +11,15 @@ import numpy as np
 
 from jaxscape import store
 from jaxscape.network import Weights
-from jaxscape.results import Axis, Landscape, Trajectory
+from jaxscape.results import Axis, Landscape
+from jaxscape.trajectory import Trajectory
 
-SCHEMA = 1
+SCHEMA = 2
 """The version this library writes, and the newest it reads."""
 
 _MARK = "jaxscape"
+_PLAIN = ("steps_per_epoch", "name")
+"""Fields of a path that JSON holds as they are."""
 
 
 class Archive(NamedTuple):
@@ -92,9 +95,7 @@ def save(path: str | os.PathLike, landscape: Landscape, *paths: Trajectory) -> N
         },
         "paths": [
             {
-                name: describe(f"path{k}.{name}", value)
-                if name != "steps_per_epoch"
-                else int(value)
+                name: value if name in _PLAIN else describe(f"path{k}.{name}", value)
                 for name, value in vars(trajectory).items()
             }
             for k, trajectory in enumerate(paths)
@@ -181,10 +182,7 @@ def _restore(header: Any, arrays: dict[str, np.ndarray]) -> Archive:
         raise ValueError(f"a loss of shape {landscape.loss.shape} on axes of {landscape.shape}")
     paths = (
         Trajectory(
-            **{
-                name: value if name == "steps_per_epoch" else rebuild(value)
-                for name, value in path.items()
-            }
+            **{name: value if name in _PLAIN else rebuild(value) for name, value in path.items()}
         )
         for path in header["paths"]
     )

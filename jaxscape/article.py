@@ -17,7 +17,8 @@ from jaxscape.data import Dataset, take
 from jaxscape.descent import descend
 from jaxscape.grid import landscape
 from jaxscape.network import Network, Weights, squared_error
-from jaxscape.results import Landscape, Trajectory
+from jaxscape.results import Landscape
+from jaxscape.trajectory import Trajectory
 
 BATCH_SIZE = 128
 EPOCHS = 25

@@ -3,7 +3,6 @@
 import collections
 import functools
 import math
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -16,6 +15,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxscape import cells
 from jaxscape.cells import Limits
 from jaxscape.devices import cores, default_device, memory_of, of_all
+from jaxscape.progress import bar
 
 # Of what a device has, so that the user's own arrays and other programs have a place too.
 _SHARE_OF_MEMORY = 1 / 4
@@ -230,12 +230,12 @@ def run(
         KeyboardInterrupt: Ctrl-C before any band was done, or where other processes wait.
     """
     done, all_finite = 0, True
-    with _bar(sum(map(len, todo))) as bar:
+    with bar(sum(map(len, todo)), "rows") as progress:
         try:
             for rows, losses, finite in _computed(plan, problem, cut(todo, plan.rows)):
                 keep(rows, losses)
                 done += len(rows)
-                bar.update(len(rows))
+                progress.update(len(rows))
                 all_finite &= bool(finite.all())
         except KeyboardInterrupt:
             if done == 0 or jax.process_count() > 1:
@@ -300,12 +300,3 @@ def gathered(losses: np.ndarray) -> np.ndarray:
 def _placed(leaf: Any, sharding: Any) -> jax.Array:
     # jnp.asarray keeps the weak type of a Python float, which takes its neighbours' dtype.
     return jnp.asarray(leaf) if sharding is None else jax.device_put(leaf, sharding)
-
-
-def _bar(rows: int) -> Any:
-    """A progress bar that long work shows in a terminal or a notebook, and nothing else does."""
-    from tqdm.auto import tqdm
-
-    in_notebook = "ipykernel" in sys.modules
-    shown = in_notebook or sys.stderr.isatty()
-    return tqdm(total=rows, unit=" rows", delay=1.0, disable=not shown, leave=False)

@@ -1,19 +1,29 @@
-"""Training: any optax optimiser over mini-batches, in one compiled scan."""
+"""Training: any optax optimiser over mini-batches, one run or thousands at once."""
 
 import functools
 import math
-from collections.abc import Callable
-from typing import Any, Literal
+import warnings
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxscape.cells import scalar
-from jaxscape.data import Key, check_batch_size, check_key, take
-from jaxscape.grid import check_is_function
-from jaxscape.results import Trajectory
+from jaxscape import stacks, training
+from jaxscape.data import Key, check_batch_size, check_key
+from jaxscape.devices import cores, default_device, memory_of
+from jaxscape.grid import InterruptedWarning, check_is_function
+from jaxscape.progress import bar
+from jaxscape.training import Batched, Course
+from jaxscape.trajectory import Descents, Trajectory
+
+# Of what a device has, so that the user's own arrays and other programs have a place too.
+_SHARE_OF_MEMORY = 1 / 4
+# A block has work enough for a thread of its own, and steps that are long beside their fixed cost.
+_FEWEST_RUNS, _MOST_RUNS = 256, 4096
 
 
 def descend(
@@ -21,40 +31,55 @@ def descend(
     params: Any,
     train: Any,
     *,
-    optimizer: optax.GradientTransformation,
+    optimizer: optax.GradientTransformation | Mapping[str, optax.GradientTransformation],
     epochs: int,
     batch_size: int | None = None,
     key: Key | None = None,
+    hyperparameters: Mapping[str, Any] | None = None,
+    runs: int | None = None,
     evaluate: Any = None,
-    record: Literal["epoch", "step"] = "epoch",
-) -> Trajectory:
-    """Descend from `params` by mini-batch training and record the way.
+    record: Literal["epoch", "step", "end"] | int = "epoch",
+    memory: int | None = None,
+) -> Any:
+    """Descend from `params` by mini-batch training and record the way, of one run or of many.
 
     Loss and optimiser are static: build the optimiser once and pass the same object again, and
-    a second call compiles nothing.
+    a second call compiles nothing. Many runs are one compiled program that goes through them in
+    blocks, with a progress bar; after Ctrl-C, the runs that are done are returned.
 
     Args:
         loss: (params, data) -> scalar of a floating dtype.
         params: where to start; any pytree of floating arrays or Python floats, which take the
-            dtype of the data.
+            dtype of the data. With `runs`, every leaf has a leading axis of so many starts.
         train: n samples: a `Dataset`, or a pytree of arrays that share their first axis.
-        optimizer: any optax gradient transformation, one with a line search included.
+        optimizer: any optax gradient transformation, one with a line search included; or several
+            by name.
         epochs: how many times to go through the data, 1 or more.
         batch_size: samples in a batch, 1 to n; the last batch of an epoch is short where they
             do not divide. None: all of them.
-        key: None walks through the data in order; a JAX random key shuffles anew every epoch.
+        key: None walks through the data in order; a JAX random key shuffles anew every epoch; a
+            stack of keys, (runs,), gives every run an order of its own.
+        hyperparameters: values for what `optax.inject_hyperparams` gave the optimizer by name:
+            a number for all runs, or (runs,) numbers, as for `{"learning_rate": rates}`.
+        runs: how many starts `params` holds. Needed for stacked starts only.
         evaluate: other data on which to record the loss as well.
-        record: "epoch" records the start and the end of each epoch, "step" every step.
+        record: "epoch" records the start and the end of each epoch, "step" every step, "end" the
+            start and the end, and a number k every k-th step and the end.
+        memory: bytes that recorded points, and runs in work, may take; a quarter of what the
+            device has if None.
 
     Returns:
-        A `Trajectory` of 1 + epochs points, or 1 + epochs · batches. A run that leaves the finite
-        numbers is not an error: `diverged_step` says when it did.
+        A `Trajectory`; `Descents` where starts, hyperparameters or keys are stacked; a dict of
+        them by name for several optimizers. A run that leaves the finite numbers is not an
+        error, and does not touch its neighbours: `diverged_step` says when it did.
 
     Raises:
         TypeError: a loss that does not return a floating scalar, parameters that are not floats,
             an optimizer that is not optax's.
-        ValueError: parameters, or an optimiser's learning rate, that are not finite; a batch size
-            over n; fewer than 1 epoch.
+        ValueError: parameters, hyperparameters or an optimiser's learning rate that are not
+            finite, a negative learning rate; a hyperparameter that the optimizer does not have;
+            stacks of unequal length; a batch size over n; fewer than 1 epoch; more recorded
+            points than the memory holds.
 
     Example:
         >>> data = jxs.teacher_student(jax.random.key(0))
@@ -62,31 +87,154 @@ def descend(
         ...             optimizer=optax.sgd(0.1), epochs=100)
         Trajectory(101 points, 100 steps, finite throughout)
           loss from 0.2469... to 0.00102...
+        >>> starts = jxs.Weights(w1=jnp.linspace(-2, 2, 64), w2=jnp.full(64, 0.2))
+        >>> sgd = optax.inject_hyperparams(optax.sgd)(learning_rate=0.1)
+        >>> jxs.descend(jxs.squared_error, starts, data, runs=64, optimizer=sgd, epochs=100,
+        ...             hyperparameters={"learning_rate": np.geomspace(0.01, 1, 64)})
+        Descents(64 runs, 101 points, 100 steps, 0 diverged)
+          last loss from ... to ...
     """
     check_is_function("loss", loss)
-    if not (callable(getattr(optimizer, "init", None)) and callable(optimizer.update)):
-        raise TypeError(
-            f"optimizer: expected an optax gradient transformation such as optax.sgd(0.01), "
-            f"got {optimizer!r}"
-        )
-    if not isinstance(epochs, int | np.integer) or isinstance(epochs, bool):
-        raise TypeError(f"epochs: expected a whole number, got {epochs!r}")
-    if epochs < 1:
-        raise ValueError(f"epochs: expected 1 or more, got {epochs}")
-    if record not in ("epoch", "step"):
-        raise ValueError(f"record: expected 'epoch' or 'step', got {record!r}")
+    optimizers = optimizer if isinstance(optimizer, Mapping) else {"": optimizer}
+    if not optimizers:
+        raise ValueError("optimizer: expected at least one, got an empty mapping")
+    course = _course(epochs, batch_size, record, _sample_count("train", train))
+    if evaluate is not None:
+        _sample_count("evaluate", evaluate)
     if key is not None:
         check_key(key)
-    n = _sample_count("train", train)
+    if runs is not None and (not isinstance(runs, int | np.integer) or isinstance(runs, bool)):
+        raise TypeError(f"runs: expected a whole number, got {runs!r}")
+    start = stacks.floating(params, train)
+    values = stacks.hyperparameters(hyperparameters or {})
+    count, batched = stacks.stacked(start, runs, key, values)
+    first = jax.tree.map(lambda leaf: leaf[0], start) if batched.params else start
+    for name, one in optimizers.items():
+        _check_optimizer(f"optimizer[{name!r}]" if name else "optimizer", one, first, values)
+    budget = memory
+    if budget is None:
+        budget = int(memory_of(default_device()) * _SHARE_OF_MEMORY)
+    _check_history(course, first, _sample_count("train", train), count or 1, budget)
+
+    results = {}
+    for name, one in optimizers.items():
+        task = _Task(loss, one, course, batched, start, train, key, values, evaluate)
+        n = _sample_count("train", train)
+        steps = training.recorded_steps(course, n)
+        done = training.runs(*task) if count is None else _in_blocks(task, count, budget)
+        results[name] = _result(done, steps, training.steps_per_epoch(course, n), count, name)
+    return results if isinstance(optimizer, Mapping) else results[""]
+
+
+class _Task(NamedTuple):
+    """The arguments of `training.runs`."""
+
+    loss: Callable
+    optimizer: optax.GradientTransformation
+    course: Course
+    batched: Batched
+    params: Any
+    train: Any
+    key: Key | None
+    hyperparameters: Mapping[str, Any]
+    evaluate: Any
+
+    def of(self, chosen: np.ndarray) -> "_Task":
+        """The task for the runs of these indices only."""
+
+        def pick(tree: Any) -> Any:
+            return jax.tree.map(lambda leaf: leaf[chosen], tree)
+
+        named = {
+            name: value[chosen] if name in self.batched.hyperparameters else value
+            for name, value in self.hyperparameters.items()
+        }
+        return self._replace(
+            params=pick(self.params) if self.batched.params else self.params,
+            key=pick(self.key) if self.batched.key else self.key,
+            hyperparameters=named,
+        )
+
+
+def _in_blocks(task: _Task, count: int, budget: int) -> tuple[training.Run, np.ndarray]:
+    """All runs, in blocks, on a processor one for each core; those done before Ctrl-C."""
+    workers = cores() if default_device().platform == "cpu" else 1
+    size = min(count, _MOST_RUNS, max(_FEWEST_RUNS, math.ceil(count / workers)))
+    while True:
+        compiled = training.runs.lower(*task.of(np.arange(size))).compile()
+        stats: Any = compiled.memory_analysis()
+        needed = workers * (stats.temp_size_in_bytes + stats.output_size_in_bytes)
+        if needed <= budget or size == 1:
+            break
+        size = max(1, min(size // 2, size * budget // needed))
+    blocks = [range(k, min(k + size, count)) for k in range(0, count, size)]
+    done: list[Any] = []
+
+    def arguments(block: range) -> tuple:
+        # The last block is filled up with its last run, so that one program serves all. On
+        # devices already: a thread has its own precision.
+        chosen = np.minimum(np.arange(block.start, block.start + size), block.stop - 1)
+        return jax.tree.map(jnp.asarray, task.of(chosen)[4:])
+
+    def one(block: range, given: tuple) -> Any:
+        return jax.tree.map(lambda leaf: np.asarray(leaf)[: len(block)], compiled(*given))
+
+    pool = ThreadPoolExecutor(workers)
+    runs = pool.map(one, blocks, map(arguments, blocks))
+    try:
+        with bar(count, "runs") as progress:
+            for block, run in zip(blocks, runs, strict=True):
+                done.append(run)
+                progress.update(len(block))
+    except KeyboardInterrupt:
+        if not done:
+            raise
+        finished = blocks[len(done) - 1].stop
+        warnings.warn(
+            f"interrupted: the first {finished} of {count} runs are done, and returned",
+            InterruptedWarning,
+            stacklevel=3,
+        )
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return jax.tree.map(lambda *parts: np.concatenate(parts), *done)
+
+
+def _result(
+    done: tuple[training.Run, Any], steps: list[int], per_epoch: int, count: int | None, name: str
+) -> Any:
+    run, gradient_norm = done
+    kind: Callable[..., Any] = Trajectory if count is None else Descents
+    return kind(
+        params=run.points.params,
+        step=np.array(steps, np.int32),
+        training_loss=run.training_loss,
+        evaluation_loss=run.evaluation_loss,
+        diverged_step=run.diverged_step,
+        steps_per_epoch=per_epoch,
+        step_size=run.points.step_size,
+        travelled=run.points.travelled,
+        learning_rate=run.points.learning_rate,
+        gradient_norm=gradient_norm,
+        name=name,
+    )
+
+
+def _course(epochs: Any, batch_size: Any, record: Any, n: int) -> Course:
+    for name, value in (("epochs", epochs), ("record", 1 if isinstance(record, str) else record)):
+        if not isinstance(value, int | np.integer) or isinstance(value, bool):
+            raise TypeError(f"{name}: expected a whole number, got {value!r}")
+        if value < 1:
+            raise ValueError(f"{name}: expected 1 or more, got {value}")
     if batch_size is None:
         batch_size = n
     check_batch_size(batch_size, n)
-    if evaluate is not None:
-        _sample_count("evaluate", evaluate)
-    start = _floating(params, train)
-    return _descend(
-        loss, optimizer, int(epochs), int(batch_size), record == "step", start, train, key, evaluate
-    )
+    course = Course(int(epochs), int(batch_size), 1)
+    per_epoch = training.steps_per_epoch(course, n)
+    every = {"epoch": per_epoch, "step": 1, "end": epochs * per_epoch}
+    if isinstance(record, str) and record not in every:
+        raise ValueError(f"record: expected 'epoch', 'step', 'end' or a number, got {record!r}")
+    return course._replace(every=int(every.get(record, record)))
 
 
 def _sample_count(name: str, data: Any) -> int:
@@ -99,120 +247,36 @@ def _sample_count(name: str, data: Any) -> int:
     return lengths.pop()[0]
 
 
-def _floating(params: Any, data: Any) -> Any:
-    """The start as strongly typed arrays: a scan's state must keep its dtype."""
-    leaves = [leaf for leaf in jax.tree.leaves(data) if jnp.issubdtype(leaf.dtype, jnp.floating)]
-
-    if not jax.tree.leaves(params):
-        raise ValueError(f"params: expected at least one array or number, got {params!r}")
-
-    def convert(path, leaf):
-        name = f"params{jax.tree_util.keystr(path)}"
-        dtype = leaf.dtype if hasattr(leaf, "dtype") else np.asarray(leaf).dtype
-        if isinstance(leaf, int | float) and not isinstance(leaf, bool):
-            dtype = jnp.result_type(*leaves, float) if leaves else jnp.result_type(float)
-        if not jnp.issubdtype(dtype, jnp.floating):
-            raise TypeError(f"{name}: expected floating numbers, got dtype {dtype}")
-        if isinstance(leaf, jax.core.Tracer):
-            return leaf
-        array = np.asarray(leaf).astype(dtype)
-        if not np.isfinite(array).all():
-            raise ValueError(f"{name}: expected finite numbers, got some that are not")
-        return leaf if isinstance(leaf, jax.Array) else array
-
-    return jax.tree_util.tree_map_with_path(convert, params)
-
-
-def _all_finite(tree: Any) -> jax.Array:
-    return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
-def _descend(loss, optimizer, epochs, batch_size, every_step, params, train, key, evaluate):
-    optimizer = optax.with_extra_args_support(optimizer)
-    _check_learning_rate(optimizer, params)
-    n = jax.tree.leaves(train)[0].shape[0]
-    full, rest = divmod(n, batch_size)
-
-    def value(params, batch):
-        return scalar(loss(params, batch))
-
-    def step(state, batch):
-        params, memory, count, diverged_step = state
-        batch_loss, gradient = jax.value_and_grad(value)(params, batch)
-        update, memory = optimizer.update(
-            gradient,
-            memory,
-            params,
-            value=batch_loss,
-            grad=gradient,
-            value_fn=lambda params: value(params, batch),
+def _check_optimizer(where: str, optimizer: Any, params: Any, values: Mapping[str, Any]) -> None:
+    if not (
+        callable(getattr(optimizer, "init", None)) and callable(getattr(optimizer, "update", None))
+    ):
+        raise TypeError(
+            f"{where}: expected an optax gradient transformation such as optax.sgd(0.01), "
+            f"got {optimizer!r}"
         )
-        params = optax.apply_updates(params, update)
-        count = count + 1
-        lost = ~(jnp.isfinite(batch_loss) & _all_finite(params))
-        diverged_step = jnp.where((diverged_step < 0) & lost, count, diverged_step)
-        return (params, memory, count, diverged_step), params if every_step else None
-
-    def epoch(state, index):
-        if key is None:
-            samples = train
-        else:
-            order = jax.random.permutation(jax.random.fold_in(key, index), n)
-            samples = take(train, order)
-        # The short last batch is a step of its own: padding would need every loss to know of it.
-        batches = jax.tree.map(
-            lambda leaf: leaf[: full * batch_size].reshape(full, batch_size, *leaf.shape[1:]),
-            samples,
-        )
-        state, on_the_way = jax.lax.scan(step, state, batches)
-        if rest:
-            state, last = step(state, take(samples, slice(full * batch_size, n)))
-            if every_step:
-                on_the_way = jax.tree.map(
-                    lambda way, end: jnp.concatenate([way, end[None]]), on_the_way, last
-                )
-        return state, on_the_way if every_step else state[0]
-
-    state = (params, optimizer.init(params), jnp.int32(0), jnp.int32(-1))
-    (*_, diverged_step), visited = jax.lax.scan(epoch, state, jnp.arange(epochs))
-    if every_step:
-        visited = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), visited)
-    path = jax.tree.map(lambda first, later: jnp.concatenate([first[None], later]), params, visited)
-
-    def losses(data):
-        # One point after the other: a large model's activations then exist once, not T times.
-        return jax.lax.map(lambda params: value(params, data), path)
-
-    steps_per_epoch = math.ceil(n / batch_size)
-    stride = 1 if every_step else steps_per_epoch
-    return Trajectory(
-        params=path,
-        step=stride * jnp.arange(jax.tree.leaves(path)[0].shape[0]),
-        training_loss=losses(train),
-        evaluation_loss=None if evaluate is None else losses(evaluate),
-        diverged_step=diverged_step,
-        steps_per_epoch=steps_per_epoch,
-    )
+    leaves, structure = jax.tree.flatten(params)
+    shapes = tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves)
+    training.check_hyperparameters(optimizer, params, values)
+    fault = _first_update_fault(optimizer, structure, shapes)
+    if fault:
+        raise ValueError(f"{where}: expected a finite learning rate of 0 or more, {fault}")
 
 
-def _check_learning_rate(optimizer: Any, params: Any) -> None:
-    """Refuse an optimiser that makes a finite gradient infinite, as a NaN learning rate does.
+@functools.lru_cache(maxsize=256)
+def _first_update_fault(optimizer: Any, structure: Any, shapes: tuple) -> str | None:
+    return training.first_update_fault(optimizer, jax.tree.unflatten(structure, shapes))
 
-    Called while tracing: optimisers are closures, so what they do is the only way to see in.
-    """
-    with jax.ensure_compile_time_eval():
-        ones = jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), params)
 
-        def total(params):
-            return sum(jnp.sum(leaf) for leaf in jax.tree.leaves(params))
-
-        update, _ = optimizer.update(
-            ones, optimizer.init(ones), ones, value=total(ones), grad=ones, value_fn=total
-        )
-        finite = bool(_all_finite(update))
-    if not finite:
+def _check_history(course: Course, params: Any, samples: int, runs: int, budget: int) -> None:
+    points = len(training.recorded_steps(course, samples))
+    numbers = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
+    itemsize = max(leaf.dtype.itemsize for leaf in jax.tree.leaves(params))
+    # Beside the parameters: two losses, two lengths and a learning rate.
+    size = runs * points * (numbers + 5) * itemsize
+    if size > budget:
         raise ValueError(
-            "optimizer: expected a finite learning rate, got an update that is not finite from a "
-            "gradient of ones"
+            f"record: expected a history within {budget:,} bytes, got {runs:,} runs × {points:,} "
+            f"points × {numbers + 5:,} numbers = {size:,} bytes; record fewer points, such as "
+            "record='end', or allow more with memory="
         )

@@ -10,7 +10,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from jaxscape import view
-from jaxscape.results import Landscape, Trajectory
+from jaxscape.results import Landscape
+from jaxscape.trajectory import Trajectory
 
 # Viridis rises evenly in lightness, also to the colour-blind, and leaves the reds to the paths.
 _SURFACE_COLOURS = "Viridis"

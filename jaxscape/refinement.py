@@ -13,7 +13,8 @@ from jaxscape.grid import NonFiniteWarning, landscape
 from jaxscape.network import Weights
 from jaxscape.plane import Plane
 from jaxscape.rectangles import rectangles
-from jaxscape.results import Axis, Landscape, Trajectory
+from jaxscape.results import Axis, Landscape
+from jaxscape.trajectory import Trajectory
 
 _LONGEST_SIDE = 1024
 """Values along a patch."""

@@ -1,7 +1,6 @@
-"""What the library computes, as frozen pytrees: `Axis`, `Landscape`, `Trajectory`.
+"""What a grid comes to, as frozen pytrees: `Axis`, `Landscape`.
 
-Orientation, everywhere: `loss[i, j]` is the loss at `(a.values[i], b.values[j])`. Arrays with a
-leading axis T hold one entry for every recorded point of a descent.
+Orientation, everywhere: `loss[i, j]` is the loss at `(a.values[i], b.values[j])`.
 """
 
 import functools
@@ -18,10 +17,11 @@ and loaded ones, hold NumPy's, which keep float64 without x64."""
 # A few rows at a time: 64 MiB of float32.
 _CELLS_AT_ONCE = 2**24
 
-_STATIC = {"static": True}
+STATIC = {"static": True}
 
 
-def _is_traced(*arrays) -> bool:
+def is_traced(*arrays: Any) -> bool:
+    """Whether one of them stands for values not known yet."""
     return any(isinstance(array, jax.core.Tracer) for array in arrays)
 
 
@@ -37,14 +37,14 @@ class Axis:
 
     values: Array
     """(n,) float, strictly increasing."""
-    name: str = field(metadata=_STATIC)
+    name: str = field(metadata=STATIC)
     """What the coordinate is called in figures and messages."""
 
     def __len__(self) -> int:
         return int(self.values.shape[0])
 
     def __repr__(self) -> str:
-        if _is_traced(self.values):
+        if is_traced(self.values):
             return f"Axis({self.name}: {len(self)} traced values)"
         return (
             f"Axis({self.name}: {len(self)} values from {self.values[0]:g} to {self.values[-1]:g})"
@@ -79,9 +79,9 @@ class Landscape:
     """n1 values of the first coordinate: the rows of `loss`."""
     b: Axis
     """n2 values of the second coordinate: the columns of `loss`."""
-    loss_name: str = field(metadata=_STATIC)
+    loss_name: str = field(metadata=STATIC)
     """What was measured, in words: `"squared error"`."""
-    method: str = field(metadata=_STATIC)
+    method: str = field(metadata=STATIC)
     """How it was computed: `"dense"` (every cell) or `"exact"` (a parabola a row)."""
 
     @property
@@ -152,7 +152,7 @@ class Landscape:
     def __repr__(self) -> str:
         (n1, n2), a, b = self.shape, self.a.name, self.b.name
         head = f"Landscape({a}: {n1} × {b}: {n2}, {self.method}, {self.loss.dtype})"
-        if _is_traced(self.loss):
+        if is_traced(self.loss):
             return head + " traced"
         cell = self.lowest
         if cell is None:
@@ -163,61 +163,4 @@ class Landscape:
             f"{head}\n  loss from {cell.loss:.6g} to {highest:.6g}, "
             f"lowest at {a} = {cell.a:.6g}, {b} = {cell.b:.6g} ({edge})"
             + (f", {holes} cells not finite" if holes else "")
-        )
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True, eq=False)
-class Trajectory:
-    """Where a descent went: T recorded points, the first of them the start."""
-
-    params: Any
-    """The parameters' pytree, each leaf with a leading axis T."""
-    step: Array
-    """(T,) int: how many optimiser steps had been taken."""
-    training_loss: Array
-    """(T,) float: the loss over the whole training set."""
-    evaluation_loss: Array | None
-    """(T,) float: the loss over the evaluation set; None where none was given."""
-    diverged_step: Array
-    """() int: the first step whose batch loss or new parameters were not finite; -1 if none."""
-    steps_per_epoch: int = field(metadata=_STATIC)
-    """How many optimiser steps make an epoch."""
-
-    @property
-    def loss(self) -> Array:
-        """(T,) float: the loss over the evaluation set, or over the training set without one."""
-        return self.training_loss if self.evaluation_loss is None else self.evaluation_loss
-
-    @property
-    def epoch(self) -> np.ndarray:
-        """(T,) float: epochs of training done; whole numbers at the end of each."""
-        return np.asarray(self.step) / self.steps_per_epoch
-
-    @property
-    def diverged(self) -> bool:
-        """Whether the run left the finite numbers."""
-        return int(self.diverged_step) >= 0
-
-    def until_divergence(self) -> "Trajectory":
-        """The points recorded before the run left the finite numbers: all of them if it did not."""
-        if not self.diverged:
-            return self
-        kept = int((np.asarray(self.step) < int(self.diverged_step)).sum())
-        return jax.tree.map(lambda leaf: leaf[:kept] if np.ndim(leaf) else leaf, self)
-
-    def __len__(self) -> int:
-        return int(self.step.shape[0])
-
-    def __repr__(self) -> str:
-        head = f"Trajectory({len(self)} points"
-        if _is_traced(self.step, self.loss, self.diverged_step):
-            return head + ", traced)"
-        kept = self.until_divergence()
-        end = (
-            f"diverged at step {int(self.diverged_step)}" if self.diverged else "finite throughout"
-        )
-        return (
-            f"{head}, {int(self.step[-1])} steps, {end})\n"
-            f"  loss from {float(kept.loss[0]):.6g} to {float(kept.loss[-1]):.6g}"
         )

@@ -1,12 +1,12 @@
 """What of a landscape and its paths is drawn, and seen from where: plain NumPy, no plotly."""
 
 import itertools
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxscape.results import Landscape, Trajectory
+from jaxscape.results import Landscape
+from jaxscape.trajectory import Trajectory
 
 # After Okabe and Ito's colours for the colour-blind, in an order in which neighbours differ in
 # lightness as well; none is near Viridis.
@@ -85,7 +85,7 @@ def lines(landscape: Landscape, paths: tuple[Trajectory, ...]) -> tuple[list[Lin
     for k, path in enumerate(paths):
         if not isinstance(path, Trajectory):
             raise TypeError(f"paths: expected Trajectory objects, got {type(path).__name__}")
-        name = "descent" if len(paths) == 1 else f"descent {k + 1}"
+        name = path.name or ("descent" if len(paths) == 1 else f"descent {k + 1}")
         line, note = _line(landscape, path, name, _PATH_COLOURS[k % len(_PATH_COLOURS)])
         drawn.append(line)
         notes += note
@@ -96,7 +96,7 @@ def _line(landscape: Landscape, path: Trajectory, name: str, colour: str) -> tup
     axes = (landscape.a, landscape.b)
     kept = path.until_divergence()
     points = np.stack(
-        [*(_coordinate(kept, axis.name) for axis in axes), kept.loss, kept.epoch], axis=1
+        [*(kept.coordinate(axis.name) for axis in axes), kept.loss, kept.epoch], axis=1
     ).astype(float)
     box = np.array([[float(axis.values[0]), float(axis.values[-1])] for axis in axes])
     # Half a float32 rounding of slack: a point set on the border is on the grid.
@@ -115,17 +115,6 @@ def _line(landscape: Landscape, path: Trajectory, name: str, colour: str) -> tup
     note = [f"{out} of {len(points)} points of the {name} lie beyond the grid"] if out else []
     label = f"{name}: " + (", ".join(text for *_, text in ends) or "beyond the edge")
     return Line(name, label, colour, way, points[inside], tuple(ends)), note
-
-
-def _coordinate(path: Trajectory, name: str) -> np.ndarray:
-    params: Any = path.params
-    by_name = params._asdict() if hasattr(params, "_asdict") else params
-    if not isinstance(by_name, Mapping) or name not in by_name or np.ndim(by_name[name]) != 1:
-        raise ValueError(
-            f"paths: expected parameters with a number {name!r} at every point, as the "
-            f"landscape's axis is called, got {params!r}"
-        )
-    return np.asarray(by_name[name])
 
 
 def cut(way: np.ndarray, box: np.ndarray) -> np.ndarray:

@@ -106,6 +106,34 @@ def rewrite(path, change):
     np.savez(path, **content)
 
 
+def test_what_the_first_schema_held_is_still_read(tmp_path):
+    """It knew a descent's points and losses only."""
+    path, descent = tmp_path / "a.npz", make_path({"w1": np.arange(3.0), "w2": np.arange(3.0)})
+    jxs.archive.save(path, make_landscape(np.ones((2, 3))), descent)
+    later = ("step_size", "travelled", "learning_rate", "gradient_norm", "name")
+
+    def age(header, _):
+        header["schema"] = 1
+        for name in later:
+            del header["paths"][0][name]
+
+    rewrite(path, age)
+    assert_same(jxs.archive.load(path).paths[0], descent)
+
+
+def test_a_descent_comes_back_with_all_it_recorded(tmp_path):
+    data = jxs.Dataset(np.linspace(-1, 1, 9), np.linspace(0, 1, 9))
+    optimizers = {"named": optax.inject_hyperparams(optax.sgd)(0.1)}
+    found = jxs.descend(
+        jxs.squared_error, jxs.Weights(1.0, 1.0), data, optimizer=optimizers, epochs=2
+    )
+    jxs.archive.save(tmp_path / "a.npz", make_landscape(np.ones((2, 3))), found["named"])
+    loaded = jxs.archive.load(tmp_path / "a.npz").paths[0]
+    assert loaded.name == "named"
+    assert_same(loaded, found["named"])
+    np.testing.assert_allclose(loaded.learning_rate, 0.1, rtol=1e-6)
+
+
 def test_files_that_are_not_whole_ours_or_old_enough_are_told_apart(tmp_path):
     path = tmp_path / "a.npz"
 
@@ -126,8 +154,8 @@ def test_files_that_are_not_whole_ours_or_old_enough_are_told_apart(tmp_path):
         file.writestr("word/document.xml", "<a/>")
     refused("'a.npz' was not written by jaxscape: it holds")
     fresh()
-    rewrite(path, lambda header, _: header.update(schema=2))
-    refused("'a.npz' was written by a newer jaxscape .schema 2, this one reads up to 1.: update")
+    rewrite(path, lambda header, _: header.update(schema=3))
+    refused("'a.npz' was written by a newer jaxscape .schema 3, this one reads up to 2.: update")
     fresh()
     rewrite(path, lambda _, content: content.pop("loss"))
     refused("'a.npz' is damaged")

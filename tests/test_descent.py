@@ -169,16 +169,16 @@ def test_parameters_may_be_any_pytree_and_data_too():
 
 
 def test_a_second_descent_compiles_nothing():
-    from jaxscape.descent import _descend
+    from jaxscape.training import runs
 
     def run(data, start):
         return jxs.descend(jxs.squared_error, start, data, optimizer=SGD, epochs=2, batch_size=5)
 
     run(make_data(20), START)
-    before = _descend._cache_size()
+    before = runs._cache_size()
     data = make_data(20)
     run(jxs.Dataset(data.x + 1, data.y), jxs.Weights(0.1, 0.2))
-    assert _descend._cache_size() == before
+    assert runs._cache_size() == before
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,11 @@ def test_a_second_descent_compiles_nothing():
         ({"params": {}}, ValueError, "params: expected at least one array or number"),
         ({"key": 3}, TypeError, r"key: expected a JAX random key .* got 3"),
         ({"train": (np.ones(3), np.ones(3))}, TypeError, "data: expected a Dataset"),
-        ({"record": "batch"}, ValueError, "record: expected 'epoch' or 'step', got 'batch'"),
+        (
+            {"record": "batch"},
+            ValueError,
+            "record: expected 'epoch', 'step', 'end' or a number, got 'batch'",
+        ),
         ({"loss": lambda w, d: w.w1 * d.x}, TypeError, r"loss: expected a scalar, got .*\(23,\)"),
         ({"loss": lambda w, d: (w.w1,)}, TypeError, "loss: expected a scalar, got tuple"),
         ({"train": {"x": np.ones(3), "y": np.ones(4)}}, ValueError, "train: .* share their first"),

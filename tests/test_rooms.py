@@ -16,7 +16,10 @@ ROOMS = [
     "view",
     "archive",
     "article",
+    "outcome",
     "descent",
+    "stacks",
+    "training",
     "refinement",
     "rectangles",
     "grid",
@@ -30,7 +33,9 @@ ROOMS = [
     "files",
     "data",
     "identity",
+    "progress",
     "devices",
+    "trajectory",
     "results",
 ]
 

@@ -1,0 +1,80 @@
+"""What descents start from, and which of it is stacked: an axis of runs before all others."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxscape.training import Batched
+
+
+def floating(params: Any, data: Any) -> Any:
+    """The starts as strongly typed arrays: a scan's state must keep its dtype."""
+    leaves = [leaf for leaf in jax.tree.leaves(data) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+
+    if not jax.tree.leaves(params):
+        raise ValueError(f"params: expected at least one array or number, got {params!r}")
+
+    def convert(path, leaf):
+        name = f"params{jax.tree_util.keystr(path)}"
+        dtype = leaf.dtype if hasattr(leaf, "dtype") else np.asarray(leaf).dtype
+        if isinstance(leaf, int | float) and not isinstance(leaf, bool):
+            dtype = jnp.result_type(*leaves, float) if leaves else jnp.result_type(float)
+        if not jnp.issubdtype(dtype, jnp.floating):
+            raise TypeError(f"{name}: expected floating numbers, got dtype {dtype}")
+        if isinstance(leaf, jax.core.Tracer):
+            return leaf
+        array = np.asarray(leaf).astype(dtype)
+        if not np.isfinite(array).all():
+            raise ValueError(f"{name}: expected finite numbers, got some that are not")
+        return leaf if isinstance(leaf, jax.Array) else array
+
+    return jax.tree_util.tree_map_with_path(convert, params)
+
+
+def hyperparameters(given: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Numbers, or one-dimensional arrays of them, by name."""
+    values = {}
+    for name, value in given.items():
+        where = f"hyperparameters[{name!r}]"
+        array = np.asarray(value)
+        if array.dtype.kind not in "iuf":
+            raise TypeError(f"{where}: expected numbers, got {value!r}")
+        if array.ndim > 1:
+            raise ValueError(f"{where}: expected one number or (runs,), got shape {array.shape}")
+        if not np.isfinite(array).all():
+            first = np.atleast_1d(array)[np.argmin(np.isfinite(np.atleast_1d(array)))]
+            raise ValueError(f"{where}: expected finite numbers, got {first}")
+        if "learning_rate" in name and (array < 0).any():
+            raise ValueError(f"{where}: expected 0 or more, got {array.min()}")
+        values[name] = array.astype(np.float64 if array.dtype.kind != "f" else array.dtype)
+    return values
+
+
+def stacked(
+    starts: Any, runs: int | None, key: Any, values: Mapping[str, np.ndarray]
+) -> tuple[int | None, Batched]:
+    """How many runs there are, None for a single one, and what is stacked."""
+    lengths = {} if runs is None else {"runs": int(runs)}
+    if runs is not None:
+        for path, leaf in jax.tree_util.tree_leaves_with_path(starts):
+            if leaf.shape[:1] != (runs,):
+                raise ValueError(
+                    f"params{jax.tree_util.keystr(path)}: expected a first axis of {runs}, the "
+                    f"runs, got shape {leaf.shape}"
+                )
+    typed = key is not None and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    extra = 0 if key is None else key.ndim - (not typed)
+    if extra > 1:
+        raise ValueError(f"key: expected one key or a stack of them, got shape {key.shape}")
+    if extra:
+        lengths["key"] = key.shape[0]
+    names = tuple(name for name, value in values.items() if value.ndim)
+    lengths |= {f"hyperparameters[{name!r}]": len(values[name]) for name in names}
+    if len(set(lengths.values())) > 1 or 0 in lengths.values():
+        came = ", ".join(f"{name} of {length}" for name, length in lengths.items())
+        raise ValueError(f"runs: expected stacks of one length, 1 or more, got {came}")
+    count = next(iter(lengths.values()), None)
+    return count, Batched(runs is not None, bool(extra), names)

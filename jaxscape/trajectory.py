@@ -1,0 +1,215 @@
+"""Where descents went, as frozen pytrees: `Trajectory` of one, `Descents` of many.
+
+Arrays with an axis T hold one entry for every recorded point, with an axis R one for every run.
+"""
+
+import dataclasses
+import operator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxscape.results import STATIC, Array, is_traced
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class Trajectory:
+    """Where a descent went: T recorded points, the first of them the start."""
+
+    params: Any
+    """The parameters' pytree, each leaf with a leading axis T."""
+    step: Array
+    """(T,) int: how many optimiser steps had been taken."""
+    training_loss: Array
+    """(T,) float: the loss over the whole training set."""
+    evaluation_loss: Array | None
+    """(T,) float: the loss over the evaluation set; None where none was given."""
+    diverged_step: Array
+    """() int: the first step whose batch loss or new parameters were not finite; -1 if none."""
+    steps_per_epoch: int = field(metadata=STATIC)
+    """How many optimiser steps make an epoch."""
+    step_size: Array | None = None
+    """(T,) float: how far the last step before each point went, in parameter space; 0 at first."""
+    travelled: Array | None = None
+    """(T,) float: the length of all steps so far."""
+    learning_rate: Array | None = None
+    """(T,) float: as it was applied in the last step; None where the optimiser does not tell,
+    which it does if `optax.inject_hyperparams` made it, or if it searches along a line."""
+    gradient_norm: Array | None = None
+    """() float: the norm of the gradient of the loss over the training set, at the end."""
+    name: str = field(default="", metadata=STATIC)
+    """What the descent is called in figures."""
+
+    @property
+    def loss(self) -> Array:
+        """(T,) float: the loss over the evaluation set, or over the training set without one."""
+        return self.training_loss if self.evaluation_loss is None else self.evaluation_loss
+
+    @property
+    def epoch(self) -> np.ndarray:
+        """(T,) float: epochs of training done; whole numbers at the end of each."""
+        return np.asarray(self.step) / self.steps_per_epoch
+
+    def coordinate(self, name: str) -> np.ndarray:
+        """(T,) float: the parameter that is a number of this name.
+
+        Raises:
+            ValueError: there is none.
+        """
+        return _coordinate(self.params, name, 1)
+
+    @property
+    def diverged(self) -> bool:
+        """Whether the run left the finite numbers."""
+        return int(self.diverged_step) >= 0
+
+    def until_divergence(self) -> "Trajectory":
+        """The points recorded before the run left the finite numbers: all of them if it did not."""
+        if not self.diverged:
+            return self
+        kept = int((np.asarray(self.step) < int(self.diverged_step)).sum())
+        # Arrays of one number each, such as `diverged_step`, belong to the whole run.
+        return jax.tree.map(lambda leaf: leaf[:kept] if np.ndim(leaf) else leaf, self)
+
+    def __len__(self) -> int:
+        return int(self.step.shape[0])
+
+    def __repr__(self) -> str:
+        head = f"Trajectory({self.name + ', ' if self.name else ''}{len(self)} points"
+        if is_traced(self.step, self.loss, self.diverged_step):
+            return head + ", traced)"
+        kept = self.until_divergence()
+        end = (
+            f"diverged at step {int(self.diverged_step)}" if self.diverged else "finite throughout"
+        )
+        return (
+            f"{head}, {int(self.step[-1])} steps, {end})\n"
+            f"  loss from {float(kept.loss[0]):.6g} to {float(kept.loss[-1]):.6g}"
+        )
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class Descents:
+    """R descents of T recorded points each: one of them is `descents[r]`, a `Trajectory`.
+
+    Example:
+        >>> data = jxs.teacher_student(jax.random.key(0))
+        >>> starts = jxs.Weights(w1=jnp.linspace(-2, 2, 5), w2=jnp.ones(5))
+        >>> runs = jxs.descend(jxs.squared_error, starts, data, runs=5,
+        ...                    optimizer=optax.sgd(0.1), epochs=30)
+        >>> runs.params.w1.shape, len(runs[3])
+        ((5, 31), 31)
+        >>> runs.limit.w1.shape
+        (5,)
+    """
+
+    params: Any
+    """The parameters' pytree, each leaf with leading axes (R, T)."""
+    step: Array
+    """(T,) int: how many optimiser steps had been taken."""
+    training_loss: Array
+    """(R, T) float: the loss over the whole training set."""
+    evaluation_loss: Array | None
+    """(R, T) float: the loss over the evaluation set; None where none was given."""
+    diverged_step: Array
+    """(R,) int: the first step that was not finite; -1 if none."""
+    step_size: Array
+    """(R, T) float: how far the last step before each point went; 0 at first."""
+    travelled: Array
+    """(R, T) float: the length of all steps so far."""
+    learning_rate: Array | None
+    """(R, T) float: as it was applied in the last step; None where the optimiser does not tell."""
+    gradient_norm: Array
+    """(R,) float: the norm of the gradient of the loss over the training set, at the end."""
+    steps_per_epoch: int = field(metadata=STATIC)
+    """How many optimiser steps make an epoch."""
+    name: str = field(default="", metadata=STATIC)
+    """What the descents are called in figures."""
+
+    @property
+    def loss(self) -> Array:
+        """(R, T) float: the loss over the evaluation set, or over the training set without one."""
+        return self.training_loss if self.evaluation_loss is None else self.evaluation_loss
+
+    @property
+    def epoch(self) -> np.ndarray:
+        """(T,) float: epochs of training done; whole numbers at the end of each."""
+        return np.asarray(self.step) / self.steps_per_epoch
+
+    def coordinate(self, name: str) -> np.ndarray:
+        """(R, T) float: the parameter that is a number of this name.
+
+        Raises:
+            ValueError: there is none.
+        """
+        return _coordinate(self.params, name, 2)
+
+    @property
+    def limit(self) -> Any:
+        """The last parameters of every run, each leaf with a leading axis R."""
+        return jax.tree.map(lambda leaf: leaf[:, -1], self.params)
+
+    @property
+    def diverged(self) -> np.ndarray:
+        """(R,) bool: whether a run left the finite numbers."""
+        return np.asarray(self.diverged_step) >= 0
+
+    @property
+    def median(self) -> Trajectory:
+        """The medians over all runs, number by number, of what each point recorded.
+
+        A diverged run counts as it came: NaN, where it is NaN, makes the median NaN.
+        """
+        middle = self._of_runs(lambda leaf: np.median(leaf, axis=0))
+        return dataclasses.replace(
+            middle, diverged_step=np.array(-1, np.int32), name=f"median of {len(self)} runs"
+        )
+
+    def __len__(self) -> int:
+        return int(self.diverged_step.shape[0])
+
+    def __getitem__(self, run: int) -> Trajectory:
+        """One of the runs, counted from 0, or from the end if negative."""
+        if not -len(self) <= operator.index(run) < len(self):
+            raise IndexError(f"run: expected {-len(self)} to {len(self) - 1}, got {run}")
+        name = f"{self.name} {run % len(self)}" if self.name else f"run {run % len(self)}"
+        return dataclasses.replace(self._of_runs(lambda leaf: leaf[run]), name=name)
+
+    def __iter__(self) -> Iterator[Trajectory]:
+        return (self[run] for run in range(len(self)))
+
+    def _of_runs(self, reduce: Callable[[Any], Any]) -> Trajectory:
+        fields = {
+            name: jax.tree.map(reduce, value)
+            for name, value in vars(self).items()
+            if name not in ("step", "steps_per_epoch", "name")
+        }
+        return Trajectory(step=self.step, steps_per_epoch=self.steps_per_epoch, **fields)
+
+    def __repr__(self) -> str:
+        head = f"Descents({self.name + ', ' if self.name else ''}{len(self)} runs"
+        points = f"{self.step.shape[0]} points"
+        if is_traced(self.step, self.loss, self.diverged_step):
+            return f"{head}, {points}, traced)"
+        diverged = self.diverged
+        last = np.asarray(self.loss)[~diverged, -1]
+        end = f"from {last.min():.6g} to {last.max():.6g}" if last.size else "nowhere finite"
+        return (
+            f"{head}, {points}, {int(self.step[-1])} steps, {int(diverged.sum())} diverged)\n"
+            f"  last loss {end}"
+        )
+
+
+def _coordinate(params: Any, name: str, ndim: int) -> np.ndarray:
+    by_name = params._asdict() if hasattr(params, "_asdict") else params
+    if not isinstance(by_name, Mapping) or name not in by_name or np.ndim(by_name[name]) != ndim:
+        raise ValueError(
+            f"paths: expected parameters with a number {name!r} at every point, as the "
+            f"landscape's axis is called, got {params!r}"
+        )
+    return np.asarray(by_name[name])

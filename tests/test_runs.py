@@ -1,0 +1,489 @@
+"""Many descents at once, against the same descents one by one."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import reference
+from test_descent import make_data
+
+import jaxscape as jxs
+from jaxscape import descent, training
+
+# A batch adds the same numbers in another order.
+REORDERED = 2e-6
+
+SGD = optax.sgd(0.05)
+INJECTED = optax.inject_hyperparams(optax.sgd)(learning_rate=0.05, momentum=0.5)
+STARTS = jxs.Weights(
+    np.array([-0.4, 1.2, 0.3, -2.0, 0.9], np.float32),
+    np.array([1.3, 0.1, -0.8, 0.5, 1.1], np.float32),
+)
+RATES = np.array([0.01, 0.03, 0.002, 0.05, 0.02])
+
+
+def start(run):
+    return jax.tree.map(lambda leaf: leaf[run], STARTS)
+
+
+def same(one, other, rtol=REORDERED, atol=1e-6):
+    for name, value in vars(one).items():
+        if name in ("name", "steps_per_epoch", "gradient_norm"):
+            continue
+        for u, v in zip(jax.tree.leaves(value), jax.tree.leaves(getattr(other, name)), strict=True):
+            np.testing.assert_allclose(u, v, rtol=rtol, atol=atol, err_msg=name)
+    scale = max(1.0, float(other.loss[0]))
+    np.testing.assert_allclose(one.gradient_norm, other.gradient_norm, rtol=1e-4, atol=1e-5 * scale)
+
+
+@pytest.mark.parametrize("of", ["starts", "rates", "keys", "all"])
+@pytest.mark.parametrize("batch_size", [None, 10])
+def test_a_run_among_others_is_the_run_alone(of, batch_size):
+    """Stacks of starts, of learning rates, of orders; 107 samples, a short last batch of 7."""
+    data, test = make_data(), make_data(31)
+    keys = jax.random.split(jax.random.key(3), 5)
+    many = {"runs": 5} if of in ("starts", "all") else {}
+    rates = {"learning_rate": RATES if of in ("rates", "all") else 0.02}
+    shared = {"optimizer": INJECTED, "epochs": 4, "batch_size": batch_size, "evaluate": test}
+    runs = jxs.descend(
+        jxs.squared_error,
+        STARTS if many else start(0),
+        data,
+        key=keys if of in ("keys", "all") else None,
+        hyperparameters=rates,
+        **many,
+        **shared,
+    )
+    assert len(runs) == 5
+    assert runs.loss.shape == (5, 5)
+    for run in range(5):
+        alone = jxs.descend(
+            jxs.squared_error,
+            start(run) if many else start(0),
+            data,
+            key=keys[run] if of in ("keys", "all") else None,
+            hyperparameters={"learning_rate": RATES[run] if of in ("rates", "all") else 0.02},
+            **shared,
+        )
+        same(runs[run], alone)
+        np.testing.assert_allclose(
+            runs[run].learning_rate,
+            rates["learning_rate"] if of not in ("rates", "all") else RATES[run],
+            rtol=1e-6,
+        )
+
+
+def test_stacked_starts_equal_float64_loops(x64):
+    data = make_data(dtype=np.float64)
+    starts = jax.tree.map(lambda leaf: leaf.astype(np.float64), STARTS)
+    runs = jxs.descend(
+        jxs.squared_error, starts, data, runs=5, optimizer=SGD, epochs=3, batch_size=10
+    )
+    for run in range(5):
+        truth = reference.sgd([float(w[run]) for w in starts], data, 0.05, 3, 10)
+        np.testing.assert_allclose(np.stack(runs[run].params, axis=1), truth, rtol=1e-11)
+    assert runs.params.w1.dtype == np.float64
+
+
+def test_parameters_of_any_shape_are_stacked_along_their_first_axis():
+    data = {"x": np.linspace(-1, 1, 12, dtype=np.float32), "y": np.ones(12, np.float32)}
+    params = {
+        "w": np.linspace(-1, 1, 3 * 4, dtype=np.float32).reshape(3, 4),
+        "b": np.zeros(3, np.float32),
+    }
+
+    def loss(params, data):
+        prediction = jnp.tanh(data["x"][:, None] * params["w"][None]).sum(1) + params["b"]
+        return jnp.mean((prediction - data["y"]) ** 2)
+
+    runs = jxs.descend(loss, params, data, runs=3, optimizer=SGD, epochs=5)
+    assert runs.params["w"].shape == (3, 6, 4)
+    assert runs.limit["w"].shape == (3, 4)
+    alone = jxs.descend(
+        loss, jax.tree.map(lambda leaf: leaf[2], params), data, optimizer=SGD, epochs=5
+    )
+    same(runs[2], alone)
+
+
+@pytest.mark.parametrize(
+    ("record", "steps"),
+    [
+        ("end", [0, 33]),
+        ("epoch", [0, 11, 22, 33]),
+        (7, [0, 7, 14, 21, 28, 33]),
+        (11, [0, 11, 22, 33]),
+        (100, [0, 33]),
+        (1, list(range(34))),
+    ],
+)
+def test_what_is_recorded_is_part_of_every_step(record, steps):
+    """Every k-th step and the end, also where k does not divide the 33 steps."""
+    data = make_data()
+    arguments = {"optimizer": INJECTED, "epochs": 3, "batch_size": 10}
+    fine = jxs.descend(jxs.huber(), start(1), data, record="step", **arguments)
+    coarse = jxs.descend(jxs.huber(), start(1), data, record=record, **arguments)
+    np.testing.assert_array_equal(coarse.step, steps)
+    for name in ("training_loss", "step_size", "travelled", "learning_rate"):
+        np.testing.assert_allclose(
+            getattr(coarse, name), getattr(fine, name)[np.array(steps)], rtol=REORDERED
+        )
+    np.testing.assert_allclose(coarse.params.w1, fine.params.w1[np.array(steps)], rtol=REORDERED)
+
+
+def test_steps_are_as_long_as_the_points_lie_apart():
+    path = jxs.descend(
+        jxs.squared_error,
+        start(0),
+        make_data(),
+        optimizer=SGD,
+        epochs=2,
+        batch_size=10,
+        record="step",
+    )
+    apart = np.hypot(np.diff(path.params.w1), np.diff(path.params.w2))
+    np.testing.assert_allclose(path.step_size[1:], apart, rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(path.travelled, np.concatenate([[0], np.cumsum(apart)]), rtol=1e-4)
+    assert path.step_size[0] == 0
+
+
+def test_a_tiny_step_is_a_step():
+    """Its square underflows in float32."""
+    path = jxs.descend(
+        lambda x, _: 1e-25 * x, 0.0, np.ones(3, np.float32), optimizer=optax.sgd(1.0), epochs=1
+    )
+    np.testing.assert_allclose(path.step_size[1], 1e-25, rtol=1e-6)
+    np.testing.assert_allclose(path.gradient_norm, 1e-25, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "truth"),
+    [
+        (
+            optax.inject_hyperparams(optax.sgd)(optax.exponential_decay(0.1, 5, 0.5)),
+            lambda t: 0.1 * 0.5 ** (t / 5),
+        ),
+        (
+            optax.chain(optax.clip(1.0), optax.inject_hyperparams(optax.adam)(0.03)),
+            lambda t: 0.03 + 0 * t,
+        ),
+        (optax.sgd(0.1), None),
+    ],
+)
+def test_the_learning_rate_is_recorded_as_it_was_applied(optimizer, truth):
+    path = jxs.descend(jxs.squared_error, start(0), make_data(), optimizer=optimizer, epochs=12)
+    if truth is None:
+        assert path.learning_rate is None
+    else:
+        # The first step is numbered 0; the start shows the rate that it will take.
+        np.testing.assert_allclose(
+            path.learning_rate, truth(np.maximum(np.arange(13) - 1, 0)), rtol=1e-5
+        )
+
+
+def test_a_line_search_tells_its_step():
+    path = jxs.descend(jxs.squared_error, start(0), make_data(), optimizer=optax.lbfgs(), epochs=5)
+    assert path.learning_rate.shape == (6,)
+    assert np.isfinite(path.learning_rate).all()
+
+
+def test_optimizers_side_by_side():
+    data = make_data()
+    optimizers = {"SGD": SGD, "Adam": optax.adam(0.1), "injected": INJECTED}
+    paths = jxs.descend(jxs.squared_error, start(0), data, optimizer=optimizers, epochs=4)
+    assert list(paths) == ["SGD", "Adam", "injected"]
+    for name, optimizer in optimizers.items():
+        assert paths[name].name == name
+        same(
+            paths[name],
+            jxs.descend(jxs.squared_error, start(0), data, optimizer=optimizer, epochs=4),
+        )
+    surface = jxs.landscape(jxs.squared_error, data, w1=(-2, 2, 11), w2=(-2, 2, 9))
+    labels = [trace.name for trace in jxs.plot.contour(surface, *paths.values()).data]
+    assert any(label and label.startswith("Adam: start") for label in labels)
+
+
+LION_AND_OTHERS = {
+    "momentum": optax.sgd(0.02, momentum=0.9),
+    "nesterov": optax.sgd(0.02, momentum=0.9, nesterov=True),
+    "rmsprop": optax.rmsprop(0.01),
+    "adam": optax.adam(0.05),
+    "adamw": optax.adamw(0.05),
+    "lion": optax.lion(0.01),
+    "lbfgs": optax.lbfgs(),
+    "clipped": optax.chain(
+        optax.clip_by_global_norm(0.1), optax.sgd(optax.cosine_decay_schedule(0.1, 9))
+    ),
+    "sam": optax.contrib.sam(
+        optax.sgd(0.05), optax.chain(optax.contrib.normalize(), optax.sgd(0.05))
+    ),
+    "opaque sam": optax.contrib.sam(
+        optax.sgd(0.05), optax.chain(optax.contrib.normalize(), optax.sgd(0.05)), opaque_mode=True
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LION_AND_OTHERS)
+def test_any_optimizer_runs_in_a_batch(name):
+    data = make_data(23)
+    arguments = {"optimizer": LION_AND_OTHERS[name], "epochs": 3, "batch_size": 9}
+    runs = jxs.descend(jxs.squared_error, STARTS, data, runs=5, **arguments)
+    for run in (0, 3):
+        same(
+            runs[run],
+            jxs.descend(jxs.squared_error, start(run), data, **arguments),
+            rtol=1e-3,
+            atol=1e-4,
+        )
+    # Lion moves by a fixed length; all others have come closer by then.
+    assert (runs.loss[:, -1] < runs.loss[:, 0]).all() or name == "lion"
+
+
+def test_sam_takes_the_gradient_at_the_worst_point_near_by(x64):
+    """Foret et al. (2021), equations 2 and 3, by hand on a function of one number."""
+    rho, rate = 0.3, 0.05
+    optimizer = optax.contrib.sam(
+        optax.sgd(rate), optax.chain(optax.contrib.normalize(), optax.sgd(rho)), opaque_mode=True
+    )
+    path = jxs.descend(lambda x, _: x**4 - x, 1.5, np.ones(2), optimizer=optimizer, epochs=6)
+    x = 1.5
+    for point in path.params[1:]:
+        worst = x + rho * np.sign(4 * x**3 - 1)
+        x = x - rate * (4 * worst**3 - 1)
+        np.testing.assert_allclose(point, x, rtol=1e-12)
+
+
+def test_a_diverging_run_spoils_no_other():
+    def loss(x, samples):
+        return 2 * x**2 * jnp.mean(samples)
+
+    sgd = optax.inject_hyperparams(optax.sgd)(learning_rate=0.1)
+    rates = np.array([0.1, 1e20, 0.49, 0.51, 0.3])
+    runs = jxs.descend(
+        loss,
+        1.0,
+        np.ones(3, np.float32),
+        optimizer=sgd,
+        epochs=100,
+        hyperparameters={"learning_rate": rates},
+    )
+    np.testing.assert_array_equal(runs.diverged, [False, True, False, False, False])
+    for run in (0, 2, 3, 4):
+        np.testing.assert_allclose(
+            runs.params[run], (1 - 4 * rates[run]) ** np.arange(101), rtol=1e-3, atol=1e-30
+        )
+    # 1 - 4e20 squared is beyond float32: lost when the batch loss first sees it.
+    assert runs.diverged_step[1] == 2
+    assert "1 diverged" in repr(runs)
+    assert len(runs[1].until_divergence()) == 2
+
+
+@pytest.mark.parametrize("memory", [None, 3_000])
+def test_blocks_of_runs_equal_all_at_once(memory, monkeypatch):
+    """Seven runs in blocks of three, the last with one; and as many as the memory allows."""
+    data = make_data()
+    many = {
+        "w1": np.linspace(-1, 1, 7, dtype=np.float32),
+        "w2": np.linspace(2, 1, 7, dtype=np.float32),
+    }
+
+    def loss(params, data):
+        return jxs.squared_error(jxs.Weights(**params), data)
+
+    arguments = {"runs": 7, "optimizer": SGD, "epochs": 3, "batch_size": 10}
+    whole = jxs.descend(loss, many, data, **arguments)
+    monkeypatch.setattr(descent, "_MOST_RUNS", 7 if memory else 3)
+    same_runs = jxs.descend(loss, many, data, memory=memory, **arguments)
+    np.testing.assert_allclose(same_runs.params["w1"], whole.params["w1"], rtol=REORDERED)
+    np.testing.assert_allclose(same_runs.loss, whole.loss, rtol=REORDERED)
+
+
+def test_a_history_beyond_the_memory_is_refused_with_its_size():
+    arguments = {"runs": 5, "optimizer": SGD, "epochs": 1000, "record": "step"}
+    message = r"5 runs × 1,001 points × 7 numbers = 140,140 bytes; record fewer"
+    with pytest.raises(ValueError, match=message):
+        jxs.descend(jxs.squared_error, STARTS, make_data(), memory=140_139, **arguments)
+    short = jxs.descend(
+        jxs.squared_error, STARTS, make_data(), memory=140_139, **(arguments | {"record": "end"})
+    )
+    assert short.params.w1.shape == (5, 2)
+
+
+def test_interrupted_runs_that_are_done_are_returned(monkeypatch):
+    class Bar:
+        def __init__(self, total, unit):
+            self.count = 0
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def update(self, n):
+            self.count += n
+            if self.count >= 4:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(descent, "_MOST_RUNS", 2)
+    monkeypatch.setattr(descent, "bar", Bar)
+    with pytest.warns(jxs.InterruptedWarning, match="the first 4 of 5 runs are done"):
+        runs = jxs.descend(jxs.squared_error, STARTS, make_data(), runs=5, optimizer=SGD, epochs=2)
+    assert len(runs) == 4
+    same(runs[3], jxs.descend(jxs.squared_error, start(3), make_data(), optimizer=SGD, epochs=2))
+
+
+def test_other_values_compile_nothing():
+    def run(data, starts, rates):
+        return jxs.descend(
+            jxs.squared_error,
+            starts,
+            data,
+            runs=5,
+            optimizer=INJECTED,
+            epochs=2,
+            hyperparameters={"learning_rate": rates},
+        )
+
+    run(make_data(20), STARTS, RATES)
+    before = training.runs._cache_size()
+    traced = training.run
+    run(make_data(20), jax.tree.map(lambda leaf: leaf + 1, STARTS), RATES / 2)
+    assert (training.runs._cache_size(), training.run) == (before, traced)
+
+
+def test_median_and_single_runs():
+    runs = jxs.descend(jxs.squared_error, STARTS, make_data(), runs=5, optimizer=SGD, epochs=4)
+    assert [len(run) for run in runs] == [5] * 5
+    np.testing.assert_allclose(runs.median.params.w1, np.median(runs.params.w1, axis=0))
+    np.testing.assert_allclose(runs.median.loss, np.median(runs.loss, axis=0))
+    assert runs[-1].params.w2[0] == STARTS.w2[4]
+    with pytest.raises(IndexError, match="run: expected -5 to 4, got 5"):
+        runs[5]
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (
+            {"runs": 4},
+            ValueError,
+            r"params.w1: expected a first axis of 4, the runs, got shape \(5,\)",
+        ),
+        (
+            {"runs": 5, "key": jax.random.split(jax.random.key(0), 3)},
+            ValueError,
+            "stacks of one length, 1 or more, got runs of 5, key of 3",
+        ),
+        (
+            {"runs": 5, "hyperparameters": {"learning_rate": np.ones(2)}},
+            ValueError,
+            "runs of 5, hyperparameters.'learning_rate'. of 2",
+        ),
+        ({"hyperparameters": {"learning_rate": []}}, ValueError, "of 0"),
+        ({"runs": 5.0}, TypeError, "runs: expected a whole number, got 5.0"),
+        (
+            {"hyperparameters": {"learning_rate": [0.1, -0.1]}},
+            ValueError,
+            "'learning_rate'.: expected 0 or more, got -0.1",
+        ),
+        (
+            {"hyperparameters": {"learning_rate": [0.1, np.nan]}},
+            ValueError,
+            "expected finite numbers, got nan",
+        ),
+        ({"hyperparameters": {"learning_rate": "fast"}}, TypeError, "expected numbers, got 'fast'"),
+        (
+            {"hyperparameters": {"learning_rate": np.ones((2, 2))}},
+            ValueError,
+            r"got shape \(2, 2\)",
+        ),
+        (
+            {"hyperparameters": {"beta": 0.1}},
+            ValueError,
+            r"got 'beta'; it has \['learning_rate', 'momentum'\]",
+        ),
+        (
+            {"hyperparameters": {"beta": 0.1}, "optimizer": SGD},
+            ValueError,
+            "got 'beta'; it has none",
+        ),
+        (
+            {
+                "hyperparameters": {"learning_rate": 0.1},
+                "optimizer": optax.inject_hyperparams(optax.sgd)(optax.constant_schedule(0.1)),
+            },
+            ValueError,
+            "'learning_rate' follows a schedule",
+        ),
+        ({"optimizer": {}}, ValueError, "optimizer: expected at least one"),
+        (
+            {"optimizer": {"good": SGD, "bad": optax.sgd(-0.1)}},
+            ValueError,
+            r"optimizer\['bad'\]: expected a finite learning rate of 0 or more, got updates along",
+        ),
+        (
+            {"optimizer": {"good": SGD, "bad": 0.1}},
+            TypeError,
+            r"optimizer\['bad'\]: expected an optax",
+        ),
+        ({"record": 0}, ValueError, "record: expected 1 or more, got 0"),
+        ({"record": 1.5}, TypeError, "record: expected a whole number, got 1.5"),
+        (
+            {"key": jax.random.split(jax.random.key(0), (2, 2))},
+            ValueError,
+            "key: expected one key or a stack",
+        ),
+    ],
+)
+def test_bad_stacks_are_refused_before_anything_is_computed(change, error, message, monkeypatch):
+    monkeypatch.setattr(training, "runs", None)
+    arguments = {"optimizer": INJECTED, "epochs": 2} | change
+    params = STARTS if "runs" in change else start(0)
+    with pytest.raises(error, match=message):
+        jxs.descend(jxs.squared_error, params, make_data(23), **arguments)
+
+
+def test_they_agree_with_another_implementation():
+    """PyTorch's optimisers, 100 steps on the article's data in float64."""
+    torch = pytest.importorskip("torch")
+    train, _ = jxs.article.data()
+    pairs = {
+        "SGD": (optax.sgd(0.01), lambda p: torch.optim.SGD(p, 0.01)),
+        "momentum": (optax.sgd(0.01, 0.9), lambda p: torch.optim.SGD(p, 0.01, 0.9)),
+        "nesterov": (
+            optax.sgd(0.01, 0.9, nesterov=True),
+            lambda p: torch.optim.SGD(p, 0.01, 0.9, nesterov=True),
+        ),
+        "rmsprop": (
+            optax.rmsprop(0.01, decay=0.99, eps=1e-8, eps_in_sqrt=False),
+            lambda p: torch.optim.RMSprop(p, 0.01),
+        ),
+        "adam": (optax.adam(0.05), lambda p: torch.optim.Adam(p, 0.05)),
+        "adamw": (
+            optax.adamw(0.05, weight_decay=0.1),
+            lambda p: torch.optim.AdamW(p, 0.05, weight_decay=0.1),
+        ),
+    }
+    x, y = (np.asarray(v, np.float64)[: 128 * 50] for v in (train.x, train.y))
+    with jax.enable_x64(True):
+        paths = jxs.descend(
+            jxs.squared_error,
+            jxs.Weights(-1.0, -1.0),
+            jxs.Dataset(x, y),
+            optimizer={name: one for name, (one, _) in pairs.items()},
+            epochs=2,
+            batch_size=128,
+            record="step",
+        )
+    for name, (_, make) in pairs.items():
+        weights = torch.tensor([-1.0, -1.0], dtype=torch.float64, requires_grad=True)
+        other, visited = make([weights]), [[-1.0, -1.0]]
+        for k in 2 * list(range(0, len(x), 128)):
+            u, v = (torch.from_numpy(array[k : k + 128]) for array in (x, y))
+            other.zero_grad()
+            torch.mean((weights[1] * torch.tanh(weights[0] * u) - v) ** 2).backward()
+            other.step()
+            visited.append(weights.detach().tolist())
+        found = np.stack(paths[name].params, axis=1)
+        np.testing.assert_allclose(found, visited, rtol=1e-8, err_msg=name)
