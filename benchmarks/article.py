@@ -1,4 +1,4 @@
-"""The article's test surface and descent by the methods that compute them, side by side.
+"""The article's test surface by the methods that compute it, side by side.
 
     python -m benchmarks.article [--sizes 80 1024] [--json FILE]
 
@@ -12,7 +12,6 @@ from typing import Any
 
 import jax
 import numpy as np
-import optax
 
 import jaxscape as jxs
 from benchmarks.timing import (
@@ -25,13 +24,12 @@ from benchmarks.timing import (
     table,
     write_json,
 )
-from jaxscape.article import BATCH_SIZE, EPOCHS, START
+from jaxscape.article import BATCH_SIZE
 
 Surface = Callable[[np.ndarray, np.ndarray], Any]
 
-RATE = 0.01
 # The largest relative errors against the float64 reference.
-PLAIN, FASTMATH, PARABOLA, DESCENT = 2e-6, 5e-6, 2e-5, 2e-4
+PLAIN, FASTMATH, PARABOLA = 2e-6, 5e-6, 2e-5
 # Cells, in whole rows, that are checked and that slow loops are timed on.
 CELLS = 16_384
 ARTICLE_ROWS, ARTICLE_COLUMNS = 8, 5
@@ -59,25 +57,6 @@ def reference(error: Callable, w1: np.ndarray, w2: np.ndarray, data: jxs.Dataset
     weight = np.ones(len(x)) if data.sample_weight is None else np.asarray(data.sample_weight)
     weight = weight / weight.sum(dtype=float)
     return np.array([error(np.outer(b, np.tanh(row * x)) - y) @ weight for row in a])
-
-
-def reference_descent(train: jxs.Dataset, test: jxs.Dataset) -> np.ndarray:
-    """Weights and test error before and after every epoch in float64, (1 + epochs, 3)."""
-    x, y = np.asarray(train.x, float), np.asarray(train.y, float)
-    path = [np.array(START)]
-    for _ in range(EPOCHS):
-        w1, w2 = path[-1]
-        for k in range(0, len(x), BATCH_SIZE):
-            inputs, targets = x[k : k + BATCH_SIZE], y[k : k + BATCH_SIZE]
-            hidden = np.tanh(w1 * inputs)
-            slope = 2 * (w2 * hidden - targets)
-            w1, w2 = (
-                w1 - RATE * np.mean(slope * w2 * (1 - hidden**2) * inputs),
-                w2 - RATE * np.mean(slope * hidden),
-            )
-        path.append(np.array([w1, w2]))
-    errors = [reference(np.square, point[:1], point[1:], test).item() for point in path]
-    return np.column_stack([path, errors])
 
 
 def numpy_cells(w1: np.ndarray, w2: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -175,46 +154,6 @@ def absolute_error(n: int, test: jxs.Dataset) -> Iterator[Contender]:
     yield contender("jaxscape dense", landscape(absolute, test, "dense"), PLAIN, compiles=True)
 
 
-def descent(train: jxs.Dataset, test: jxs.Dataset) -> Iterator[Contender]:
-    """The article's descent, its batches counting alike in the test error."""
-    test = jxs.weigh_batches_equally(test, BATCH_SIZE)
-    expected = reference_descent(train, test)
-    points = [np.asarray(leaf) for leaf in jax.tree.leaves((train, test))]
-
-    def contender(name: str, run: Callable[[], Any], compiles: bool = False) -> Contender:
-        def worst(path: Any) -> float:
-            return relative_error(path, expected)
-
-        return Contender(name, run, worst, DESCENT, EPOCHS, run if compiles else None)
-
-    if torch_loops := optional("benchmarks.torch_loops", ARTICLE):
-        sets = [torch_loops.batches(*points[k : k + 2], BATCH_SIZE) for k in (0, 2)]
-        yield contender(ARTICLE, lambda: torch_loops.descent(START, *sets, EPOCHS, RATE))
-    if numba_loops := optional("benchmarks.numba_loops", NUMBA):
-        start = np.float32(START.w1), np.float32(START.w2)
-        yield contender(
-            NUMBA,
-            lambda: numba_loops.descent(*start, *points, BATCH_SIZE, EPOCHS, RATE),
-            compiles=True,
-        )
-
-    optimizer = optax.sgd(RATE)
-
-    def library() -> np.ndarray:
-        path = jxs.descend(
-            jxs.squared_error,
-            START,
-            train,
-            optimizer=optimizer,
-            epochs=EPOCHS,
-            batch_size=BATCH_SIZE,
-            evaluate=test,
-        )
-        return np.column_stack(jax.tree.leaves((path.params, path.evaluation_loss)))
-
-    yield contender("jaxscape descend", library, compiles=True)
-
-
 def main() -> None:
     """Print a table for every case, and write them as JSON if asked."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.article", description=__doc__)
@@ -223,20 +162,15 @@ def main() -> None:
     arguments = parser.parse_args()
     here = machine()
     print(machine_line(here), LEGEND, sep="\n")
-    train, test = jxs.article.data()
+    _, test = jxs.article.data()
     cases = {}
-
-    def report(case: str, contenders: Iterator[Contender], unit: str, whole: int, points: int):
-        print(f"\n{case}", flush=True)
-        cases[case] = compare(list(contenders), whole)
-        print(table(cases[case], unit, points, BASELINES), flush=True)
 
     for n in arguments.sizes:
         for name, surface in (("squared", squared_error), ("absolute", absolute_error)):
             case = f"mean {name} error, {n} × {n} cells, {len(test):,} points"
-            report(case, surface(n, test), "cell", n * n, len(test))
-    case = f"descent, {EPOCHS} epochs, batches of {BATCH_SIZE}, {len(train):,} points"
-    report(case, descent(train, test), "epoch", EPOCHS, len(train))
+            print(f"\n{case}", flush=True)
+            cases[case] = compare(list(surface(n, test)), n * n)
+            print(table(cases[case], "cell", len(test), BASELINES), flush=True)
     if arguments.json:
         write_json(arguments.json, here, cases)
 

@@ -124,6 +124,22 @@ def parabola(w1, w2, x, y):
 
 
 @njit(fastmath=True)
+def _epoch(w1, w2, x, y, batch_size, rate):
+    """The weights after one epoch of stochastic gradient descent."""
+    for start in range(0, x.size, batch_size):
+        stop = min(start + batch_size, x.size)
+        slope1, slope2 = _ZERO, _ZERO
+        for k in range(start, stop):
+            hidden = tanh(w1 * x[k])
+            residual = w2 * hidden - y[k]
+            slope1 += residual * (_ONE - hidden * hidden) * x[k]
+            slope2 += residual * hidden
+        step = np.float32(2 * rate / (stop - start))
+        w1, w2 = w1 - step * w2 * slope1, w2 - step * slope2
+    return w1, w2
+
+
+@njit(fastmath=True)
 def descent(w1, w2, x, y, test_x, test_y, test_weight, batch_size, epochs, rate):
     """Stochastic gradient descent: (1 + epochs, 3) weights and test errors, one row an epoch."""
     path = np.empty((epochs + 1, 3), np.float32)
@@ -133,16 +149,18 @@ def descent(w1, w2, x, y, test_x, test_y, test_weight, batch_size, epochs, rate)
         for k in range(test_x.size):
             total += test_weight[k] * square(w2 * tanh(w1 * test_x[k]) - test_y[k])
         path[epoch, 2] = total / test_x.size
-        if epoch == epochs:
-            break
-        for start in range(0, x.size, batch_size):
-            stop = min(start + batch_size, x.size)
-            slope1, slope2 = _ZERO, _ZERO
-            for k in range(start, stop):
-                hidden = tanh(w1 * x[k])
-                residual = w2 * hidden - y[k]
-                slope1 += residual * (_ONE - hidden * hidden) * x[k]
-                slope2 += residual * hidden
-            step = np.float32(2 * rate / (stop - start))
-            w1, w2 = w1 - step * w2 * slope1, w2 - step * slope2
+        if epoch < epochs:
+            w1, w2 = _epoch(w1, w2, x, y, batch_size, rate)
     return path
+
+
+@njit(parallel=True, fastmath=True)
+def descents(w1, w2, x, y, batch_size, epochs, rate):
+    """The last weights of many descents, (runs, 2), runs on all cores."""
+    last = np.empty((w1.size, 2), np.float32)
+    for run in prange(w1.size):
+        a, b = w1[run], w2[run]
+        for _ in range(epochs):
+            a, b = _epoch(a, b, x, y, batch_size, rate)
+        last[run, 0], last[run, 1] = a, b
+    return last

@@ -49,6 +49,13 @@ def surface(w1: np.ndarray, w2: np.ndarray, points: DataLoader) -> np.ndarray:
     return losses
 
 
+def _epoch(model: nn.Sequential, optimizer: torch.optim.Optimizer, points: DataLoader) -> None:
+    for x, y in points:
+        optimizer.zero_grad()
+        _mean_squared_error(model(x), y).backward()
+        optimizer.step()
+
+
 def descent(
     start: tuple[float, float], train: DataLoader, test: DataLoader, epochs: int, rate: float
 ) -> np.ndarray:
@@ -61,9 +68,17 @@ def descent(
 
     path = [point()]
     for _ in range(epochs):
-        for x, y in train:
-            optimizer.zero_grad()
-            _mean_squared_error(model(x), y).backward()
-            optimizer.step()
+        _epoch(model, optimizer, train)
         path.append(point())
     return np.array(path)
+
+
+def train(
+    start: tuple[float, float], points: DataLoader, epochs: int, rate: float
+) -> tuple[float, ...]:
+    """The last weights of stochastic gradient descent."""
+    model = network(*start)
+    optimizer = torch.optim.SGD(model.parameters(), rate)
+    for _ in range(epochs):
+        _epoch(model, optimizer, points)
+    return tuple(weight.item() for weight in model.parameters())

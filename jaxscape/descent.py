@@ -257,15 +257,28 @@ def _check_optimizer(where: str, optimizer: Any, params: Any, values: Mapping[st
         )
     leaves, structure = jax.tree.flatten(params)
     shapes = tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves)
-    training.check_hyperparameters(optimizer, params, values)
-    fault = _first_update_fault(optimizer, structure, shapes)
+    fault, constant, scheduled = _facts(optimizer, structure, shapes)
+    for name in values:
+        if name in scheduled:
+            raise ValueError(
+                f"hyperparameters: expected constants of the optimizer, but {name!r} follows a "
+                "schedule"
+            )
+        if name not in constant:
+            has = f"it has {sorted(constant)}" if constant else "it has none"
+            raise ValueError(
+                f"hyperparameters: expected names that optax.inject_hyperparams gave the "
+                f"optimizer, got {name!r}; {has}"
+            )
     if fault:
         raise ValueError(f"{where}: expected a finite learning rate of 0 or more, {fault}")
 
 
 @functools.lru_cache(maxsize=256)
-def _first_update_fault(optimizer: Any, structure: Any, shapes: tuple) -> str | None:
-    return training.first_update_fault(optimizer, jax.tree.unflatten(structure, shapes))
+def _facts(optimizer: Any, structure: Any, shapes: tuple) -> tuple[str | None, set, set]:
+    params = jax.tree.unflatten(structure, shapes)
+    fault = training.first_update_fault(optimizer, params)
+    return fault, *training.injected_names(optimizer, params)
 
 
 def _check_history(course: Course, params: Any, samples: int, runs: int, budget: int) -> None:

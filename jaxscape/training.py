@@ -258,27 +258,11 @@ def _learning_rate(memory: Any, dtype: Any) -> jax.Array | None:
     return jnp.asarray(held[0], dtype) if len(held) == 1 else None
 
 
-def check_hyperparameters(
-    optimizer: optax.GradientTransformation, params: Any, names: Mapping[str, Any]
-) -> None:
-    """Refuse hyperparameters that an optimiser was not given through `optax.inject_hyperparams`."""
+def injected_names(optimizer: Any, params: Any) -> tuple[set[str], set[str]]:
+    """What `optax.inject_hyperparams` gave an optimiser: names of constants, and of schedules."""
     states = _injected(jax.eval_shape(optimizer.init, params))
-    constant = {
-        name for node in states for name in node.hyperparams if name not in node.hyperparams_states
-    }
     scheduled = {name for node in states for name in node.hyperparams_states}
-    for name in names:
-        if name in scheduled:
-            raise ValueError(
-                f"hyperparameters: expected constants of the optimizer, but {name!r} follows a "
-                "schedule"
-            )
-        if name not in constant:
-            has = f"it has {sorted(constant)}" if constant else "it has none"
-            raise ValueError(
-                f"hyperparameters: expected names that optax.inject_hyperparams gave the "
-                f"optimizer, got {name!r}; {has}"
-            )
+    return {name for node in states for name in node.hyperparams} - scheduled, scheduled
 
 
 def first_update_fault(optimizer: Any, params: Any) -> str | None:
