@@ -29,12 +29,14 @@ from jaxscape.trajectory import Descents, Trajectory
 
 if TYPE_CHECKING:
     from jaxscape import article, plot
+    from jaxscape.basins import Basins, basins
     from jaxscape.descent import descend
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Axis",
+    "Basins",
     "Dataset",
     "Descents",
     "InterruptedWarning",
@@ -49,6 +51,7 @@ __all__ = [
     "absolute_error",
     "archive",
     "article",
+    "basins",
     "batches",
     "data",
     "descend",
@@ -67,14 +70,22 @@ __all__ = [
 ]
 
 
+# Where names live that need optax or plotly.
+_LATER = {
+    "Basins": "basins",
+    "basins": "basins",
+    "descend": "descent",
+}
+
+
 def __getattr__(name: str):
     if name in ("article", "plot"):
         return importlib.import_module(f"jaxscape.{name}")
-    if name == "descend":
-        from jaxscape.descent import descend
-
-        globals()["descend"] = descend
-        return descend
+    if name in _LATER:
+        # Set again, as importing a room of the same name has put the room there.
+        found = getattr(importlib.import_module(f"jaxscape.{_LATER[name]}"), name)
+        globals()[name] = found
+        return found
     raise AttributeError(f"module 'jaxscape' has no attribute {name!r}")
 
 

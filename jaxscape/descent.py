@@ -110,7 +110,7 @@ def descend(
     count, batched = stacks.stacked(start, runs, key, values)
     first = jax.tree.map(lambda leaf: leaf[0], start) if batched.params else start
     for name, one in optimizers.items():
-        _check_optimizer(f"optimizer[{name!r}]" if name else "optimizer", one, first, values)
+        check_optimizer(f"optimizer[{name!r}]" if name else "optimizer", one, first, values)
     budget = memory
     if budget is None:
         budget = int(memory_of(default_device()) * _SHARE_OF_MEMORY)
@@ -247,7 +247,8 @@ def _sample_count(name: str, data: Any) -> int:
     return lengths.pop()[0]
 
 
-def _check_optimizer(where: str, optimizer: Any, params: Any, values: Mapping[str, Any]) -> None:
+def check_optimizer(where: str, optimizer: Any, params: Any, values: Mapping[str, Any]) -> None:
+    """Refuse what is no optimiser, climbs, or lacks a hyperparameter that is given by name."""
     if not (
         callable(getattr(optimizer, "init", None)) and callable(getattr(optimizer, "update", None))
     ):

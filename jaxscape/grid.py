@@ -97,7 +97,7 @@ def landscape(
         raise TypeError(f"plane: expected a Plane, got {type(plane).__name__}")
     plane.check()
     check_is_function("loss", loss)
-    a, b = _axes(plane, data, axes)
+    a, b = axes_of(plane, data, axes)
     if method not in ("auto", "dense", "exact"):
         raise ValueError(f"method: expected 'auto', 'dense' or 'exact', got {method!r}")
     if memory is not None and (isinstance(memory, bool) or not hasattr(memory, "__index__")):
@@ -218,7 +218,8 @@ def loss_name(loss: Any) -> str:
     return "loss" if name == "<lambda>" else str(name).replace("_", " ")
 
 
-def _axes(plane: Plane, data: Any, given: dict[str, Any]) -> tuple[Axis, Axis]:
+def axes_of(plane: Plane, data: Any, given: dict[str, Any]) -> tuple[Axis, Axis]:
+    """The two axes that were given by name, in the dtype of plane and data."""
     if set(given) != set(plane.names):
         raise ValueError(
             f"axes: expected {plane.names[0]} and {plane.names[1]}, "

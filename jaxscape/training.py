@@ -133,7 +133,7 @@ def run(
 
     def step(state: _State, batch: Any) -> _State:
         batch_loss, gradient = jax.value_and_grad(value)(state.params, batch)
-        update, memory = _update(
+        change, memory = update(
             optimizer,
             gradient,
             state.memory,
@@ -141,8 +141,8 @@ def run(
             batch_loss,
             lambda params: value(params, batch),
         )
-        params = optax.apply_updates(state.params, update)
-        count, size = state.step + 1, norm(update)
+        params = optax.apply_updates(state.params, change)
+        count, size = state.step + 1, norm(change)
         lost = ~(jnp.isfinite(batch_loss) & _all_finite(params))
         diverged_step = jnp.where((state.diverged_step < 0) & lost, count, state.diverged_step)
         return _State(params, memory, count, size, state.travelled + size, diverged_step)
@@ -278,16 +278,16 @@ def first_update_fault(optimizer: Any, params: Any) -> str | None:
 
         position, memory = ones, optimizer.init(ones)
         for _ in range(_TRIAL_STEPS):
-            update, memory = _update(optimizer, ones, memory, position, total(position), total)
-            if not _all_finite(update):
+            change, memory = update(optimizer, ones, memory, position, total(position), total)
+            if not _all_finite(change):
                 return "got an update that is not finite from a gradient of ones"
-            position = optax.apply_updates(position, update)
+            position = optax.apply_updates(position, change)
             if total(position) <= total(ones):
                 return None
     return "got updates along a gradient of ones"
 
 
-def _update(
+def update(
     optimizer: Any, gradient: Any, memory: Any, params: Any, value: Any, function: Callable
 ) -> tuple[Any, Any]:
     """An optimiser's update, given what else it can take."""

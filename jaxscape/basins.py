@@ -1,0 +1,222 @@
+"""Basins of attraction: which limit a descent reaches from every start on a grid."""
+
+import functools
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jaxscape import limits, training
+from jaxscape.cells import scalar
+from jaxscape.descent import check_optimizer
+from jaxscape.grid import InterruptedWarning, axes_of, check_is_function, loss_name
+from jaxscape.limits import Limit
+from jaxscape.plane import Plane, weight_plane
+from jaxscape.progress import bar
+from jaxscape.results import STATIC, Axis
+
+# Starts in one compiled call, and steps until those that have stopped are left out.
+_STARTS_AT_ONCE = 4096
+_STEPS_AT_ONCE = 50
+_RUNNING, _STOPPED, _DIVERGED = 0, 1, 2
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class Basins:
+    """Which limit each start of a grid reaches: `limits[label[i, j]]` from `(a[i], b[j])`."""
+
+    label: np.ndarray
+    """(n1, n2) int: the index of the limit."""
+    steps: np.ndarray
+    """(n1, n2) int: how many steps it took."""
+    loss: np.ndarray
+    """(n1, n2) float: the loss where the descent ended."""
+    a: Axis
+    """n1 starts along the first coordinate: the rows."""
+    b: Axis
+    """n2 starts along the second coordinate: the columns."""
+    limits: tuple[Limit, ...]
+    """The limits, lowest loss first; then "diverged" and "unfinished", where there are any."""
+    loss_name: str = field(metadata=STATIC)
+    """What was descended, in words."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n1, n2)."""
+        return (len(self.a), len(self.b))
+
+    def __repr__(self) -> str:
+        (n1, n2), size = self.shape, max(1, self.label.size)
+        lines = [f"Basins({self.a.name}: {n1} × {self.b.name}: {n2}, {len(self.limits)} limits)"]
+        for limit in self.limits:
+            loss = "" if np.isnan(limit.loss) else f", loss {limit.loss:.6g}"
+            lines.append(f"  {100 * limit.starts / size:.4g} %: {limit.kind}{loss}")
+        return "\n".join(lines)
+
+
+class _State(NamedTuple):
+    params: Any
+    memory: Any
+    steps: jax.Array
+    status: jax.Array
+
+
+def basins(
+    loss: Callable[[Any, Any], jax.Array],
+    data: Any,
+    plane: Plane | None = None,
+    *,
+    optimizer: optax.GradientTransformation,
+    steps: int = 10_000,
+    tolerance: float = 1e-4,
+    **axes: Any,
+) -> Basins:
+    """Descend on all of the data from every point of a grid, and tell the limits apart.
+
+    A descent stops where the norm of the gradient is within the tolerance. Limits are then found
+    by Newton's method from where descents stopped: a stop belongs to a stationary point if it is
+    as near as the gradient and the smallest curvature there allow. Stops near no stationary
+    point that curves in every direction lie along a valley, flat or falling away to infinity;
+    they are one limit as far as they lie close together, in steps of a 20th of the grid's diagonal.
+    Descents take place in the space of all parameters; they only start on the plane.
+
+    Args:
+        loss: (params, data) -> scalar.
+        data: what the loss takes.
+        plane: through all starts; for the two-weight network by default.
+        optimizer: any optax gradient transformation.
+        steps: the most steps of a descent; one that is still going then is "unfinished".
+        tolerance: a norm of the gradient, in units of loss per unit of the parameters.
+        **axes: as in `landscape`, `(lo, hi, n)` or increasing values by the coordinates' names.
+
+    Returns:
+        `Basins`. After Ctrl-C, descents that are not done are "unfinished".
+
+    Raises:
+        TypeError: a loss that does not return a floating scalar, an optimizer that is not optax's.
+        ValueError: fewer than 1 step, a tolerance that is not positive and finite, more than 64
+            parameters, bad axes or planes.
+
+    Example:
+        >>> data = jxs.teacher_student(jax.random.key(0))
+        >>> jxs.basins(jxs.squared_error, data, optimizer=optax.sgd(0.3), w1=(-3, 3, 24),
+        ...            w2=(-2, 2, 16))
+        Basins(w1: 24 × w2: 16, 2 limits)
+          50 %: minimum, loss ...
+          50 %: minimum, loss ...
+    """
+    check_is_function("loss", loss)
+    plane = weight_plane() if plane is None else plane
+    if not isinstance(plane, Plane):
+        raise TypeError(f"plane: expected a Plane, got {type(plane).__name__}")
+    plane.check()
+    a, b = axes_of(plane, data, axes)
+    if not isinstance(steps, int | np.integer) or isinstance(steps, bool):
+        raise TypeError(f"steps: expected a whole number, got {steps!r}")
+    if steps < 1:
+        raise ValueError(f"steps: expected 1 or more, got {steps}")
+    if not 0 < tolerance < np.inf:
+        raise ValueError(f"tolerance: expected a positive finite number, got {tolerance}")
+    dtype = a.values.dtype
+    starts = _starts(plane, jnp.repeat(a.values, len(b)), jnp.tile(b.values, len(a)))
+    first = jax.tree.map(lambda leaf: leaf[0], starts)
+    limits.check_size(first)
+    check_optimizer("optimizer", optimizer, first, {})
+
+    end = _descend_all(loss, optimizer, starts, data, int(steps), dtype.type(tolerance))
+    found, label, losses = limits.tell_apart(
+        loss,
+        data,
+        end.params,
+        stopped=np.asarray(end.status) == _STOPPED,
+        diverged=np.asarray(end.status) == _DIVERGED,
+        tolerance=tolerance,
+        reach=float(np.hypot(np.ptp(a.values), np.ptp(b.values))) / 20,
+    )
+    shape = len(a), len(b)
+    return Basins(
+        label.reshape(shape),
+        np.asarray(end.steps).reshape(shape),
+        losses.reshape(shape),
+        a,
+        b,
+        found,
+        loss_name(loss),
+    )
+
+
+@jax.jit
+def _starts(plane: Plane, a: jax.Array, b: jax.Array) -> Any:
+    """The parameters at all pairs of coordinates, each leaf with a leading axis."""
+    return jax.vmap(lambda a, b: jax.tree.map(jnp.asarray, plane.at(a, b)))(a, b)
+
+
+def _descend_all(
+    loss: Callable, optimizer: Any, starts: Any, data: Any, steps: int, tolerance: Any
+) -> _State:
+    """Where all descents end; those that have stopped are left out of the blocks that follow."""
+    count = jax.tree.leaves(starts)[0].shape[0]
+    size = min(count, _STARTS_AT_ONCE)
+    memory = jax.jit(jax.vmap(optimizer.init))(starts)
+    state = _State(starts, memory, jnp.zeros(count, jnp.int32), jnp.zeros(count, jnp.int32))
+    # NumPy's, of which parts can be overwritten.
+    state = jax.tree.map(np.array, state)
+    todo = np.arange(count)
+    with bar(count, "starts") as progress:
+        try:
+            while todo.size:
+                for k in range(0, len(todo), size):
+                    block = todo[k : k + size]
+                    # The last block is filled up with its last start, so that one program serves.
+                    filled = np.pad(block, (0, size - len(block)), mode="edge")
+                    part = jax.tree.map(lambda leaf, filled=filled: leaf[filled], state)
+                    part = _advance(loss, optimizer, part, data, steps, tolerance)
+
+                    def write(leaf: np.ndarray, new: Any, block: Any = block) -> None:
+                        leaf[block] = np.asarray(new)[: len(block)]
+
+                    jax.tree.map(write, state, part)
+                going = (state.status[todo] == _RUNNING) & (state.steps[todo] < steps)
+                progress.update(int(len(todo) - going.sum()))
+                todo = todo[going]
+        except KeyboardInterrupt:
+            warnings.warn(
+                f"interrupted: {len(todo)} of {count} descents are unfinished",
+                InterruptedWarning,
+                stacklevel=3,
+            )
+    return state
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _advance(
+    loss: Callable, optimizer: Any, state: _State, data: Any, most: jax.Array, tolerance: jax.Array
+) -> _State:
+    def value(params: Any) -> jax.Array:
+        return scalar(loss(params, data))
+
+    def step(_: Any, state: _State) -> _State:
+        now, gradient = jax.value_and_grad(value)(state.params)
+        size = training.norm(gradient)
+        status = jnp.where(size <= tolerance, _STOPPED, _RUNNING)
+        status = jnp.where(jnp.isfinite(now) & jnp.isfinite(size), status, _DIVERGED)
+        status = jnp.where(state.status == _RUNNING, status, state.status)
+        change, memory = training.update(
+            optimizer, gradient, state.memory, state.params, now, value
+        )
+        moved = optax.apply_updates(state.params, change)
+        moves = (status == _RUNNING) & (state.steps < most)
+        params, memory = jax.tree.map(
+            lambda new, old: jnp.where(moves, new, old),
+            (moved, memory),
+            (state.params, state.memory),
+        )
+        return _State(params, memory, state.steps + moves, status.astype(jnp.int32))
+
+    return jax.vmap(lambda state: jax.lax.fori_loop(0, _STEPS_AT_ONCE, step, state))(state)
