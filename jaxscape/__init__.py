@@ -21,6 +21,7 @@ from jaxscape.network import (
     squared_error,
     teacher_student,
 )
+from jaxscape.noise import BatchLandscapes, batch_landscapes
 from jaxscape.outcome import outcomes
 from jaxscape.plane import Plane
 from jaxscape.refinement import Refinement, refine
@@ -29,33 +30,43 @@ from jaxscape.trajectory import Descents, Trajectory
 
 if TYPE_CHECKING:
     from jaxscape import article, plot
-    from jaxscape.basins import Basins, basins
+    from jaxscape.attraction import Basins, basins
     from jaxscape.descent import descend
+    from jaxscape.edge import Stability, edge_of_stability
+    from jaxscape.limits import Limit
+    from jaxscape.tuning import FinalLoss, hyperparameter_plane
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Axis",
+    "BatchLandscapes",
     "Basins",
     "Dataset",
     "Descents",
+    "FinalLoss",
     "InterruptedWarning",
     "Landscape",
+    "Limit",
     "Network",
     "NonFiniteWarning",
     "Plane",
     "PointwiseLoss",
     "Refinement",
+    "Stability",
     "Trajectory",
     "Weights",
     "absolute_error",
     "archive",
     "article",
     "basins",
+    "batch_landscapes",
     "batches",
     "data",
     "descend",
+    "edge_of_stability",
     "huber",
+    "hyperparameter_plane",
     "landscape",
     "log_cosh",
     "noisy_sine",
@@ -72,9 +83,14 @@ __all__ = [
 
 # Where names live that need optax or plotly.
 _LATER = {
-    "Basins": "basins",
-    "basins": "basins",
+    "Basins": "attraction",
+    "basins": "attraction",
     "descend": "descent",
+    "FinalLoss": "tuning",
+    "Stability": "edge",
+    "Limit": "limits",
+    "edge_of_stability": "edge",
+    "hyperparameter_plane": "tuning",
 }
 
 
@@ -82,7 +98,6 @@ def __getattr__(name: str):
     if name in ("article", "plot"):
         return importlib.import_module(f"jaxscape.{name}")
     if name in _LATER:
-        # Set again, as importing a room of the same name has put the room there.
         found = getattr(importlib.import_module(f"jaxscape.{_LATER[name]}"), name)
         globals()[name] = found
         return found

@@ -182,6 +182,17 @@ def split(data: Dataset, test_fraction: float, key: Key) -> tuple[Dataset, Datas
     return take(data, order[n_test:]), take(data, order[:n_test])
 
 
+def sample_count(name: str, data: Any) -> int:
+    """How many samples the arrays of a pytree have in common along their first axis."""
+    lengths = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(data)}
+    if len(lengths) != 1 or lengths == {()} or lengths == {(0,)}:
+        raise ValueError(
+            f"{name}: expected arrays that share their first axis, the samples, "
+            f"got first axes {sorted(lengths)}"
+        )
+    return lengths.pop()[0]
+
+
 def take(data: Any, indices: Any) -> Any:
     """The samples at `indices`, an integer array or a slice, of every array in `data`."""
     return jax.tree.map(lambda array: array[indices], data)

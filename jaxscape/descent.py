@@ -13,7 +13,7 @@ import numpy as np
 import optax
 
 from jaxscape import stacks, training
-from jaxscape.data import Key, check_batch_size, check_key
+from jaxscape.data import Key, check_batch_size, check_key, sample_count
 from jaxscape.devices import cores, default_device, memory_of
 from jaxscape.grid import InterruptedWarning, check_is_function
 from jaxscape.progress import bar
@@ -98,9 +98,9 @@ def descend(
     optimizers = optimizer if isinstance(optimizer, Mapping) else {"": optimizer}
     if not optimizers:
         raise ValueError("optimizer: expected at least one, got an empty mapping")
-    course = _course(epochs, batch_size, record, _sample_count("train", train))
+    course = course_of(epochs, batch_size, record, sample_count("train", train))
     if evaluate is not None:
-        _sample_count("evaluate", evaluate)
+        sample_count("evaluate", evaluate)
     if key is not None:
         check_key(key)
     if runs is not None and (not isinstance(runs, int | np.integer) or isinstance(runs, bool)):
@@ -114,12 +114,12 @@ def descend(
     budget = memory
     if budget is None:
         budget = int(memory_of(default_device()) * _SHARE_OF_MEMORY)
-    _check_history(course, first, _sample_count("train", train), count or 1, budget)
+    _check_history(course, first, sample_count("train", train), count or 1, budget)
 
     results = {}
     for name, one in optimizers.items():
         task = _Task(loss, one, course, batched, start, train, key, values, evaluate)
-        n = _sample_count("train", train)
+        n = sample_count("train", train)
         steps = training.recorded_steps(course, n)
         done = training.runs(*task) if count is None else _in_blocks(task, count, budget)
         results[name] = _result(done, steps, training.steps_per_epoch(course, n), count, name)
@@ -220,7 +220,8 @@ def _result(
     )
 
 
-def _course(epochs: Any, batch_size: Any, record: Any, n: int) -> Course:
+def course_of(epochs: Any, batch_size: Any, record: Any, n: int) -> Course:
+    """How long a run on n samples is, and when it is recorded."""
     for name, value in (("epochs", epochs), ("record", 1 if isinstance(record, str) else record)):
         if not isinstance(value, int | np.integer) or isinstance(value, bool):
             raise TypeError(f"{name}: expected a whole number, got {value!r}")
@@ -235,16 +236,6 @@ def _course(epochs: Any, batch_size: Any, record: Any, n: int) -> Course:
     if isinstance(record, str) and record not in every:
         raise ValueError(f"record: expected 'epoch', 'step', 'end' or a number, got {record!r}")
     return course._replace(every=int(every.get(record, record)))
-
-
-def _sample_count(name: str, data: Any) -> int:
-    lengths = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(data)}
-    if len(lengths) != 1 or lengths == {()} or lengths == {(0,)}:
-        raise ValueError(
-            f"{name}: expected arrays that share their first axis, the samples, "
-            f"got first axes {sorted(lengths)}"
-        )
-    return lengths.pop()[0]
 
 
 def check_optimizer(where: str, optimizer: Any, params: Any, values: Mapping[str, Any]) -> None:

@@ -65,30 +65,33 @@ def check_size(params: Any) -> None:
 def tell_apart(
     loss: Callable,
     data: Any,
+    starts: Any,
     params: Any,
     *,
     stopped: np.ndarray,
     diverged: np.ndarray,
     tolerance: float,
-    reach: float,
 ) -> tuple[tuple[Limit, ...], np.ndarray, np.ndarray]:
     """Limits, and which of them each descent reached.
 
     Args:
         loss: (params, data) -> scalar.
         data: what the loss takes.
-        params: where descents ended, each leaf with a leading axis of n.
+        starts: where descents began, each leaf with a leading axis of n.
+        params: where they ended, likewise.
         stopped: (n,) bool: the gradient is within the tolerance there.
         diverged: (n,) bool.
         tolerance: the norm of the gradient at which descents stop.
-        reach: stops along a valley that are so near are of the same one.
 
     Returns:
         The limits, the index of each descent's, (n,), and the losses at the ends, (n,).
     """
     count, leaves = len(stopped), jax.tree.leaves(params)
     structure = _Structure(jax.tree.structure(params), tuple(leaf.shape[1:] for leaf in leaves))
-    points = np.concatenate([np.reshape(leaf, (count, -1)) for leaf in leaves], axis=1)
+    begun, points = (
+        np.concatenate([np.reshape(leaf, (count, -1)) for leaf in jax.tree.leaves(tree)], axis=1)
+        for tree in (starts, params)
+    )
     losses, lengths, curved = map(np.asarray, _at_stops(loss, structure, points, data))
     label = np.full(count, -1, np.int32)
     found: list[Limit] = []
@@ -123,7 +126,8 @@ def tell_apart(
         kind = "minimum" if signs.all() else "maximum" if not signs.any() else "saddle"
         add(kind, stopped & (label < 0) & (distance <= near), point, eigenvalues)
     left = np.flatnonzero(stopped & (label < 0))
-    for component in _components(points[left], reach):
+    low, high = begun.min(axis=0), begun.max(axis=0)
+    for component in _valleys(points[left], (low + high) / 2, float(np.linalg.norm(high - low))):
         members = np.zeros(count, bool)
         members[left[component]] = True
         lowest = points[np.flatnonzero(members)[np.argmin(losses[members])]]
@@ -192,6 +196,14 @@ def _newton(loss: Callable, structure: Callable, point: jax.Array, data: Any) ->
 
     point, length = jax.lax.fori_loop(0, _NEWTON_STEPS, one, (point, jnp.zeros((), point.dtype)))
     return point, _newton_step(loss, structure, point, data)[1], length
+
+
+def _valleys(points: np.ndarray, centre: np.ndarray, diagonal: float) -> list[np.ndarray]:
+    """Indices of the stops of each valley; of stops beyond a diagonal, the direction counts."""
+    away = points - centre
+    distance = np.linalg.norm(away, axis=1, keepdims=True)
+    near = away * np.minimum(1, diagonal / np.maximum(distance, np.finfo(float).tiny))
+    return _components(near, diagonal / 20)
 
 
 def _components(points: np.ndarray, reach: float) -> list[np.ndarray]:

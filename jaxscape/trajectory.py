@@ -161,13 +161,14 @@ class Descents:
 
     @property
     def median(self) -> Trajectory:
-        """The medians over all runs, number by number, of what each point recorded.
+        """The medians, number by number, of what the runs recorded that have not diverged.
 
-        A diverged run counts as it came: NaN, where it is NaN, makes the median NaN.
+        Of all runs, if all diverged: NaN then, where one of them is NaN.
         """
-        middle = self._of_runs(lambda leaf: np.median(leaf, axis=0))
+        kept = ~self.diverged if not self.diverged.all() else np.ones(len(self), bool)
+        middle = self._of_runs(lambda leaf: np.median(np.asarray(leaf)[kept], axis=0))
         return dataclasses.replace(
-            middle, diverged_step=np.array(-1, np.int32), name=f"median of {len(self)} runs"
+            middle, diverged_step=np.array(-1, np.int32), name=f"median of {int(kept.sum())} runs"
         )
 
     def __len__(self) -> int:

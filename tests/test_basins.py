@@ -7,8 +7,8 @@ import optax
 import pytest
 
 import jaxscape as jxs
-from jaxscape import basins as basins_of_starts
-from jaxscape.basins import Basins
+from jaxscape import attraction
+from jaxscape.attraction import Basins
 
 NONE = np.zeros(1)
 
@@ -225,16 +225,10 @@ def test_any_optimizer_and_any_plane():
 def test_blocks_change_nothing(monkeypatch):
     arguments = {"optimizer": optax.adam(0.1), "w1": (-3, 3, 13), "w2": (-2, 2, 9)}
     whole = jxs.basins(jxs.squared_error, STUDENT, **arguments)
-    monkeypatch.setattr(rooms(), "_STARTS_AT_ONCE", 50)
+    monkeypatch.setattr(attraction, "_STARTS_AT_ONCE", 50)
     parts = jxs.basins(jxs.squared_error, STUDENT, **arguments)
     np.testing.assert_array_equal(parts.label, whole.label)
     np.testing.assert_allclose(parts.steps, whole.steps, atol=3)
-
-
-def rooms():
-    import sys
-
-    return sys.modules["jaxscape.basins"]
 
 
 def test_interrupted_descents_are_unfinished(monkeypatch):
@@ -252,7 +246,7 @@ def test_interrupted_descents_are_unfinished(monkeypatch):
             if n:
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(rooms(), "bar", Bar)
+    monkeypatch.setattr(attraction, "bar", Bar)
     with pytest.warns(jxs.InterruptedWarning, match="descents are unfinished"):
         found = jxs.basins(
             jxs.squared_error, STUDENT, optimizer=optax.sgd(0.3), w1=(-3, 3, 9), w2=(-2, 2, 8)
@@ -263,8 +257,6 @@ def test_interrupted_descents_are_unfinished(monkeypatch):
 
 
 def test_another_call_compiles_nothing():
-    assert basins_of_starts is jxs.basins
-
     def run(y):
         return jxs.basins(
             jxs.squared_error,
@@ -275,9 +267,9 @@ def test_another_call_compiles_nothing():
         )
 
     assert isinstance(run(STUDENT.y), Basins)
-    before = rooms()._advance._cache_size()
+    before = attraction._advance._cache_size()
     run(1.1 * STUDENT.y)
-    assert rooms()._advance._cache_size() == before
+    assert attraction._advance._cache_size() == before
 
 
 SGD = optax.sgd(0.3)

@@ -133,11 +133,11 @@ def basins(
     found, label, losses = limits.tell_apart(
         loss,
         data,
+        starts,
         end.params,
         stopped=np.asarray(end.status) == _STOPPED,
         diverged=np.asarray(end.status) == _DIVERGED,
         tolerance=tolerance,
-        reach=float(np.hypot(np.ptp(a.values), np.ptp(b.values))) / 20,
     )
     shape = len(a), len(b)
     return Basins(

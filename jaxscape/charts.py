@@ -1,0 +1,198 @@
+"""Figures of what descents do over time: how they spread, how far they step, how steep it is."""
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from jaxscape import layout
+from jaxscape.edge import Stability
+from jaxscape.results import Landscape
+from jaxscape.trajectory import Descents, Trajectory
+
+# Okabe and Ito's colours for the colour-blind.
+_MEDIAN, _BAND = "#d55e00", "rgba(0, 114, 178, {})"
+_LINES = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+
+
+def fan(descents: Descents, dark: bool = False) -> go.Figure:
+    """The losses of many descents by epoch: their median, and the middle 50 and 90 % of them.
+
+    Args:
+        descents: runs of one loss; those that diverged are left out, and counted in a note.
+        dark: light lines on a dark ground.
+
+    Returns:
+        The figure.
+
+    Raises:
+        TypeError: anything else than `Descents`.
+        ValueError: no run that has not diverged.
+
+    Example:
+        >>> data = jxs.noisy_sine(jax.random.key(0))
+        >>> runs = jxs.descend(jxs.squared_error, jxs.Weights(-1.0, 0.5), data, batch_size=20,
+        ...                    key=jax.random.split(jax.random.key(1), 9),
+        ...                    optimizer=optax.sgd(0.1), epochs=5)
+        >>> [trace.name for trace in jxs.plot.fan(runs).data if trace.name]
+        ['90 % of runs', '50 % of runs', 'median of 9 runs']
+    """
+    if not isinstance(descents, Descents):
+        raise TypeError(f"descents: expected Descents, got {type(descents).__name__}")
+    kept = np.asarray(descents.loss)[~descents.diverged]
+    if not len(kept):
+        raise ValueError(f"descents: expected a run that has not diverged, got {descents!r}")
+    figure, epoch = go.Figure(), descents.epoch
+    for share, opacity in ((90, 0.2), (50, 0.4)):
+        low, high = np.percentile(kept, [50 - share / 2, 50 + share / 2], axis=0)
+        figure.add_scatter(
+            x=np.concatenate([epoch, epoch[::-1]]),
+            y=np.concatenate([high, low[::-1]]),
+            fill="toself",
+            fillcolor=_BAND.format(opacity),
+            line={"width": 0},
+            mode="lines",
+            name=f"{share} % of runs",
+            hoverinfo="skip",
+        )
+    figure.add_scatter(
+        x=epoch,
+        y=np.median(kept, axis=0),
+        mode="lines+markers" if len(epoch) <= 100 else "lines",
+        line={"color": _MEDIAN, "width": 3},
+        name=f"median of {len(kept)} runs",
+        hovertemplate="epoch %{x:.5~g}<br>loss %{y:.6~g}<extra></extra>",
+    )
+    lost = len(descents) - len(kept)
+    note = f"{lost} of {len(descents)} runs diverged and are left out" if lost else ""
+    figure.update_xaxes(title="epoch")
+    figure.update_yaxes(title="loss")
+    return _titled(figure, "Loss of many descents", note, dark)
+
+
+def steps(*paths: Trajectory, landscape: Landscape | None = None, dark: bool = False) -> go.Figure:
+    """How far every recorded step went, and the learning rate where it is known, on a log scale.
+
+    Args:
+        paths: what `descend` returned, best recorded at every step.
+        landscape: a grid whose finest cell is drawn as a line: shorter steps cannot be seen on it.
+        dark: light lines on a dark ground.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: no path, or one without step sizes.
+
+    Example:
+        >>> data = jxs.teacher_student(jax.random.key(0))
+        >>> path = jxs.descend(jxs.squared_error, jxs.Weights(1.0, 0.2), data, record="step",
+        ...                    optimizer=optax.sgd(0.5), epochs=20)
+        >>> len(jxs.plot.steps(path).data[0].y)
+        20
+    """
+    if not paths or any(getattr(path, "step_size", None) is None for path in paths):
+        raise ValueError("paths: expected at least one that descend returned, with step sizes")
+    figure = go.Figure()
+    names = [
+        path.name or ("descent" if len(paths) == 1 else f"descent {k + 1}")
+        for k, path in enumerate(paths)
+    ]
+    # Learning rates last, on top of the steps, which go up and down a lot.
+    for what, width, opacity, dash in (
+        ("length of the step", 1.2, 0.75, "solid"),
+        ("learning rate", 3.5, 1, "dash"),
+    ):
+        for k, (name, path) in enumerate(zip(names, paths, strict=True)):
+            values = path.learning_rate if dash == "dash" else path.step_size
+            if values is None:
+                continue
+            # The first point is the start, which no step led to; nor has a log scale a zero.
+            values = np.where(np.asarray(values) > 0, values, np.nan)[1:]
+            colour = _LINES[k % len(_LINES)]
+            figure.add_scatter(
+                x=np.asarray(path.step)[1:],
+                y=values,
+                mode="lines",
+                line={
+                    "color": colour if dash == "solid" else layout.mixed(colour, 255 * dark, 0.4),
+                    "width": width,
+                    "dash": dash,
+                },
+                opacity=opacity,
+                name=f"{name}, {what}",
+                hovertemplate=f"step %{{x}}<br>{what} %{{y:.4~g}}<extra>{name}</extra>",
+            )
+    if landscape is not None:
+        axes = landscape.a, landscape.b
+        cell = min(float(np.diff(np.asarray(axis.values)).min()) for axis in axes)
+        figure.add_scatter(
+            x=[0, max(int(path.step[-1]) for path in paths)],
+            y=[cell, cell],
+            mode="lines",
+            line={"color": "white" if dark else "black", "width": 2, "dash": "dot"},
+            name=f"a cell of the grid, {cell:.3g}",
+            hoverinfo="name",
+        )
+    figure.update_xaxes(title="step")
+    figure.update_yaxes(title="length", type="log", exponentformat="power", dtick=1)
+    return _titled(figure, "Step sizes", "", dark)
+
+
+def stability(found: Stability, dark: bool = False) -> go.Figure:
+    """Sharpness along a path beside 2 / learning rate, the gradient's norm, and the angle of steps.
+
+    Args:
+        found: what `edge_of_stability` returned.
+        dark: light lines on a dark ground.
+
+    Returns:
+        The figure, three panels over the steps.
+
+    Raises:
+        TypeError: anything else than `Stability`.
+
+    Example:
+        >>> data = jxs.teacher_student(jax.random.key(0))
+        >>> path = jxs.descend(jxs.squared_error, jxs.Weights(1.0, 0.2), data,
+        ...                    optimizer=optax.sgd(0.5), epochs=20)
+        >>> found = jxs.edge_of_stability(jxs.squared_error, path, data)
+        >>> len(jxs.plot.stability(found).data)
+        3
+    """
+    if not isinstance(found, Stability):
+        raise TypeError(f"found: expected Stability, got {type(found).__name__}")
+    figure = make_subplots(rows=3, cols=1, shared_xaxes=True, vertical_spacing=0.06)
+    panels = (
+        (1, found.sharpness, "sharpness", _LINES[1], "solid"),
+        (1, found.threshold, "2 / learning rate", _LINES[0], "dash"),
+        (2, found.gradient_norm, "norm of the gradient", _LINES[2], "solid"),
+        (3, found.angle, "angle of the step to the negative gradient", _LINES[3], "solid"),
+    )
+    for row, values, name, colour, dash in panels:
+        if values is None:
+            continue
+        figure.add_scatter(
+            x=found.step,
+            y=np.where(np.isfinite(values), values, np.nan),
+            mode="lines",
+            line={"color": colour, "width": 2.5, "dash": dash},
+            name=name,
+            hovertemplate=f"step %{{x}}<br>{name} %{{y:.5~g}}<extra></extra>",
+            row=row,
+            col=1,
+        )
+    figure.update_yaxes(title="sharpness", row=1, col=1)
+    figure.update_yaxes(title="gradient", type="log", exponentformat="power", dtick=1, row=2, col=1)
+    figure.update_yaxes(title="degrees", range=[0, 180], dtick=45, row=3, col=1)
+    figure.update_xaxes(title="step", row=3, col=1)
+    return _titled(figure, "Edge of stability", "", dark)
+
+
+def _titled(figure: go.Figure, title: str, note: str, dark: bool) -> go.Figure:
+    return figure.update_layout(
+        template="plotly_dark" if dark else "plotly_white",
+        title={"text": title, "subtitle": {"text": note}, "x": 0.02, "y": 0.96},
+        legend={"orientation": "h", "y": -0.14, "yanchor": "top", "x": 0},
+        margin={"l": 70, "r": 20, "t": 80, "b": 60},
+        font_size=16,
+    )

@@ -1,0 +1,180 @@
+"""Images over a grid that are no loss surface: where descents end, and where training converges."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from jaxscape import layout, view
+from jaxscape.attraction import Basins
+from jaxscape.results import Landscape
+from jaxscape.trajectory import Trajectory
+
+# Okabe and Ito's colours for the colour-blind.
+_LIMIT_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442")
+_OTHER_COLOURS = {"diverged": "#808080", "unfinished": "#303030"}
+_MOST_LIMITS = 8
+"""In the legend."""
+
+
+def basins(found: Basins, *paths: Trajectory, dark: bool = False) -> go.Figure:
+    """Which limit each start reaches, as an image: a colour for each, darker where it takes longer.
+
+    Args:
+        found: what `basins` returned.
+        paths: descents whose parameters are named as the axes, as `Weights` are.
+        dark: light lines on a dark ground.
+
+    Returns:
+        The figure; limits that are numbers named as the axes are marked where they lie.
+
+    Raises:
+        TypeError: anything else than `Basins`.
+        ValueError: a path of other parameters.
+
+    Example:
+        >>> data = jxs.teacher_student(jax.random.key(0))
+        >>> found = jxs.basins(jxs.squared_error, data, optimizer=optax.sgd(0.3),
+        ...                    w1=(-3, 3, 24), w2=(-2, 2, 16))
+        >>> jxs.plot.basins(found).data[0].z.shape
+        (16, 24)
+    """
+    if not isinstance(found, Basins):
+        raise TypeError(f"found: expected Basins, got {type(found).__name__}")
+    surface = Landscape(found.loss, found.a, found.b, found.loss_name, "dense")
+    lines, notes = view.lines(surface, paths)
+    colours = _limit_colours([limit.kind for limit in found.limits])
+    # The whole part of a value is the limit, the rest the steps to it, on a log scale.
+    effort = np.log1p(found.steps) / max(1.0, float(np.log1p(found.steps.max())))
+    shades, count = 0.999 * effort, len(colours)
+    scale = [
+        [(k + end) / count, shade]
+        for k, colour in enumerate(colours)
+        for end, shade in (
+            (0, layout.mixed(colour, 255, 0.6)),
+            (0.9999, layout.mixed(colour, 0, 0.35)),
+        )
+    ]
+    scale[-1][0] = 1
+    kinds = np.array([limit.kind for limit in found.limits])[found.label]
+    figure = go.Figure(
+        go.Heatmap(
+            x=np.asarray(found.a.values),
+            y=np.asarray(found.b.values),
+            z=(found.label + shades).T.astype(np.float32),
+            zmin=0,
+            zmax=count,
+            colorscale=scale,
+            showscale=False,
+            text=kinds.T,
+            customdata=np.stack([found.steps.T, found.loss.T], axis=-1),
+            hovertemplate=layout.hover(
+                surface, "%{customdata[1]:.5~g}<br>%{text} after %{customdata[0]} steps", ""
+            ),
+        )
+    )
+    more = len(found.limits) - _MOST_LIMITS
+    if more > 0:
+        notes = [*notes, f"and {more} limits more, of fewer starts"]
+    largest = np.argsort([-limit.starts for limit in found.limits], kind="stable")[:_MOST_LIMITS]
+    for limit, colour in ((found.limits[k], colours[k]) for k in sorted(largest)):
+        share = 100 * limit.starts / found.label.size
+        loss = "" if np.isnan(limit.loss) else f", loss {limit.loss:.4g}"
+        place = _place(limit.params, (found.a.name, found.b.name))
+        where = "" if np.isnan(place[0]) else f" at ({place[0]:.3g}, {place[1]:.3g})"
+        figure.add_scatter(
+            x=[place[0]],
+            y=[place[1]],
+            mode="markers",
+            marker={
+                "symbol": "square" if np.isnan(place[0]) else "star",
+                "size": 15,
+                "color": colour,
+                "line": layout.OUTLINE | {"color": "white"},
+            },
+            name=f"{limit.kind}{where}{loss}: {share:.3g} % of starts",
+            hoverinfo="name",
+        )
+    layout.add_paths(figure, surface, lines)
+    layout.name_axes(figure, surface)
+    figure = layout.finish(figure, surface, notes, dark)
+    n1, n2 = found.shape
+    subtitle = "<br>".join([f"{found.loss_name}, {n1} × {n2} starts, darker: more steps", *notes])
+    return figure.update_layout(title={"text": "Basins of attraction", "subtitle.text": subtitle})
+
+
+def trainability(surface: Landscape, dark: bool = False) -> go.Figure:
+    """The loss after training over two hyperparameters, on a log scale; grey where it diverged.
+
+    Args:
+        surface: a landscape of a `FinalLoss`.
+        dark: light lines on a dark ground.
+
+    Returns:
+        The figure.
+
+    Raises:
+        TypeError: anything else than a `Landscape`.
+        ValueError: no finite loss, or one that is negative.
+
+    Example:
+        >>> data = jxs.teacher_student(jax.random.key(0))
+        >>> sgd = optax.inject_hyperparams(optax.sgd)(learning_rate=0.1, momentum=0.0)
+        >>> after = jxs.FinalLoss(jxs.squared_error, jxs.Weights(1.0, 0.2), sgd, epochs=30)
+        >>> plane = jxs.hyperparameter_plane("learning_rate", "momentum")
+        >>> surface = jxs.landscape(after, data, plane, learning_rate=(0.1, 1, 4),
+        ...                         momentum=(0, 0.9, 3))
+        >>> jxs.plot.trainability(surface).data[0].z.shape
+        (3, 4)
+    """
+    layout.check_finite(surface)
+    lowest = surface.lowest
+    assert lowest is not None
+    if lowest.loss < 0:
+        raise ValueError(
+            f"surface: expected losses of 0 or more, for a log scale, got {lowest.loss:g}"
+        )
+    loss = np.asarray(surface.loss, float)
+    finite = np.isfinite(loss)
+    # A loss of exactly 0, and what rounds to it beside the largest, has the lowest colour.
+    floor = max(np.finfo(surface.loss.dtype).eps ** 2, lowest.loss)
+    top = np.log10(max(float(np.percentile(loss[finite], 90)), 10 * floor))
+    low = np.log10(floor)
+    ticks = np.arange(np.ceil(low), np.floor(top) + 1, max(1, np.ceil((top - low) / 8)))
+    figure = go.Figure(
+        go.Heatmap(
+            x=np.asarray(surface.a.values),
+            y=np.asarray(surface.b.values),
+            z=np.log10(np.where(finite, np.maximum(loss, floor), np.nan)).T.astype(np.float32),
+            zmin=low,
+            zmax=top,
+            colorscale=layout.COLOURS,
+            colorbar=layout.colour_bar(surface)
+            | {"tickvals": ticks, "ticktext": [f"10<sup>{tick:.0f}</sup>" for tick in ticks]},
+            customdata=loss.T.astype(np.float32),
+            hovertemplate=layout.hover(surface, "%{customdata:.4~g}", ""),
+            hoverongaps=False,
+        )
+    )
+    layout.name_axes(figure, surface)
+    figure = layout.finish(figure, surface, [], dark)
+    figure.update_layout(title_text="Where training converges", plot_bgcolor="#808080")
+    return figure.update_xaxes(showgrid=False).update_yaxes(showgrid=False)
+
+
+def _limit_colours(kinds: Sequence[str]) -> list[str]:
+    reached = [k for k, kind in enumerate(kinds) if kind not in _OTHER_COLOURS]
+    return [
+        _OTHER_COLOURS.get(kind) or _LIMIT_COLOURS[reached.index(k) % len(_LIMIT_COLOURS)]
+        for k, kind in enumerate(kinds)
+    ]
+
+
+def _place(params: Any, names: tuple[str, str]) -> tuple[float, float]:
+    """Where parameters lie in the plane of these two names; NaN if they are not its numbers."""
+    by_name = params._asdict() if hasattr(params, "_asdict") else params
+    if not isinstance(by_name, Mapping) or any(np.ndim(by_name.get(name, [0])) for name in names):
+        return np.nan, np.nan
+    first, second = (float(by_name[name]) for name in names)
+    return first, second

@@ -1,0 +1,101 @@
+"""A training run as a loss of its hyperparameters, for the grid to map."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxscape import stacks, training
+from jaxscape.data import Key
+from jaxscape.descent import check_optimizer, course_of
+from jaxscape.grid import check_is_function
+from jaxscape.plane import Plane
+
+
+@dataclass(frozen=True, eq=False)
+class FinalLoss:
+    """The loss after training, as a function of hyperparameters: a `loss(params, data)` to map.
+
+    The map of where training converges can be a fractal (Sohl-Dickstein 2024, arXiv 2402.06184).
+    Its deep zooms need float64: under `jax.enable_x64`, with float64 data.
+
+    Args:
+        loss: what training minimises, (params, data) -> scalar.
+        params: where it starts, as in `descend`.
+        optimizer: made by `optax.inject_hyperparams`, of any function of numbers, such as
+            `lambda log_rate, momentum: optax.sgd(10.0**log_rate, momentum)`, or one that gives
+            each layer a learning rate of its own with `optax.partition`.
+        epochs, batch_size, key, evaluate: as in `descend`; the last loss is taken on `evaluate`.
+
+    Raises:
+        TypeError: a loss that is no function.
+
+    Example:
+        >>> data = jxs.teacher_student(jax.random.key(0))
+        >>> sgd = optax.inject_hyperparams(optax.sgd)(learning_rate=0.1, momentum=0.0)
+        >>> after = jxs.FinalLoss(jxs.squared_error, jxs.Weights(1.0, 0.2), sgd, epochs=30)
+        >>> plane = jxs.hyperparameter_plane("learning_rate", "momentum")
+        >>> jxs.landscape(after, data, plane, learning_rate=(0.1, 1, 4), momentum=(0, 0.9, 3))
+        Landscape(learning_rate: 4 × momentum: 3, dense, float32)
+          loss from ... to ..., lowest at learning_rate = ..., momentum = ... (on the edge)
+    """
+
+    loss: Callable[[Any, Any], jax.Array]
+    params: Any
+    optimizer: optax.GradientTransformation
+    epochs: int
+    batch_size: int | None = None
+    key: Key | None = None
+    evaluate: Any = None
+
+    def __post_init__(self) -> None:
+        check_is_function("loss", self.loss)
+
+    @property
+    def name(self) -> str:
+        """What the loss is called in figures."""
+        return f"loss after {self.epochs:,} epoch{'s' if self.epochs != 1 else ''}"
+
+    def __call__(self, hyperparameters: Mapping[str, jax.Array], data: Any) -> jax.Array:
+        """The loss after training on `data`, a scalar, not finite where the run diverged.
+
+        Raises:
+            ValueError: hyperparameters that the optimizer does not have by name.
+        """
+        samples = jax.tree.leaves(data)[0].shape[0]
+        course = course_of(self.epochs, self.batch_size, "end", samples)
+        start = jax.tree.map(jnp.asarray, stacks.floating(self.params, data))
+        check_optimizer("optimizer", self.optimizer, start, hyperparameters)
+        run = training.run(
+            self.loss, self.optimizer, course, start, data, self.key, hyperparameters, None
+        )
+        last = jax.tree.map(lambda leaf: leaf[-1], run.points.params)
+        value = self.loss(last, data if self.evaluate is None else self.evaluate)
+        # Huge weights may give a finite loss again, as a saturated network does.
+        return jnp.where(run.diverged_step < 0, value, jnp.nan)
+
+
+def hyperparameter_plane(first: str, second: str) -> Plane:
+    """The plane whose coordinates are two hyperparameters of an optimiser.
+
+    Args:
+        first, second: their names, as `optax.inject_hyperparams` knows them.
+
+    Returns:
+        A plane of dicts of two numbers.
+
+    Raises:
+        ValueError: one name twice.
+
+    Example:
+        >>> jxs.hyperparameter_plane("learning_rate", "momentum").at(0.1, 0.9)
+        {'learning_rate': 0.1, 'momentum': 0.9}
+    """
+    if first == second:
+        raise ValueError(f"second: expected another name than the first, got {second!r} twice")
+    names = (first, second)
+    u, v = ({name: 1.0 if name == along else None for name in names} for along in names)
+    return Plane(dict.fromkeys(names, 0.0), u, v, names)
