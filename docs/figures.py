@@ -1,15 +1,24 @@
 """Make the pictures of the documents: `python docs/figures.py` (needs the extra `export`)."""
 
+import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import plotly.graph_objects as go
 
 import jaxscape as jxs
 
 IMAGES = Path(__file__).parent / "images"
+STUDENT = jxs.teacher_student(jax.random.key(0))
 
 
-def main() -> None:
-    """Write every picture."""
-    IMAGES.mkdir(exist_ok=True)
+def surfaces() -> None:
+    """The article's surface, as published and as intended."""
     for name, title, experiment in (
         ("published", "As published", jxs.article.as_published()),
         ("intended", "As it truly is", jxs.article.as_intended()),
@@ -18,8 +27,132 @@ def main() -> None:
         figure.update_layout(title_text=title, font_size=20, title_font_size=34)
         figure.update_scenes(xaxis_title_font_size=26, yaxis_title_font_size=26)
         figure.update_traces(colorbar_title_text="loss", selector={"type": "surface"})
-        figure.write_image(IMAGES / f"{name}.png", width=1000, height=800)
-    jxs.plot.contour(*experiment).write_image(IMAGES / "contour.png", width=1000, height=750)
+        write(figure, name, 1000, 800)
+    write(jxs.plot.contour(*experiment), "contour", 1000, 750)
+
+
+def optimizers() -> go.Figure:
+    """Six optimisers from one start."""
+    paths = jxs.descend(
+        jxs.squared_error,
+        jxs.Weights(-1.2, 1.6),
+        STUDENT,
+        optimizer={
+            "SGD": optax.sgd(0.05),
+            "momentum": optax.sgd(0.05, momentum=0.9),
+            "Nesterov": optax.sgd(0.05, momentum=0.9, nesterov=True),
+            "RMSProp": optax.rmsprop(0.03),
+            "Adam": optax.adam(0.05),
+            "L-BFGS": optax.lbfgs(),
+        },
+        epochs=300,
+    )
+    surface = jxs.landscape(jxs.squared_error, STUDENT, w1=(-2.5, 2.5, 401), w2=(-4, 2.5, 401))
+    return jxs.plot.contour(surface, *paths.values())
+
+
+def basins() -> go.Figure:
+    """Where momentum ends from 512 × 384 starts, and two descents."""
+    momentum = optax.sgd(0.3, momentum=0.9)
+    found = jxs.basins(
+        jxs.squared_error, STUDENT, optimizer=momentum, w1=(-4, 4, 512), w2=(-3, 3, 384)
+    )
+    starts = jxs.Weights(jnp.array([-1.0, 1.0]), jnp.array([0.4, -0.4]))
+    runs = jxs.descend(jxs.squared_error, starts, STUDENT, runs=2, optimizer=momentum, epochs=200)
+    return jxs.plot.basins(found, *runs)
+
+
+def trainability() -> go.Figure:
+    """Where training with a learning rate of its own for each layer converges."""
+    layers = optax.inject_hyperparams(
+        lambda first, second: optax.partition(
+            {"first": optax.sgd(first), "second": optax.sgd(second)}, jxs.Weights("first", "second")
+        )
+    )(first=0.1, second=0.1)
+    after = jxs.FinalLoss(jxs.squared_error, jxs.Weights(0.5, 1.5), layers, epochs=300)
+    plane = jxs.hyperparameter_plane("first", "second")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", jxs.NonFiniteWarning)
+        surface = jxs.landscape(
+            after, STUDENT, plane, first=(1.9, 3.6, 640), second=(1.2, 1.9, 480)
+        )
+    figure = jxs.plot.trainability(surface)
+    figure.update_xaxes(title="learning rate of the first layer")
+    return figure.update_yaxes(title="learning rate of the second layer")
+
+
+def stability() -> go.Figure:
+    """Gradient descent on a network of 1,153 parameters."""
+    sizes = ((1, 32), (32, 32), (32, 1))
+    keys = jax.random.split(jax.random.key(0), 3)
+    params = [
+        {"w": jax.random.normal(key, size) / np.sqrt(size[0]), "b": jnp.zeros(size[1])}
+        for key, size in zip(keys, sizes, strict=True)
+    ]
+
+    def model(params: Any, x: jax.Array) -> jax.Array:
+        hidden = x[:, None]
+        for layer in params[:-1]:
+            hidden = jnp.tanh(hidden @ layer["w"] + layer["b"])
+        return (hidden @ params[-1]["w"] + params[-1]["b"])[:, 0]
+
+    x = jnp.linspace(-np.pi, np.pi, 60)
+    data, loss = jxs.Dataset(x, jnp.sin(2 * x)), jxs.squared_error.of(model)
+    gradient_descent = optax.inject_hyperparams(optax.sgd)(learning_rate=0.02)
+    path = jxs.descend(loss, params, data, optimizer=gradient_descent, epochs=9000, record=20)
+    return jxs.plot.stability(jxs.edge_of_stability(loss, path, data))
+
+
+def orders() -> tuple[go.Figure, go.Figure]:
+    """The article's descent from near the origin, in 200 orders of its samples."""
+    train, test = jxs.article.data()
+    runs = jxs.descend(
+        jxs.squared_error,
+        jxs.Weights(-0.1, -0.3),
+        train,
+        optimizer=optax.sgd(0.01),
+        epochs=25,
+        batch_size=128,
+        evaluate=test,
+        key=jax.random.split(jax.random.key(0), 200),
+    )
+    surface = jxs.landscape(jxs.squared_error, test, w1=(-1.5, 1.5, 401), w2=(-3, 3, 401))
+    return jxs.plot.contour(surface, runs), jxs.plot.fan(runs)
+
+
+def steps() -> go.Figure:
+    """The article's descent at a constant learning rate, and at one that falls."""
+    train, _ = jxs.article.data()
+    sgd = optax.inject_hyperparams(optax.sgd)
+    paths = jxs.descend(
+        jxs.squared_error,
+        jxs.article.START,
+        train,
+        optimizer={"constant": sgd(0.01), "cosine": sgd(optax.cosine_decay_schedule(0.01, 1375))},
+        epochs=25,
+        batch_size=128,
+        record="step",
+    )
+    return jxs.plot.steps(*paths.values(), landscape=jxs.article.surface())
+
+
+def write(figure: go.Figure, name: str, width: int = 1100, height: int = 800) -> None:
+    """Write one picture."""
+    figure.write_image(IMAGES / f"{name}.png", width=width, height=height)
+
+
+def main() -> None:
+    """Write every picture."""
+    IMAGES.mkdir(exist_ok=True)
+    surfaces()
+    draw: Callable[[], go.Figure]
+    for draw in (optimizers, basins, trainability):
+        write(draw(), draw.__name__)
+    write(stability(), "stability", 1000, 900)
+    many, losses = orders()
+    write(many, "orders")
+    write(losses, "fan", 1000, 600)
+    write(steps(), "steps", 1000, 600)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The devices that this process computes on, their memory, and the other processes."""
 
 import contextlib
+import functools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,6 +51,7 @@ def memory_of(device: Any) -> int:
     return int(stats["bytes_limit"]) if stats and "bytes_limit" in stats else machine_memory()
 
 
+@functools.cache
 def machine_memory() -> int:
     """Bytes of memory that this process may use."""
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

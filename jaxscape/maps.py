@@ -49,12 +49,9 @@ def basins(found: Basins, *paths: Trajectory, dark: bool = False) -> go.Figure:
     effort = np.log1p(found.steps) / max(1.0, float(np.log1p(found.steps.max())))
     shades, count = 0.999 * effort, len(colours)
     scale = [
-        [(k + end) / count, shade]
+        [(k + end) / count, layout.mixed(colour, other, share)]
         for k, colour in enumerate(colours)
-        for end, shade in (
-            (0, layout.mixed(colour, 255, 0.6)),
-            (0.9999, layout.mixed(colour, 0, 0.35)),
-        )
+        for end, other, share in ((0, 255, 0.6), (0.9999, 0, 0.35))
     ]
     scale[-1][0] = 1
     kinds = np.array([limit.kind for limit in found.limits])[found.label]
