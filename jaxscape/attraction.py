@@ -3,6 +3,7 @@
 import functools
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ import optax
 from jaxscape import limits, training
 from jaxscape.cells import scalar
 from jaxscape.descent import check_optimizer
+from jaxscape.devices import cores, default_device
 from jaxscape.grid import InterruptedWarning, axes_of, check_is_function, loss_name
 from jaxscape.limits import Limit
 from jaxscape.plane import Plane, weight_plane
@@ -21,8 +23,11 @@ from jaxscape.progress import bar
 from jaxscape.results import STATIC, Axis
 
 # Starts in one compiled call, and steps until those that have stopped are left out.
-_STARTS_AT_ONCE = 4096
+_STARTS_AT_ONCE = 2048
 _STEPS_AT_ONCE = 50
+# Blocks that are brought to their end before others begin: what is done is not lost, and as starts
+# stop, the blocks of those that go on are few but full.
+_BLOCKS_AT_ONCE = 16
 _RUNNING, _STOPPED, _DIVERGED = 0, 1, 2
 
 
@@ -157,41 +162,65 @@ def _starts(plane: Plane, a: jax.Array, b: jax.Array) -> Any:
     return jax.vmap(lambda a, b: jax.tree.map(jnp.asarray, plane.at(a, b)))(a, b)
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def _memory(optimizer: Any, starts: Any) -> Any:
+    """The optimiser's state at every start."""
+    return jax.vmap(optimizer.init)(starts)
+
+
 def _descend_all(
     loss: Callable, optimizer: Any, starts: Any, data: Any, steps: int, tolerance: Any
 ) -> _State:
     """Where all descents end; those that have stopped are left out of the blocks that follow."""
     count = jax.tree.leaves(starts)[0].shape[0]
     size = min(count, _STARTS_AT_ONCE)
-    memory = jax.jit(jax.vmap(optimizer.init))(starts)
+    memory = _memory(optimizer, starts)
     state = _State(starts, memory, jnp.zeros(count, jnp.int32), jnp.zeros(count, jnp.int32))
     # NumPy's, of which parts can be overwritten.
     state = jax.tree.map(np.array, state)
-    todo = np.arange(count)
-    with bar(count, "starts") as progress:
-        try:
-            while todo.size:
-                for k in range(0, len(todo), size):
-                    block = todo[k : k + size]
-                    # The last block is filled up with its last start, so that one program serves.
-                    filled = np.pad(block, (0, size - len(block)), mode="edge")
-                    part = jax.tree.map(lambda leaf, filled=filled: leaf[filled], state)
-                    part = _advance(loss, optimizer, part, data, steps, tolerance)
+    block = jax.tree.map(lambda leaf: leaf[:size], state)
+    compiled = _advance.lower(loss, optimizer, block, data, steps, tolerance).compile()
 
-                    def write(leaf: np.ndarray, new: Any, block: Any = block) -> None:
-                        leaf[block] = np.asarray(new)[: len(block)]
+    def given(chosen: np.ndarray) -> tuple:
+        # Filled up with its last start, so that one program serves all; and on the device already,
+        # as a thread has its own precision.
+        filled = np.pad(chosen, (0, size - len(chosen)), mode="edge")
+        part = jax.tree.map(lambda leaf: leaf[filled], state)
+        return jax.tree.map(jnp.asarray, (part, data, steps, tolerance))
 
-                    jax.tree.map(write, state, part)
-                going = (state.status[todo] == _RUNNING) & (state.steps[todo] < steps)
-                progress.update(int(len(todo) - going.sum()))
-                todo = todo[going]
-        except KeyboardInterrupt:
-            warnings.warn(
-                f"interrupted: {len(todo)} of {count} descents are unfinished",
-                InterruptedWarning,
-                stacklevel=3,
-            )
+    left = count
+    pool = ThreadPoolExecutor(cores() if default_device().platform == "cpu" else 1)
+    try:
+        with bar(count, "starts") as progress:
+            for first in range(0, count, _BLOCKS_AT_ONCE * size):
+                todo = np.arange(first, min(first + _BLOCKS_AT_ONCE * size, count))
+                while todo.size:
+                    blocks = [todo[k : k + size] for k in range(0, len(todo), size)]
+                    ends = pool.map(lambda given: compiled(*given), map(given, blocks))
+                    for chosen, end in zip(blocks, ends, strict=True):
+                        _write(state, chosen, end)
+                    going = (state.status[todo] == _RUNNING) & (state.steps[todo] < steps)
+                    stopped = int(len(todo) - going.sum())
+                    todo, left = todo[going], left - stopped
+                    progress.update(stopped)
+    except KeyboardInterrupt:
+        warnings.warn(
+            f"interrupted: {left} of {count} descents are unfinished",
+            InterruptedWarning,
+            stacklevel=3,
+        )
+    finally:
+        pool.shutdown(cancel_futures=True)
     return state
+
+
+def _write(state: _State, chosen: np.ndarray, end: _State) -> None:
+    """Put the descents of some indices where they have come to."""
+
+    def write(leaf: np.ndarray, new: Any) -> None:
+        leaf[chosen] = np.asarray(new)[: len(chosen)]
+
+    jax.tree.map(write, state, end)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
