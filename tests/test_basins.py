@@ -201,12 +201,13 @@ def test_any_optimizer_and_any_plane():
         decay = sum(jnp.sum(leaf**2) for leaf in p.values())
         return jnp.mean((prediction - data.y) ** 2) + 0.1 * decay
 
+    momentum = optax.sgd(0.1, momentum=0.8)
     data = jxs.Dataset(x.astype(np.float32), np.tanh(2 * x).astype(np.float32))
     found = jxs.basins(
         loss,
         data,
         jxs.Plane(origin, u, v),
-        optimizer=optax.sgd(0.1, momentum=0.8),
+        optimizer=momentum,
         a=(-2, 2, 5),
         b=(-2, 2, 4),
     )
@@ -215,9 +216,7 @@ def test_any_optimizer_and_any_plane():
     assert found.limits[4].starts == 1
     for (i, j), label in np.ndenumerate(found.label):
         start = jxs.Plane(origin, u, v).at(found.a.values[i], found.b.values[j])
-        alone = jxs.descend(
-            loss, start, data, optimizer=optax.sgd(0.1, momentum=0.8), epochs=2000, record="end"
-        )
+        alone = jxs.descend(loss, start, data, optimizer=momentum, epochs=2000, record="end")
         limit = found.limits[label]
         assert float(alone.loss[-1]) == pytest.approx(limit.loss, rel=1e-4)
 
