@@ -14,11 +14,9 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxscape import cells
 from jaxscape.cells import Limits
-from jaxscape.devices import cores, default_device, memory_of, of_all
+from jaxscape.devices import budget_of, cores, default_device, of_all
 from jaxscape.progress import bar
 
-# Of what a device has, so that the user's own arrays and other programs have a place too.
-_SHARE_OF_MEMORY = 1 / 4
 # Operations in a band: at least some hundredths of a second, long beside the cost of a call and
 # short beside a person's patience. An accelerator does some hundred times more in that time.
 _BAND_OPERATIONS = {"cpu": 2**30}
@@ -109,7 +107,7 @@ def _plan(method, loss, mesh, structure, shapes, axes, memory, written, _setting
     plane, data = jax.tree.unflatten(structure, shapes)
     (a, b), devices = axes, 1 if mesh is None else mesh.size
     device = default_device() if mesh is None else mesh.devices.flat[0]
-    budget = int(memory_of(device) * _SHARE_OF_MEMORY) if memory is None else memory
+    budget = budget_of(device, memory)
     workers = cores() if device.platform == "cpu" and mesh is None else 1
     limits = _limits(device.platform, budget // workers)
     n1, n2, itemsize = a.size, b.size, a.dtype.itemsize
@@ -195,7 +193,7 @@ def cut(todo: Sequence[range], rows: int) -> list[range]:
 def compute_traced(problem: Problem, memory: int | None) -> jax.Array:
     """All cells, under a transformation of JAX, whose one program they become a part of."""
     device = default_device()
-    budget = int(memory_of(device) * _SHARE_OF_MEMORY) if memory is None else memory
+    budget = budget_of(device, memory)
     strategy = getattr(cells, problem.method)
     losses, _ = strategy(problem.loss, None, _limits(device.platform, budget), *problem[2:])
     return losses

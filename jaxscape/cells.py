@@ -12,9 +12,9 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
 from jaxscape.data import Dataset
-from jaxscape.network import Network, PointwiseLoss, check_same_shape
+from jaxscape.network import Network, PointwiseLoss, check_same_shape, scalar
 from jaxscape.plane import Plane
-from jaxscape.quadratic import SAMPLES_AT_ONCE, Parabola, parabolas
+from jaxscape.quadratic import parabolas
 
 # Samples whose errors are added in registers before the running sum of every cell is read and
 # written once. Of 4, 8, 16, 24 on two cores, 8 was fastest at 1024 × 1024; compile time grows
@@ -23,8 +23,6 @@ _UNROLLED_SAMPLES = 8
 # A step has a fixed cost: on a small grid, several lanes of samples are added side by side, so
 # that a step works on up to this many sums. From 16 × 16 to 256 × 256 cells none did better.
 _SUMS_A_STEP = 32_768
-# Predictions held at once by the exact strategy: 256 rows of 3,000 samples stay in the cache.
-_EXACT_BLOCK = 256 * 3072
 # What a tile costs beside its cells, in operations.
 _TILE_OVERHEAD = 10_000
 
@@ -68,23 +66,6 @@ class Share(NamedTuple):
         )
 
 
-def scalar(value: Any) -> jax.Array:
-    """`value`, what a loss returned, if it is a floating scalar; a TypeError if it is not."""
-    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
-    if isinstance(value, float):
-        return jnp.asarray(value)
-    if shape is None or dtype is None:
-        raise TypeError(f"loss: expected a scalar, got {type(value).__name__}")
-    if shape != ():
-        raise TypeError(
-            f"loss: expected a scalar, got an array of shape {shape}; take its mean, if it is one "
-            "value a sample"
-        )
-    if not jnp.issubdtype(dtype, jnp.floating):
-        raise TypeError(f"loss: expected a floating scalar, got dtype {dtype}")
-    return value
-
-
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def dense(
     loss: Callable,
@@ -118,7 +99,7 @@ def exact(
     """As `dense`, from a parabola a row; the limits are not needed."""
 
     def band(plane, a, b, data):
-        rows = _in_blocks(lambda a: parabolas(loss.predict, plane, a, data), a, _rows_at_once(data))
+        rows = parabolas(loss.predict, plane, a, data)
         cells = jax.vmap(lambda row: row.at(b))(rows)
         # A parabola is finite between two finite ends: its distance from the lowest point, as
         # rounded, grows to both sides. No second pass over the cells is needed.
@@ -126,22 +107,6 @@ def exact(
         return cells, jnp.isfinite(ends).all(axis=1)
 
     return _over_devices(band, mesh)(plane, a, b, data)
-
-
-def _in_blocks(compute: Callable, a: jax.Array, size: int) -> Parabola:
-    """`compute(a)`, (n,), of at most `size` coordinates at a time."""
-    size = math.ceil(a.size / math.ceil(a.size / size))
-    whole = a.size // size * size
-    blocks = jax.lax.map(compute, a[:whole].reshape(-1, size))
-    done = jax.tree.map(lambda leaf: leaf.reshape(whole, *leaf.shape[2:]), blocks)
-    if whole == a.size:
-        return done
-    return jax.tree.map(lambda *parts: jnp.concatenate(parts), done, compute(a[whole:]))
-
-
-def _rows_at_once(data: Dataset) -> int:
-    outputs = data.y.size // len(data)
-    return max(1, _EXACT_BLOCK // (outputs * min(len(data), SAMPLES_AT_ONCE)))
 
 
 def is_streamed(loss: Any, data: Any) -> bool:

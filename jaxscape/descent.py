@@ -14,14 +14,12 @@ import optax
 
 from jaxscape import stacks, training
 from jaxscape.data import Key, check_batch_size, check_key, sample_count
-from jaxscape.devices import cores, default_device, memory_of
+from jaxscape.devices import budget_of, cores, default_device
 from jaxscape.grid import InterruptedWarning, check_is_function
 from jaxscape.progress import bar
 from jaxscape.training import Batched, Course
 from jaxscape.trajectory import Descents, Trajectory
 
-# Of what a device has, so that the user's own arrays and other programs have a place too.
-_SHARE_OF_MEMORY = 1 / 4
 # A block has work enough for a thread of its own, and steps that are long beside their fixed cost.
 _FEWEST_RUNS, _MOST_RUNS = 256, 4096
 
@@ -98,7 +96,8 @@ def descend(
     optimizers = optimizer if isinstance(optimizer, Mapping) else {"": optimizer}
     if not optimizers:
         raise ValueError("optimizer: expected at least one, got an empty mapping")
-    course = course_of(epochs, batch_size, record, sample_count("train", train))
+    n = sample_count("train", train)
+    course = course_of(epochs, batch_size, record, n)
     if evaluate is not None:
         sample_count("evaluate", evaluate)
     if key is not None:
@@ -111,15 +110,12 @@ def descend(
     first = jax.tree.map(lambda leaf: leaf[0], start) if batched.params else start
     for name, one in optimizers.items():
         check_optimizer(f"optimizer[{name!r}]" if name else "optimizer", one, first, values)
-    budget = memory
-    if budget is None:
-        budget = int(memory_of(default_device()) * _SHARE_OF_MEMORY)
-    _check_history(course, first, sample_count("train", train), count or 1, budget)
+    budget = budget_of(default_device(), memory)
+    _check_history(course, first, n, count or 1, budget)
 
     results = {}
     for name, one in optimizers.items():
         task = _Task(loss, one, course, batched, start, train, key, values, evaluate)
-        n = sample_count("train", train)
         steps = training.recorded_steps(course, n)
         done = training.runs(*task) if count is None else _in_blocks(task, count, budget)
         results[name] = _result(done, steps, training.steps_per_epoch(course, n), count, name)

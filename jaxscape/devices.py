@@ -51,6 +51,14 @@ def memory_of(device: Any) -> int:
     return int(stats["bytes_limit"]) if stats and "bytes_limit" in stats else machine_memory()
 
 
+def budget_of(device: Any, memory: int | None) -> int:
+    """`memory`, or a quarter of what a device has if it is None.
+
+    So that the user's own arrays and other programs have a place too.
+    """
+    return memory_of(device) // 4 if memory is None else memory
+
+
 @functools.cache
 def machine_memory() -> int:
     """Bytes of memory that this process may use."""

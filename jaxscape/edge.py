@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
 
 from jaxscape import training
-from jaxscape.cells import scalar
 from jaxscape.grid import check_is_function
+from jaxscape.network import scalar
 from jaxscape.trajectory import Trajectory
 
 # Up to so many parameters the whole Hessian is taken; of more, so many steps of Lanczos's method.
@@ -101,16 +102,10 @@ def _along(loss: Callable, params: Any, data: Any) -> tuple:
 
 def _largest_eigenvalue(value: Callable, params: Any) -> tuple[jax.Array, jax.Array]:
     """The largest eigenvalue of the Hessian, and a bound on its error."""
-    leaves, structure = jax.tree.flatten(params)
-    ends = np.cumsum([0, *(leaf.size for leaf in leaves)])
-    flat = jnp.concatenate([jnp.ravel(leaf) for leaf in leaves])
+    flat, unravel = ravel_pytree(params)
 
     def of_flat(flat: jax.Array) -> jax.Array:
-        parts = [
-            flat[start:end].reshape(leaf.shape)
-            for start, end, leaf in zip(ends, ends[1:], leaves, strict=False)
-        ]
-        return value(jax.tree.unflatten(structure, parts))
+        return value(unravel(flat))
 
     if flat.size <= _DENSE:
         eigenvalues = jnp.linalg.eigvalsh(jax.hessian(of_flat)(flat))

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxscape.cells import scalar
+from jaxscape.network import scalar
 
 _MOST_PARAMETERS = 64
 _NEWTON_STEPS = 30
@@ -119,7 +119,7 @@ def tell_apart(
         distance = np.full(count, np.inf)
         distance[stopped] = np.linalg.norm(points[stopped] - point, axis=1)
         converged = length <= np.sqrt(epsilon) * (1 + np.linalg.norm(point))
-        if not (converged and _is_curved(eigenvalues, epsilon) and distance[k] <= near):
+        if not (converged and _is_curved(eigenvalues) and distance[k] <= near):
             failures += 1
             continue
         signs = eigenvalues > 0
@@ -144,10 +144,10 @@ def tell_apart(
     return tuple(limits), label, losses
 
 
-def _is_curved(eigenvalues: np.ndarray, epsilon: float) -> bool:
+def _is_curved(eigenvalues: Any) -> Any:
     """Whether the Hessian is far from singular, beside its rounding."""
-    size = np.abs(eigenvalues)
-    return bool(size.min() > np.sqrt(epsilon) * size.max())
+    size = jnp.abs(eigenvalues)
+    return jnp.min(size) > jnp.sqrt(jnp.finfo(size.dtype).eps) * jnp.max(size)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -178,9 +178,8 @@ def _at_stops(loss: Callable, structure: Callable, points: jax.Array, data: Any)
 
     def one(point: jax.Array) -> tuple:
         step, eigenvalues = _newton_step(loss, structure, point, data)
-        size = jnp.abs(eigenvalues)
-        curved = jnp.min(size) > jnp.sqrt(jnp.finfo(point.dtype).eps) * jnp.max(size)
-        return _loss(loss, structure, point, data), jnp.linalg.norm(step), curved
+        length = jnp.linalg.norm(step)
+        return _loss(loss, structure, point, data), length, _is_curved(eigenvalues)
 
     return jax.lax.map(one, points, batch_size=min(len(points), _STOPS_AT_ONCE))
 

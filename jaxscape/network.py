@@ -105,6 +105,23 @@ def check_same_shape(prediction: jax.Array, target: jax.Array) -> None:
         )
 
 
+def scalar(value: Any) -> jax.Array:
+    """`value`, what a loss returned, if it is a floating scalar; a TypeError if it is not."""
+    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
+    if isinstance(value, float):
+        return jnp.asarray(value)
+    if shape is None or dtype is None:
+        raise TypeError(f"loss: expected a scalar, got {type(value).__name__}")
+    if shape != ():
+        raise TypeError(
+            f"loss: expected a scalar, got an array of shape {shape}; take its mean, if it is one "
+            "value a sample"
+        )
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise TypeError(f"loss: expected a floating scalar, got dtype {dtype}")
+    return value
+
+
 def mean_over_samples(values: jax.Array, sample_weight: jax.Array | None) -> jax.Array:
     """The mean of all `values`, (n, ...), each row counting as its sample weighs."""
     if sample_weight is None:

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxscape.cells import scalar
 from jaxscape.data import Key, take
+from jaxscape.network import scalar
 
 # Sharpness-aware minimisation climbs first, and comes back.
 _TRIAL_STEPS = 8

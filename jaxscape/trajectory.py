@@ -15,9 +15,28 @@ import numpy as np
 from jaxscape.results import STATIC, Array, is_traced
 
 
+class _Recorded:
+    """What one descent and many have in common."""
+
+    step: Array
+    training_loss: Array
+    evaluation_loss: Array | None
+    steps_per_epoch: int
+
+    @property
+    def loss(self) -> Array:
+        """(T,), of many (R, T), float: over the evaluation set, or without one the training set."""
+        return self.training_loss if self.evaluation_loss is None else self.evaluation_loss
+
+    @property
+    def epoch(self) -> np.ndarray:
+        """(T,) float: epochs of training done; whole numbers at the end of each."""
+        return np.asarray(self.step) / self.steps_per_epoch
+
+
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
-class Trajectory:
+class Trajectory(_Recorded):
     """Where a descent went: T recorded points, the first of them the start."""
 
     params: Any
@@ -43,16 +62,6 @@ class Trajectory:
     """() float: the norm of the gradient of the loss over the training set, at the end."""
     name: str = field(default="", metadata=STATIC)
     """What the descent is called in figures."""
-
-    @property
-    def loss(self) -> Array:
-        """(T,) float: the loss over the evaluation set, or over the training set without one."""
-        return self.training_loss if self.evaluation_loss is None else self.evaluation_loss
-
-    @property
-    def epoch(self) -> np.ndarray:
-        """(T,) float: epochs of training done; whole numbers at the end of each."""
-        return np.asarray(self.step) / self.steps_per_epoch
 
     def coordinate(self, name: str) -> np.ndarray:
         """(T,) float: the parameter that is a number of this name.
@@ -94,7 +103,7 @@ class Trajectory:
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
-class Descents:
+class Descents(_Recorded):
     """R descents of T recorded points each: one of them is `descents[r]`, a `Trajectory`.
 
     Example:
@@ -130,16 +139,6 @@ class Descents:
     """How many optimiser steps make an epoch."""
     name: str = field(default="", metadata=STATIC)
     """What the descents are called in figures."""
-
-    @property
-    def loss(self) -> Array:
-        """(R, T) float: the loss over the evaluation set, or over the training set without one."""
-        return self.training_loss if self.evaluation_loss is None else self.evaluation_loss
-
-    @property
-    def epoch(self) -> np.ndarray:
-        """(T,) float: epochs of training done; whole numbers at the end of each."""
-        return np.asarray(self.step) / self.steps_per_epoch
 
     def coordinate(self, name: str) -> np.ndarray:
         """(R, T) float: the parameter that is a number of this name.

@@ -34,7 +34,7 @@ def test_below_at_and_above_the_rate_where_descent_stops_converging(record):
 def test_a_single_run_has_a_single_word():
     path = jxs.descend(quadratic, 1.0, ONES, optimizer=optax.sgd(0.1), epochs=100)
     assert jxs.outcomes(path) == "converged"
-    assert jxs.outcomes(path, tolerance=1e-30) in ("moving", "converged")
+    assert jxs.outcomes(path, tolerance=1e-30) == "moving"
 
 
 @pytest.mark.parametrize(("tolerance", "word"), [(3.9, "moving"), (4.1, "converged")])
