@@ -8,10 +8,15 @@ import importlib
 from typing import TYPE_CHECKING
 
 from jaxscape import archive, data
+from jaxscape.critical import critical_points
 from jaxscape.data import Dataset, batches, noisy_sine, split, weigh_batches_equally
+from jaxscape.derivatives import Fields, fields
+from jaxscape.description import Description
 from jaxscape.files import read
 from jaxscape.grid import InterruptedWarning, NonFiniteWarning, landscape
+from jaxscape.lattice import Persistence, persistence
 from jaxscape.network import (
+    Function,
     Network,
     PointwiseLoss,
     Weights,
@@ -24,9 +29,12 @@ from jaxscape.network import (
 from jaxscape.noise import BatchLandscapes, batch_landscapes
 from jaxscape.outcome import outcomes
 from jaxscape.plane import Plane
+from jaxscape.points import CriticalPoint, CriticalPoints
 from jaxscape.refinement import Refinement, refine
+from jaxscape.report import describe
 from jaxscape.results import Axis, Landscape
 from jaxscape.trajectory import Descents, Trajectory
+from jaxscape.valleys import Barrier, Valley, barrier, valley
 
 if TYPE_CHECKING:
     from jaxscape import article, plot
@@ -40,43 +48,57 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Axis",
+    "Barrier",
     "BatchLandscapes",
     "Basins",
+    "CriticalPoint",
+    "CriticalPoints",
     "Dataset",
     "Descents",
+    "Description",
+    "Fields",
     "FinalLoss",
+    "Function",
     "InterruptedWarning",
     "Landscape",
     "Limit",
     "Network",
     "NonFiniteWarning",
+    "Persistence",
     "Plane",
     "PointwiseLoss",
     "Refinement",
     "Stability",
     "Trajectory",
+    "Valley",
     "Weights",
     "absolute_error",
     "archive",
     "article",
+    "barrier",
     "basins",
     "batch_landscapes",
     "batches",
+    "critical_points",
     "data",
     "descend",
+    "describe",
     "edge_of_stability",
+    "fields",
     "huber",
     "hyperparameter_plane",
     "landscape",
     "log_cosh",
     "noisy_sine",
     "outcomes",
+    "persistence",
     "plot",
     "read",
     "refine",
     "split",
     "squared_error",
     "teacher_student",
+    "valley",
     "weigh_batches_equally",
 ]
 

@@ -1,17 +1,101 @@
 """`python -m jaxscape`: the article's experiment, from data to a figure that turns."""
 
 import argparse
+import importlib.util
+import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
 from jaxscape import archive, article, plot
-from jaxscape.network import squared_error
+from jaxscape.grid import landscape
+from jaxscape.network import Function, squared_error
+from jaxscape.report import describe
+from jaxscape.results import Landscape
+from jaxscape.trajectory import Trajectory
+
+_NODES = 201
+"""Along each axis of a function's surface."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the article's experiment, print what came of it and write the figure."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    describing = options.describe or options.describe_json
+    if options.function and options.as_published:
+        parser.error("--as-published is for the article's data, not for --function")
+    if options.function and not options.box:
+        parser.error("--function: expected a --box to draw it on")
+    if options.box and not (options.function or describing):
+        parser.error("--box: expected --describe, --describe-json or --function beside it")
+    files = [path for path in (options.output, options.save, options.describe_json) if path]
+    try:
+        for path in files:
+            archive.check_place(path)
+        loss = _loss(options)
+    except ValueError as error:
+        parser.error(str(error))
+
+    stages = iter(enumerate(["data", "surface", "descent", *["description"] * bool(describing)]))
+    total = 4 + bool(describing)
+    with tqdm(total=total, bar_format="{desc:<18}{bar} {n}/{total} {elapsed}", leave=False) as bar:
+
+        def stage(name: str = "") -> None:
+            bar.n, name = next(stages, (total, name))
+            bar.set_description_str(name)
+
+        try:
+            stage()
+            train, test = article.data()
+            stage()
+            data, paths = (None, []) if options.function else (test, [])
+            if options.function:
+                axes: dict[str, Any] = {k: (*side, _NODES) for k, side in options.box.items()}
+                surface = landscape(loss, None, **axes)
+            else:
+                surface = article.surface(loss)
+            stage()
+            if not options.function:
+                paths = [article.path(loss)]
+            found = None
+            if describing:
+                stage()
+                found = describe(surface, loss, data, **(options.box or {}))
+            bar.set_description_str("files")
+            html = plot.surface(surface, *paths).to_html(
+                config=plot.HTML_CONFIG, div_id="jaxscape", default_height="100vh"
+            )
+            with archive.replacing(options.output) as file:
+                file.write(html.encode())
+            if options.save:
+                archive.save(options.save, surface, *paths)
+            if found and options.describe_json:
+                with archive.replacing(options.describe_json) as file:
+                    file.write(json.dumps(found.data, indent=1, allow_nan=False).encode())
+            stage("done")
+        except (TypeError, ValueError, OSError) as error:
+            bar.close()
+            print(f"python -m jaxscape: {error}", file=sys.stderr)
+            return 1
+
+    rows = {"data": f"{len(train):,} training and {len(test):,} test points"}
+    for name, text in (
+        ({} if options.function else rows)
+        | _surface_rows(surface, options.as_published)
+        | _path_rows(paths)
+        | {"written": ", ".join(map(str, files))}
+    ).items():
+        print(f"{name:<12} {text}")
+    if found and options.describe:
+        print(f"\n{found}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m jaxscape",
         description="Draw the loss surface of f(x) = w2·tanh(w1·x) on the data of Rozanov (2024) "
@@ -27,60 +111,83 @@ def main(arguments: list[str] | None = None) -> int:
         "--output", type=Path, default=Path("surface.html"), help="the figure (%(default)s)"
     )
     parser.add_argument("--save", type=Path, help="keep surface and descent in this .npz file")
-    options = parser.parse_args(arguments)
-    files = [path for path in (options.output, options.save) if path]
+    parser.add_argument(
+        "--describe", action="store_true", help="say what is known of the surface, in sentences"
+    )
+    parser.add_argument(
+        "--describe-json", type=Path, metavar="FILE", help="write that as JSON, with all numbers"
+    )
+    parser.add_argument(
+        "--box",
+        type=_box,
+        metavar="W1LO:W1HI,W2LO:W2HI",
+        help="where to look for critical points, in place of where the surface is drawn; as "
+        "--box=-3:3,-2:2",
+    )
+    parser.add_argument(
+        "--function",
+        metavar="FILE.py:NAME",
+        help="draw and describe this function of two numbers, made of JAX's operations, over the "
+        "--box, in place of the article's experiment",
+    )
+    return parser
+
+
+def _box(text: str) -> dict[str, tuple[float, float]]:
     try:
-        for path in files:
-            archive.check_place(path)
-    except ValueError as error:
-        parser.error(str(error))
-    loss = article.broadcast_squared_error if options.as_published else squared_error
+        first, second = ([float(end) for end in side.split(":")] for side in text.split(","))
+        (a, b), (c, d) = first, second
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"expected W1LO:W1HI,W2LO:W2HI, four numbers, got {text!r}"
+        ) from None
+    if not (abs(a) < float("inf") > abs(b) and abs(c) < float("inf") > abs(d) and a < b and c < d):
+        raise argparse.ArgumentTypeError(f"expected finite W1LO < W1HI and W2LO < W2HI, got {text}")
+    return {"w1": (a, b), "w2": (c, d)}
 
-    with tqdm(total=4, bar_format="{desc:<18}{bar} {n}/{total} {elapsed}", leave=False) as bar:
 
-        def stage(name: str, done: int) -> None:
-            bar.n = done
-            bar.set_description_str(name)
+def _loss(options: Any) -> Callable[[Any, Any], Any]:
+    """The loss that was chosen."""
+    if not options.function:
+        return article.broadcast_squared_error if options.as_published else squared_error
+    file, _, name = options.function.rpartition(":")
+    path = Path(file)
+    if not (path.suffix == ".py" and path.is_file()):
+        raise ValueError(f"--function: expected FILE.py:NAME of a file that exists, got {file!r}")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    function = getattr(module, name, None)
+    if not callable(function):
+        raise ValueError(f"--function: expected a function {name!r} in {file}, found none")
+    return Function(function)
 
-        try:
-            stage("data", 0)
-            train, test = article.data()
-            stage("surface", 1)
-            surface = article.surface(loss)
-            stage("descent", 2)
-            descent = article.path(loss)
-            stage("files", 3)
-            html = plot.surface(surface, descent).to_html(
-                config=plot.HTML_CONFIG, div_id="jaxscape", default_height="100vh"
-            )
-            with archive.replacing(options.output) as file:
-                file.write(html.encode())
-            if options.save:
-                archive.save(options.save, surface, descent)
-            stage("done", 4)
-        except (ValueError, OSError) as error:
-            bar.close()
-            print(f"python -m jaxscape: {error}", file=sys.stderr)
-            return 1
 
+def _surface_rows(surface: Landscape, as_published: bool) -> dict[str, str]:
     cell = surface.lowest
-    assert cell is not None  # the article's losses are finite everywhere
-    w1, w2 = descent.params
+    if cell is None:
+        return {"surface": "no finite loss"}
     edge = "on the edge" if surface.lowest_is_on_edge else "inside"
-    rows = {
-        "data": f"{len(train):,} training and {len(test):,} test points",
-        "loss": surface.loss_name + (" (as published)" if options.as_published else ""),
+    return {
+        "loss": surface.loss_name + (" (as published)" if as_published else ""),
         "surface": f"{surface.shape[0]} × {surface.shape[1]}, {surface.method}, "
-        f"from {cell.loss:.6g} to {float(surface.loss.max()):.6g}",
+        f"from {cell.loss:.6g} to {surface.highest:.6g}",
         "lowest cell": f"{cell.loss:.6g} at w1 = {cell.a:.4g}, w2 = {cell.b:.4g}, {edge}",
-        "descent": f"{len(descent) - 1} epochs of {descent.steps_per_epoch} steps, "
-        f"from ({w1[0]:.4g}, {w2[0]:.4g}) at {descent.loss[0]:.6g} "
-        f"to ({w1[-1]:.4g}, {w2[-1]:.4g}) at {descent.loss[-1]:.6g}",
-        "written": ", ".join(map(str, files)),
     }
-    for name, text in rows.items():
-        print(f"{name:<12} {text}")
-    return 0
+
+
+def _path_rows(paths: list[Trajectory]) -> dict[str, str]:
+    rows = {}
+    for path in paths:
+        w1, w2 = path.params
+        rows["descent"] = (
+            f"{len(path) - 1} epochs of {path.steps_per_epoch} steps, "
+            f"from ({w1[0]:.4g}, {w2[0]:.4g}) at {path.loss[0]:.6g} "
+            f"to ({w1[-1]:.4g}, {w2[-1]:.4g}) at {path.loss[-1]:.6g}"
+        )
+    return rows
 
 
 if __name__ == "__main__":

@@ -6,8 +6,10 @@ from plotly.subplots import make_subplots
 
 from jaxscape import layout
 from jaxscape.edge import Stability
+from jaxscape.points import CriticalPoints
 from jaxscape.results import Landscape
 from jaxscape.trajectory import Descents, Trajectory
+from jaxscape.valleys import Valley
 
 # Okabe and Ito's colours for the colour-blind.
 _MEDIAN, _BAND = "#d55e00", "rgba(0, 114, 178, {})"
@@ -195,4 +197,86 @@ def _titled(figure: go.Figure, title: str, note: str, dark: bool) -> go.Figure:
         legend={"orientation": "h", "y": -0.14, "yanchor": "top", "x": 0},
         margin={"l": 70, "r": 20, "t": 80, "b": 60},
         font_size=16,
+    )
+
+
+def profile(
+    valley: Valley, critical: CriticalPoints | None = None, dark: bool = False
+) -> go.Figure:
+    """The lowest loss over the second coordinate, along the first, and where it is lowest.
+
+    Args:
+        valley: what `valley` returned.
+        critical: what `critical_points` returned: those on the bottom of the valley are marked, and
+            the limits far away drawn as lines.
+        dark: light lines on a dark ground.
+
+    Returns:
+        The figure, the loss above, the second coordinate below.
+
+    Raises:
+        TypeError: anything else.
+
+    Example:
+        >>> data = jxs.teacher_student(jax.random.key(0))
+        >>> bottom = jxs.valley(jxs.squared_error, data, w1=(0.2, 3, 60))
+        >>> [trace.name for trace in jxs.plot.profile(bottom).data]
+        ['lowest loss over w2', 'w2 of the lowest loss']
+    """
+    if not isinstance(valley, Valley):
+        raise TypeError(f"valley: expected a Valley, got {type(valley).__name__}")
+    if not isinstance(critical, CriticalPoints | None):
+        raise TypeError(f"critical: expected CriticalPoints, got {type(critical).__name__}")
+    a, (first, second) = np.asarray(valley.a.values, float), (valley.a.name, valley.b_name)
+    figure = make_subplots(2, 1, shared_xaxes=True, vertical_spacing=0.08, row_heights=[0.62, 0.38])
+    for row, values, name, colour in (
+        (1, valley.loss, f"lowest loss over {second}", _LINES[1]),
+        (2, valley.b, f"{second} of the lowest loss", _LINES[2]),
+    ):
+        figure.add_scatter(
+            x=a, y=values, name=name, line={"color": colour, "width": 3}, row=row, col=1
+        )
+    for key, where in (("w1_to_0", f"{first} → 0"), ("w1_to_infinity", f"{first} → ±∞")):
+        if critical is not None and key in critical.limits:
+            level = critical.limits[key]
+            figure.add_scatter(
+                x=a[[0, -1]],
+                y=[level, level],
+                mode="lines",
+                line={"color": "#808080", "dash": "dash" if key == "w1_to_0" else "dot"},
+                name=f"{level:.6g} as {where}",
+                row=1,
+                col=1,
+            )
+    for kind, symbol, colour in (("minimum", "circle", _LINES[0]), ("saddle", "x", _LINES[4])):
+        points = [
+            point
+            for point in (critical.of_kind(kind) if critical else ())
+            if a[0] <= point.a <= a[-1] and point.b != 0
+        ]
+        for row, part in ((1, "loss"), (2, "b")):
+            if points:
+                figure.add_scatter(
+                    x=[point.a for point in points],
+                    y=[getattr(point, part) for point in points],
+                    mode="markers",
+                    marker={"symbol": symbol, "color": colour, "size": 12, "line": layout.OUTLINE},
+                    name=f"{kind} of the surface",
+                    legendgroup=kind,
+                    showlegend=row == 1,
+                    row=row,
+                    col=1,
+                )
+    # Where w2 flies off to infinity the rest would be flat.
+    low, high = np.nanpercentile(valley.b, [4, 96])
+    margin = 0.15 * (high - low) or 1.0
+    figure.update_yaxes(title=second, range=[low - margin, high + margin], row=2, col=1)
+    figure.update_yaxes(title="loss", row=1, col=1)
+    figure.update_xaxes(title=first, row=2, col=1)
+    return figure.update_layout(
+        template="plotly_dark" if dark else "plotly_white",
+        title={"text": f"Bottom of the valley: {valley.loss_name}", "x": 0.02},
+        legend={"orientation": "h", "y": -0.16, "yanchor": "top"},
+        font_size=16,
+        margin={"t": 70, "r": 20, "b": 130},
     )

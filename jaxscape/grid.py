@@ -225,15 +225,21 @@ def axes_of(plane: Plane, data: Any, given: dict[str, Any]) -> tuple[Axis, Axis]
             f"axes: expected {plane.names[0]} and {plane.names[1]}, "
             f"got {', '.join(given) or 'none'}"
         )
-    # Python floats, as the weight plane's, follow the arrays; without any, JAX's default holds.
-    leaves = [leaf for leaf in jax.tree.leaves((plane, data)) if hasattr(leaf, "dtype")]
-    floating = [leaf.dtype for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.floating)]
-    dtype = jnp.result_type(*(jax.dtypes.canonicalize_dtype(d) for d in floating or [float]))
-    first, second = (_axis(name, given[name], dtype) for name in plane.names)
+    dtype = dtype_of(plane, data)
+    first, second = (axis_of(name, given[name], dtype) for name in plane.names)
     return first, second
 
 
-def _axis(name: str, spec: Any, dtype: Any) -> Axis:
+def dtype_of(plane: Plane, data: Any) -> Any:
+    """The dtype of what is computed from a plane and data."""
+    # Python floats, as the weight plane's, follow the arrays; without any, JAX's default holds.
+    leaves = [leaf for leaf in jax.tree.leaves((plane, data)) if hasattr(leaf, "dtype")]
+    floating = [leaf.dtype for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    return jnp.result_type(*(jax.dtypes.canonicalize_dtype(d) for d in floating or [float]))
+
+
+def axis_of(name: str, spec: Any, dtype: Any) -> Axis:
+    """An axis as a caller gave it, (lo, hi, n) or an array of increasing values."""
     expected = f"{name}: expected a tuple (lo, hi, n) or a 1-D array of increasing values"
     if isinstance(spec, tuple):
         if len(spec) != 3:

@@ -7,18 +7,24 @@ plotly apply. This is the one place where a loss array is transposed: plotly wan
 import numpy as np
 import plotly.graph_objects as go
 
-from jaxscape import layout, view
-from jaxscape.charts import fan, stability, steps
+from jaxscape import layout, marks, spatial, view
+from jaxscape.charts import fan, profile, stability, steps
 from jaxscape.layout import HTML_CONFIG
 from jaxscape.maps import basins, trainability
+from jaxscape.points import CriticalPoints
 from jaxscape.results import Landscape
+from jaxscape.slopes import curvature, slopes
 from jaxscape.trajectory import Descents, Trajectory
+from jaxscape.valleys import Barrier, Valley
 
 __all__ = [
     "HTML_CONFIG",
     "basins",
     "contour",
+    "curvature",
     "fan",
+    "profile",
+    "slopes",
     "stability",
     "steps",
     "surface",
@@ -30,7 +36,14 @@ _MOST_SURFACE_VALUES = 401
 _MOST_HEATMAP_VALUES = 2001
 
 
-def surface(landscape: Landscape, *paths: Trajectory, dark: bool = False) -> go.Figure:
+def surface(
+    landscape: Landscape,
+    *paths: Trajectory,
+    critical: CriticalPoints | None = None,
+    valley: Valley | None = None,
+    barrier: Barrier | None = None,
+    dark: bool = False,
+) -> go.Figure:
     """The loss as a surface that turns, with descents on it.
 
     The camera is placed so that as much of the paths as possible is in view. Of a landscape with
@@ -42,13 +55,15 @@ def surface(landscape: Landscape, *paths: Trajectory, dark: bool = False) -> go.
     Args:
         landscape: the surface.
         paths: descents whose parameters are named as the landscape's axes, as `Weights` are.
+        critical, valley, barrier: what `critical_points`, `valley` and `barrier` return, drawn on
+            it.
         dark: light lines on a dark ground.
 
     Returns:
         The figure.
 
     Raises:
-        ValueError: a landscape without a finite cell, or a path of other parameters.
+        ValueError: a landscape without a finite cell, or paths or points of other coordinates.
 
     Example:
         >>> data = jxs.noisy_sine(jax.random.key(0))
@@ -60,8 +75,7 @@ def surface(landscape: Landscape, *paths: Trajectory, dark: bool = False) -> go.
     layout.check_finite(landscape)
     a, b, loss, notes = view.thin(landscape, _MOST_SURFACE_VALUES)
     lines, more = view.lines(landscape, paths)
-    spread = float(np.nanmax(loss) - np.nanmin(loss)) or 1.0
-    lift = 0.012 * spread
+    lift = spatial.lift_of(loss)
     figure = go.Figure(
         go.Surface(
             x=a.T if a.ndim == 2 else a,
@@ -71,73 +85,24 @@ def surface(landscape: Landscape, *paths: Trajectory, dark: bool = False) -> go.
             colorbar=layout.colour_bar(landscape),
             hovertemplate=layout.cell_hover(landscape),
             name=landscape.loss_name,
-            lighting={"ambient": 0.75, "diffuse": 0.5, "specular": 0.08, "roughness": 0.8},
+            lighting=spatial.LIGHTING,
         )
     )
-    for line in lines:
-        x, y, z = line.way.T
-        size = layout.marker_size(line)
-        # A dark line under the coloured one, so that the path shows on every colour; at the same
-        # height the two would fight for every pixel.
-        for colour, width, height in (
-            ("black", 3 * size, lift),
-            (line.colour, 2 * size, 1.6 * lift),
-        ):
-            figure.add_scatter3d(
-                x=x,
-                y=y,
-                z=z + height,
-                mode="lines",
-                line={"color": colour, "width": width},
-                legendgroup=line.name,
-                hoverinfo="skip",
-                showlegend=False,
-            )
-        x, y, z, _ = line.points.T
-        figure.add_scatter3d(
-            x=x,
-            y=y,
-            z=z + 1.6 * lift,
-            mode="markers",
-            marker={"color": line.colour, "size": size, "line": layout.OUTLINE},
-            legendgroup=line.name,
-            name=line.label,
-            customdata=line.points[:, 2:],
-            hovertemplate=layout.path_hover(landscape, line),
-        )
-        for (x, y, z), symbol, label in line.ends:
-            figure.add_scatter3d(
-                x=[x],
-                y=[y],
-                z=[z + 2.2 * lift],
-                mode="markers",
-                marker=layout.end_marker(line, symbol, 6.5),
-                legendgroup=line.name,
-                showlegend=False,
-                name=label,
-                hoverinfo="name",
-            )
-    axis = {
-        "showgrid": False,
-        "zeroline": False,
-        "title_font_size": 18,
-        "nticks": 6,
-        "tickfont_size": 13,
-    }
-    figure.update_layout(
-        scene={
-            "xaxis": axis | {"title": landscape.a.name},
-            "yaxis": axis | {"title": landscape.b.name},
-            "zaxis": axis | {"title": "loss"},
-            "aspectmode": "manual",
-            "aspectratio": {"x": 1, "y": 1, "z": 0.5},
-            "camera": view.camera(a, b, loss, lines),
-        },
-    )
-    return layout.finish(figure, landscape, notes + more, dark)
+    spatial.add_paths(figure, landscape, lines, lift)
+    known = marks.add(figure, landscape, critical, valley, barrier, lift)
+    ways = [line.way for line in lines] + marks.ways(landscape, critical, valley, barrier)
+    figure.update_layout(scene=spatial.scene(landscape, a, b, loss, ways))
+    return layout.finish(figure, landscape, notes + more + known, dark)
 
 
-def contour(landscape: Landscape, *paths: Trajectory | Descents, dark: bool = False) -> go.Figure:
+def contour(
+    landscape: Landscape,
+    *paths: Trajectory | Descents,
+    critical: CriticalPoints | None = None,
+    valley: Valley | None = None,
+    barrier: Barrier | None = None,
+    dark: bool = False,
+) -> go.Figure:
     """The loss from above: a heatmap with contour lines, with descents on it.
 
     The heatmap shows every cell up to 2001 values along an axis; the contour lines, up to 401,
@@ -148,13 +113,15 @@ def contour(landscape: Landscape, *paths: Trajectory | Descents, dark: bool = Fa
         paths: descents whose parameters are named as the landscape's axes, as `Weights` are.
             `Descents` are drawn as thin lines, up to 400 spread evenly over them, with the
             median of all that have not diverged.
+        critical, valley, barrier: what `critical_points`, `valley` and `barrier` return, drawn on
+            it.
         dark: light lines on a dark ground.
 
     Returns:
         The figure.
 
     Raises:
-        ValueError: a landscape without a finite cell, or a path of other parameters.
+        ValueError: a landscape without a finite cell, or paths or points of other coordinates.
 
     Example:
         >>> data = jxs.noisy_sine(jax.random.key(0))
@@ -219,5 +186,6 @@ def contour(landscape: Landscape, *paths: Trajectory | Descents, dark: bool = Fa
         if isinstance(path, Descents):
             notes = [*notes, *layout.add_ensemble(figure, landscape, path, line)]
     layout.add_paths(figure, landscape, lines)
+    notes = [*notes, *marks.add(figure, landscape, critical, valley, barrier)]
     layout.name_axes(figure, landscape)
     return layout.finish(figure, landscape, notes, dark)

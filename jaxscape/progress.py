@@ -4,8 +4,8 @@ import sys
 from typing import Any
 
 
-def bar(total: int, unit: str) -> Any:
-    """tqdm's bar over `total` units, which appears after a second."""
+def bar(total: int | None, unit: str) -> Any:
+    """tqdm's bar over `total` units (None: no one knows how many), which appears after a second."""
     from tqdm.auto import tqdm
 
     in_notebook = "ipykernel" in sys.modules

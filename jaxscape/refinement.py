@@ -148,7 +148,7 @@ def refine(
         given: dict[str, Any] = {surface.a.name: a, surface.b.name: b}
         return landscape(loss, data, plane, **given)
 
-    error = _interpolation_error(surface, patch)
+    error = interpolation_error(surface, patch)
     patches = []
     for box in rectangles(error > tolerance):
         # A quarter to spare: a cell's error is largest between the places it is measured at.
@@ -177,8 +177,16 @@ def _coordinates(path: Trajectory, surface: Landscape) -> np.ndarray:
     return np.column_stack([np.asarray(w, float) for w in path.until_divergence().params])
 
 
-def _interpolation_error(surface: Landscape, patch: Callable[..., Landscape]) -> np.ndarray:
-    """(n1 - 1, n2 - 1) the largest error of bilinear interpolation found in each cell."""
+def interpolation_error(surface: Landscape, patch: Callable[..., Landscape]) -> np.ndarray:
+    """(n1 - 1, n2 - 1) the largest error of bilinear interpolation found in each cell.
+
+    Args:
+        surface: the grid.
+        patch: two axes' values -> the landscape of the same loss there.
+
+    Raises:
+        ValueError: a patch that does not give the surface's own values.
+    """
     a, b = (_with_midpoints(axis) for axis in (surface.a, surface.b))
     rows = max(1, _NODES_AT_ONCE // (2 * len(b)))
     blocks = []

@@ -140,8 +140,10 @@ def cut(way: np.ndarray, box: np.ndarray) -> np.ndarray:
     return np.array(pieces).reshape(-1, 3)
 
 
-def camera(a: np.ndarray, b: np.ndarray, loss: np.ndarray, lines: list[Line]) -> dict[str, Any]:
-    """The camera from which most of the paths shows, seen as large as may be.
+def camera(
+    a: np.ndarray, b: np.ndarray, loss: np.ndarray, ways: list[np.ndarray]
+) -> dict[str, Any]:
+    """The camera from which most of the ways, each (K, 3), shows, seen as large as may be.
 
     From every candidate direction a ray goes from each drawn point to the eye; where it passes
     under the surface, the point is hidden.
@@ -154,7 +156,7 @@ def camera(a: np.ndarray, b: np.ndarray, loss: np.ndarray, lines: list[Line]) ->
     azimuths = np.deg2rad(np.arange(-50, 310, 15))
     elevations = np.deg2rad([30, 22, 40, 52])
     chosen = eye(azimuths[0], elevations[0])
-    ways = [line.way for line in lines if len(line.way)]
+    ways = [way for way in ways if len(way)]
     if ways:
         lows = [values.min() for values in (a, b)] + [np.nanmin(loss)]
         highs = [values.max() for values in (a, b)] + [np.nanmax(loss)]

@@ -1,5 +1,6 @@
 """The command line, as a user runs it."""
 
+import json
 import os
 import subprocess
 import sys
@@ -62,3 +63,66 @@ def test_a_folder_that_is_not_there_is_said_before_anything_is_computed(tmp_path
         assert stop.value.code == 2
         assert "expected a folder that exists" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_it_describes_what_it_draws(tmp_path, capsys):
+    page, facts = tmp_path / "s.html", tmp_path / "s.json"
+    asked = ["--output", str(page), "--describe", "--describe-json", str(facts)]
+    assert main(asked) == 0
+    printed = capsys.readouterr().out
+    assert "3 critical points with w1 from -2 to 1.95" in printed
+    assert "nowhere reaches it" in printed
+    data = json.loads(facts.read_text())
+    assert data["complete"] is True
+    assert {point["kind"] for point in data["critical_points"]} == {"saddle"}
+    assert set(data["limits"]) >= {"w1_to_0", "w1_to_infinity", "infimum", "attained"}
+    assert f"written      {page}, {facts}" in printed
+
+
+def test_a_box_says_where_to_look(tmp_path):
+    facts = tmp_path / "s.json"
+    asked = ["--output", str(tmp_path / "s.html"), "--describe-json", str(facts)]
+    assert main([*asked, "--box=-200:200,-5:5"]) == 0
+    data = json.loads(facts.read_text())
+    kinds = [point["kind"] for point in data["critical_points"]]
+    assert kinds == ["minimum", "minimum", "saddle", "saddle", "saddle"]
+    assert data["box"] == {"w1": [-200, 200], "w2": [-5, 5]}
+    assert all(point["certified"] for point in data["critical_points"])
+
+
+def test_a_function_of_two_numbers_is_drawn_and_described(tmp_path, capsys):
+    file = tmp_path / "hills.py"
+    file.write_text("def bowl(a, b):\n    return (a - 1) ** 2 + a * b + 2 * b**2\n")
+    asked = ["--function", f"{file}:bowl", "--box=-3:3,-2:2", "--describe"]
+    assert main([*asked, "--output", str(tmp_path / "s.html")]) == 0
+    printed = capsys.readouterr().out
+    assert "surface      201 × 201, dense" in printed
+    assert "A minimum at w1 = 1.14286, w2 = -0.285714" in printed
+    assert "training" not in printed
+    assert "descent" not in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--describe", "--box=3"], "expected W1LO:W1HI,W2LO:W2HI, four numbers, got '3'"),
+        (["--describe", "--box=1:0,0:1"], "expected finite W1LO < W1HI"),
+        (["--describe", "--box=0:inf,0:1"], "expected finite W1LO < W1HI"),
+        (["--box=0:1,0:1"], "expected --describe, --describe-json or --function"),
+        (["--function", "no.py:f", "--box=0:1,0:1"], "of a file that exists, got 'no.py'"),
+        (["--function", "here.py:f", "--box=0:1,0:1"], "expected a function 'f' in here.py"),
+        (["--function", "here.py:g"], "expected a --box to draw it on"),
+        (["--function", "here.py:g", "--as-published"], "--as-published is for the article's"),
+        (["--describe-json", "no/facts.json"], "expected a folder that exists"),
+    ],
+)
+def test_what_cannot_be_described_is_refused_at_once(
+    arguments, message, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here.py").write_text("def g(a, b):\n    return a + b\n")
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "surface.html").exists()

@@ -1,0 +1,188 @@
+"""What is known of a surface drawn on it: critical points, valleys and ways over passes."""
+
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from jaxscape import layout, spatial, view
+from jaxscape.points import CriticalPoints, rounded
+from jaxscape.results import Landscape
+from jaxscape.valleys import Barrier, Valley
+
+# Colours after Okabe and Ito's for the colour-blind, and shapes that tell the kinds apart, too. Of
+# plotly's symbols in space, crosses come out as boxes.
+_KINDS = {
+    "minimum": ("circle", "#ffffff"),
+    "saddle": ("diamond", "#e69f00"),
+    "maximum": ("square", "#d55e00"),
+    "degenerate": ("diamond", "#f3a5d0"),
+}
+_VALLEY, _BARRIER = "#56b4e9", "#f3a5d0"
+
+
+def add(
+    figure: go.Figure,
+    landscape: Landscape,
+    critical: CriticalPoints | None,
+    valley: Valley | None,
+    barrier: Barrier | None,
+    lift: float | None = None,
+) -> list[str]:
+    """Draw what is given, a hair above a surface or, without a lift, on a figure seen from above.
+
+    Returns:
+        What to note.
+
+    Raises:
+        TypeError: anything else than what `critical_points`, `valley` and `barrier` return.
+        ValueError: coordinates of other names than the landscape's.
+    """
+    for name, given, kind in (
+        ("critical", critical, CriticalPoints),
+        ("valley", valley, Valley),
+        ("barrier", barrier, Barrier),
+    ):
+        if given is not None and not isinstance(given, kind):
+            raise TypeError(f"{name}: expected {kind.__name__}, got {type(given).__name__}")
+    names = (landscape.a.name, landscape.b.name)
+    for name, theirs in (
+        ("critical", critical and critical.names),
+        ("valley", valley and (valley.a.name, valley.b_name)),
+    ):
+        if theirs and theirs != names:
+            raise ValueError(f"{name}: expected coordinates {names}, got {theirs}")
+    notes = []
+    if valley is not None:
+        way = _within(landscape, _bottom(valley))
+        _line(figure, way, lift, _VALLEY, "dash", "bottom of the valley")
+    if barrier is not None:
+        way = np.array([cell[2:] for cell in barrier.path])
+        name = f"way over the pass, {rounded(barrier.height)} high"
+        _line(figure, way, lift, _BARRIER, "solid", name)
+    if critical is not None:
+        notes += _points(figure, landscape, critical, lift)
+    return notes
+
+
+def ways(
+    landscape: Landscape,
+    critical: CriticalPoints | None,
+    valley: Valley | None,
+    barrier: Barrier | None,
+) -> list[np.ndarray]:
+    """What is to be seen of these, each (K, 3), for the choice of a camera."""
+    found = []
+    if valley is not None:
+        found.append(_within(landscape, _bottom(valley)))
+    if barrier is not None:
+        found.append(np.array([cell[2:] for cell in barrier.path]))
+    if critical is not None:
+        places = np.array([(p.a, p.b, p.loss) for p in critical.points]).reshape(-1, 3)
+        (left, right), (bottom, top) = _box(landscape)
+        a, b, _ = places.T
+        found.append(places[(a >= left) & (a <= right) & (b >= bottom) & (b <= top)])
+    return found
+
+
+def _bottom(valley: Valley) -> np.ndarray:
+    """(n, 3) the bottom of a valley, NaN where it flies off to infinity and comes back."""
+    way = np.stack([np.asarray(valley.a.values, float), valley.b, valley.loss], axis=1)
+    jumps = np.flatnonzero(np.diff(np.sign(valley.b)) * np.sign(valley.b[1:]) == 2) + 1
+    steep = abs(valley.b[jumps] - valley.b[jumps - 1]) > np.nanmedian(abs(valley.b))
+    return np.insert(way, jumps[steep], np.nan, axis=0)
+
+
+def _within(landscape: Landscape, way: np.ndarray) -> np.ndarray:
+    """A line cut at the grid's edge, NaN between its pieces."""
+    pieces, gaps = [], np.flatnonzero(~np.isfinite(way).all(axis=1))
+    for piece in np.split(way, gaps):
+        piece = piece[np.isfinite(piece).all(axis=1)]
+        if len(piece) > 1 and len(inside := view.cut(piece, _box(landscape))):
+            pieces += [inside, np.full((1, 3), np.nan)]
+    return np.concatenate(pieces[:-1]) if pieces else np.zeros((0, 3))
+
+
+def _line(
+    figure: go.Figure,
+    way: np.ndarray,
+    lift: float | None,
+    colour: str,
+    dash: str,
+    name: str,
+) -> None:
+    """A line with a black one under it."""
+    if not len(way):
+        return
+    for part, width, line in (("black", 5, "solid"), (colour, 2.5, dash)):
+        style: dict[str, Any] = {
+            "name": name,
+            "legendgroup": name,
+            "showlegend": part == colour,
+        }
+        if lift is None:
+            line_style = {"color": part, "width": width, "dash": line}
+            x, y, _ = way.T
+            figure.add_scatter(x=x, y=y, mode="lines", line=line_style, hoverinfo="skip", **style)
+        else:
+            lifted = way + np.array([0, 0, lift * (1 if part == "black" else 1.6)])
+            # Dashes drown in the black below.
+            spatial.add_line(figure, lifted, part, 1.6 * width, **style)
+
+
+def _points(
+    figure: go.Figure, landscape: Landscape, critical: CriticalPoints, lift: float | None
+) -> list[str]:
+    (left, right), (bottom, top) = _box(landscape)
+    slack = 1e-6
+    inside = [
+        point
+        for point in critical.points
+        if left - slack * (right - left) <= point.a <= right + slack * (right - left)
+        and bottom - slack * (top - bottom) <= point.b <= top + slack * (top - bottom)
+    ]
+    for kind, (symbol, colour) in _KINDS.items():
+        of_kind = [point for point in inside if point.kind == kind]
+        if not of_kind:
+            continue
+        losses = [point.loss for point in of_kind]
+        span = rounded(min(losses))
+        if rounded(max(losses)) != span:
+            span += f" to {rounded(max(losses))}"
+        plural = {"minimum": "minima", "maximum": "maxima", "degenerate": "degenerate points"}
+        word = kind if len(of_kind) == 1 else plural.get(kind, f"{kind}s")
+        style: dict[str, Any] = {
+            "x": [point.a for point in of_kind],
+            "y": [point.b for point in of_kind],
+            "mode": "markers",
+            "marker": {
+                "symbol": symbol,
+                "color": colour,
+                "size": 13 if lift is None else 6,
+                "line": layout.OUTLINE | {"width": 2},
+            },
+            "name": f"{len(of_kind)} {word}: loss {span}",
+            "customdata": [[point.loss, *point.eigenvalues] for point in of_kind],
+            "hovertemplate": layout.hover(
+                landscape,
+                "%{customdata[0]:.6~g}<br>eigenvalues %{customdata[1]:.4~g}, %{customdata[2]:.4~g}",
+                kind,
+            ),
+        }
+        if lift is None:
+            figure.add_scatter(**style, cliponaxis=False)
+        else:
+            figure.add_scatter3d(**style, z=[loss + 2.2 * lift for loss in losses])
+    beyond = len(critical.points) - len(inside)
+    notes = [f"{beyond} critical points lie beyond the grid"] if beyond else []
+    known = {
+        "proved": "critical points: proved to be all",
+        "index": "critical points: as many as their indices ask for",
+        "incomplete": "critical points: maybe not all",
+    }
+    return [*notes, known[critical.completeness]]
+
+
+def _box(landscape: Landscape) -> np.ndarray:
+    ends = [(axis.values[0], axis.values[-1]) for axis in (landscape.a, landscape.b)]
+    return np.array(ends, float)

@@ -1,0 +1,260 @@
+"""The derivatives of a loss as figures: which way is down, and where the loss curves downwards."""
+
+from typing import NamedTuple
+
+import numpy as np
+import plotly.graph_objects as go
+
+from jaxscape import layout, spatial, view
+from jaxscape.derivatives import Fields
+from jaxscape.outline import zero_line
+from jaxscape.results import Axis, Landscape
+from jaxscape.trajectory import Trajectory
+
+_MOST_VALUES = 401
+_ARROWS = 20
+"""Along an axis."""
+# Of the distance between arrows.
+_LONGEST, _SHORTEST = 0.85, 0.35
+# Percent of cells whose curvature the colours tell apart: few far larger ones would leave all
+# others without colour.
+_TOLD_APART = 85
+# Orange and blue are told apart by the colour-blind as well; lightest where there is no curvature.
+_TWO_SIDED = ["#a84300", "#e07b22", "#f0b87c", "#cecece", "#86b9dc", "#3a86c2", "#0a4a8f"]
+_NEGATIVE, _BORDER = "#ff7ae0", "#c8007c"
+_SMALLER = "smaller eigenvalue"
+
+
+class _Nodes(NamedTuple):
+    """The nodes that are drawn."""
+
+    surface: Landscape
+    smaller: np.ndarray
+    """(n1, n2) the smaller eigenvalue."""
+    lines: list[view.Line]
+    notes: list[str]
+
+
+def slopes(fields: Fields, *paths: Trajectory, dark: bool = False) -> go.Figure:
+    """The loss from above with arrows down its steepest slope, and where it curves downwards.
+
+    Arrows point along the negative gradient in the two coordinates, so that in the plane as it is
+    drawn they need not be at a right angle to the contour lines, unless both axes have one scale.
+    The longer, the steeper, but by the cube root. A line is drawn where the smaller eigenvalue of
+    the Hessian is 0; on its one side, that of the pink arrows, there is a direction in which the
+    loss curves downwards. Of more than 401 values along an axis every k-th is drawn.
+
+    Args:
+        fields: what `fields` returned.
+        paths: descents whose parameters are named as the axes, as `Weights` are.
+        dark: light lines on a dark ground.
+
+    Returns:
+        The figure.
+
+    Raises:
+        TypeError: anything else than `Fields`.
+        ValueError: no finite loss, or a path of other parameters.
+
+    Example:
+        >>> data = jxs.teacher_student(jax.random.key(0))
+        >>> found = jxs.fields(jxs.squared_error, data, w1=(-3, 3, 61), w2=(-2, 2, 41))
+        >>> figure = jxs.plot.slopes(found)
+        >>> figure.data[0].type, figure.data[0].z.shape
+        ('heatmap', (41, 61))
+    """
+    nodes = _nodes(fields, paths)
+    surface, smaller, lines, notes = nodes
+    on_axes = {"x": np.asarray(surface.a.values), "y": np.asarray(surface.b.values)}
+    contour = on_axes | {"contours_coloring": "none", "showscale": False, "hoverinfo": "skip"}
+    figure = go.Figure(
+        go.Heatmap(
+            **on_axes,
+            **_coloured(nodes),
+            z=surface.loss.T,
+            customdata=smaller.T,
+            colorscale=layout.COLOURS,
+            colorbar=layout.colour_bar(surface),
+        )
+    )
+    figure.add_contour(
+        **contour,
+        z=surface.loss.T,
+        ncontours=24,
+        line={"color": "white", "width": 0.7},
+        opacity=0.5,
+        showlegend=False,
+    )
+    if (smaller < 0).any():
+        for colour, width in (("black", 6), (_NEGATIVE, 3)):
+            figure.add_contour(
+                **contour,
+                z=smaller.T,
+                autocontour=False,
+                contours={"start": 0, "end": 0, "size": 1},
+                line={"color": colour, "width": width, "smoothing": 0},
+                name="border of negative curvature",
+                legendgroup="negative curvature",
+                showlegend=colour == _NEGATIVE,
+            )
+    tails, heads, curves_down = _arrows(fields)
+    for colour, chosen, name in (
+        ("white", ~curves_down, "downhill: the longer, the steeper"),
+        (_NEGATIVE, curves_down, "downhill, where curvature is negative"),
+    ):
+        if chosen.any():
+            _add_arrows(figure, tails[chosen], heads[chosen], colour, name)
+    layout.add_paths(figure, surface, lines)
+    layout.name_axes(figure, surface)
+    layout.finish(figure, fields.landscape, notes, dark)
+    return figure.update_layout(title_text="Slopes")
+
+
+def curvature(fields: Fields, *paths: Trajectory, dark: bool = False) -> go.Figure:
+    """The loss as a surface in the colours of its curvature: the Hessian's smaller eigenvalue.
+
+    Orange where it is negative, so that there is a direction in which the loss curves downwards;
+    blue where the loss curves upwards in all directions; a line between the two. Of more than 401
+    values along an axis every k-th is drawn. The seventh of cells of largest curvature share the
+    outermost colours.
+
+    Args:
+        fields: what `fields` returned.
+        paths: descents whose parameters are named as the axes, as `Weights` are.
+        dark: light lines on a dark ground.
+
+    Returns:
+        The figure.
+
+    Raises:
+        TypeError: anything else than `Fields`.
+        ValueError: no finite loss, or a path of other parameters.
+
+    Example:
+        >>> data = jxs.teacher_student(jax.random.key(0))
+        >>> found = jxs.fields(jxs.squared_error, data, w1=(-3, 3, 61), w2=(-2, 2, 41))
+        >>> jxs.plot.curvature(found).data[0].surfacecolor.shape
+        (41, 61)
+    """
+    nodes = _nodes(fields, paths)
+    surface, smaller, lines, notes = nodes
+    a, b, loss = (
+        np.asarray(values) for values in (surface.a.values, surface.b.values, surface.loss)
+    )
+    size = abs(smaller[np.isfinite(smaller)])
+    largest = float(size.max(initial=0))
+    end = float(np.percentile(size, _TOLD_APART)) if size.size else 0.0
+    end = end or largest or 1.0
+    if largest > end:
+        notes = [*notes, f"colours end at ±{end:.3g}, eigenvalues at ±{largest:.3g}"]
+    lift = spatial.lift_of(loss)
+    figure = go.Figure(
+        go.Surface(
+            **_coloured(nodes),
+            x=a,
+            y=b,
+            z=loss.T,
+            surfacecolor=smaller.T,
+            # Plotly's hover reads these the other way round than `z` and `surfacecolor`.
+            customdata=smaller,
+            cmin=-end,
+            cmax=end,
+            colorscale=_TWO_SIDED,
+            colorbar=layout.colour_bar(surface) | {"title": {"text": _SMALLER, "side": "right"}},
+            lighting=spatial.LIGHTING,
+        )
+    )
+    border = zero_line(smaller, a, b, loss)
+    if len(border):
+        lifted = border + np.array([0, 0, 0.5 * lift])
+        spatial.add_line(figure, lifted, _BORDER, 6, name="border of negative curvature")
+    spatial.add_paths(figure, surface, lines, lift)
+    ways = [line.way for line in lines]
+    figure.update_layout(scene=spatial.scene(surface, a, b, loss, ways))
+    layout.finish(figure, fields.landscape, notes, dark)
+    return figure.update_layout(title_text="Curvature")
+
+
+def _nodes(fields: Fields, paths: tuple[Trajectory, ...]) -> _Nodes:
+    if not isinstance(fields, Fields):
+        raise TypeError(f"fields: expected Fields, got {type(fields).__name__}")
+    layout.check_finite(fields.landscape)
+    chosen = [np.arange(0, n, -(-n // _MOST_VALUES)) for n in fields.loss.shape]
+    loss, smaller = (
+        np.asarray(values)[np.ix_(*chosen)] for values in (fields.loss, fields.eigenvalues[..., 0])
+    )
+    loss = np.where(np.isfinite(loss), loss, np.nan)
+    a, b = (
+        Axis(np.asarray(axis.values)[index], axis.name)
+        for axis, index in zip((fields.a, fields.b), chosen, strict=True)
+    )
+    surface = Landscape(loss, a, b, fields.loss_name, fields.method)
+    lines, notes = view.lines(surface, paths)
+    if loss.shape != fields.loss.shape:
+        notes = ["drawn {} × {}".format(*loss.shape), *notes]
+    if not (smaller < 0).any():
+        notes = [*notes, "no negative curvature here"]
+    return _Nodes(surface, smaller, lines, notes)
+
+
+def _coloured(nodes: _Nodes) -> dict[str, str]:
+    """Name and hover text of a heatmap or surface with the smaller eigenvalue as custom data."""
+    value = f"%{{z:.6~g}}<br>{_SMALLER} %{{customdata:.4~g}}"
+    name = nodes.surface.loss_name
+    return {"name": name, "hovertemplate": layout.hover(nodes.surface, value, name)}
+
+
+def _arrows(fields: Fields) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Arrows down the slope, none where it is flat or not finite.
+
+    Returns:
+        Tails and heads, (n, 2), and where the smaller eigenvalue is negative, (n,).
+    """
+    axes = [np.asarray(axis.values, float) for axis in (fields.a, fields.b)]
+    counts = np.array([min(len(values), _ARROWS) for values in axes])
+    chosen = [
+        ((np.arange(m) + 0.5) * len(values) / m).astype(int)
+        for m, values in zip(counts, axes, strict=True)
+    ]
+    tails = np.stack(np.meshgrid(*(v[k] for v, k in zip(axes, chosen, strict=True)), indexing="ij"))
+    down = -np.asarray(fields.gradient, float)[np.ix_(*chosen)].reshape(-1, 2)
+    tails = tails.reshape(2, -1).T
+    steep = np.hypot(*down.T)
+    kept = np.isfinite(steep) & (steep > 0)
+    curves_down = np.asarray(fields.eigenvalues)[..., 0][np.ix_(*chosen)].ravel() < 0
+    tails, down, steep, curves_down = (x[kept] for x in (tails, down, steep, curves_down))
+    if not len(steep):
+        return tails, tails, curves_down
+    # In units of the distance between arrows, which is as long on the screen to all sides.
+    spacing = np.array([values[-1] - values[0] for values in axes]) / counts
+    down = down / steep[:, None]
+    seen = np.hypot(*(down / spacing).T)
+    length = _LONGEST * np.cbrt(steep / np.percentile(steep, 95))
+    heads = tails + down * (np.clip(length, _SHORTEST, _LONGEST) / seen)[:, None]
+    return tails, heads, curves_down
+
+
+def _add_arrows(
+    figure: go.Figure, tails: np.ndarray, heads: np.ndarray, colour: str, name: str
+) -> None:
+    x, y = np.stack([tails, heads, np.full_like(tails, np.nan)], axis=1).reshape(-1, 2).T
+    for line, width in (("black", 4), (colour, 2)):
+        figure.add_scatter(
+            x=x,
+            y=y,
+            mode="lines+markers",
+            line={"color": line, "width": width},
+            # The head follows the line as it is on the screen, however the axes are stretched.
+            marker={
+                "symbol": "arrow",
+                "angleref": "previous",
+                "size": np.tile([0, 10, 0], len(tails)),
+                "color": colour,
+                "opacity": 1,
+                "line": layout.OUTLINE,
+            },
+            name=name,
+            legendgroup=name,
+            showlegend=line == colour,
+            hoverinfo="skip",
+        )

@@ -1,0 +1,85 @@
+"""What figures of surfaces that turn have in common: paths a hair above them, light and scene."""
+
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from jaxscape import layout, view
+from jaxscape.results import Landscape
+
+LIGHTING = {"ambient": 0.75, "diffuse": 0.5, "specular": 0.08, "roughness": 0.8}
+
+
+def lift_of(loss: np.ndarray) -> float:
+    """How far above a surface things are drawn: on it they would fight with it for every pixel."""
+    return 0.012 * (float(np.nanmax(loss) - np.nanmin(loss)) or 1.0)
+
+
+def add_line(figure: go.Figure, way: np.ndarray, colour: str, width: float, **more: Any) -> None:
+    """Draw a line, (K, 3), NaN between its pieces; named ones are in the legend."""
+    x, y, z = way.T
+    figure.add_scatter3d(
+        x=x,
+        y=y,
+        z=z,
+        mode="lines",
+        line={"color": colour, "width": width},
+        hoverinfo="skip",
+        **{"showlegend": "name" in more} | more,
+    )
+
+
+def add_paths(figure: go.Figure, landscape: Landscape, lines: list[view.Line], lift: float) -> None:
+    """Draw descents with their points, starts and ends."""
+    for line in lines:
+        size = layout.marker_size(line)
+        # A dark line under the coloured one, so that the path shows on every colour.
+        for colour, width, height in (("black", 3, 1), (line.colour, 2, 1.6)):
+            lifted = line.way + np.array([0, 0, height * lift])
+            add_line(figure, lifted, colour, width * size, legendgroup=line.name)
+        x, y, z, _ = line.points.T
+        figure.add_scatter3d(
+            x=x,
+            y=y,
+            z=z + 1.6 * lift,
+            mode="markers",
+            marker={"color": line.colour, "size": size, "line": layout.OUTLINE},
+            legendgroup=line.name,
+            name=line.label,
+            customdata=line.points[:, 2:],
+            hovertemplate=layout.path_hover(landscape, line),
+        )
+        for (x, y, z), symbol, label in line.ends:
+            figure.add_scatter3d(
+                x=[x],
+                y=[y],
+                z=[z + 2.2 * lift],
+                mode="markers",
+                marker=layout.end_marker(line, symbol, 6.5),
+                legendgroup=line.name,
+                showlegend=False,
+                name=label,
+                hoverinfo="name",
+            )
+
+
+def scene(
+    landscape: Landscape, a: np.ndarray, b: np.ndarray, loss: np.ndarray, ways: list[np.ndarray]
+) -> dict[str, Any]:
+    """Axes, proportions and the camera from which most of the ways shows, each (K, 3)."""
+    axis = {
+        "showgrid": False,
+        "zeroline": False,
+        "title_font_size": 18,
+        "nticks": 6,
+        "tickfont_size": 13,
+    }
+    return {
+        "xaxis": axis | {"title": landscape.a.name},
+        "yaxis": axis | {"title": landscape.b.name},
+        "zaxis": axis | {"title": "loss"},
+        "aspectmode": "manual",
+        "aspectratio": {"x": 1, "y": 1, "z": 0.5},
+        "camera": view.camera(a, b, loss, ways),
+    }

@@ -1,0 +1,102 @@
+"""Critical points, valleys and passes where they are on the figures."""
+
+import jax
+import numpy as np
+import pytest
+
+import jaxscape as jxs
+from jaxscape import plot
+
+
+def hills(w1, w2):
+    return (w1**2 - 1) ** 2 + 0.3 * w1 + (w1 - 2 * w2) ** 2
+
+
+LOSS = jxs.Function(hills)
+SURFACE = jxs.landscape(LOSS, None, w1=(-2, 2, 61), w2=(-1.5, 1.7, 41))
+FOUND = jxs.critical_points(LOSS, w1=(-2.0, 2.0), w2=(-1.5, 1.7))
+
+
+def named(figure, part):
+    return [trace for trace in figure.data if part in (trace.name or "")]
+
+
+@pytest.mark.parametrize("draw", [plot.contour, plot.surface])
+def test_points_are_where_they_are(draw):
+    figure = draw(SURFACE, critical=FOUND)
+    (minima,), (saddle,) = named(figure, "2 minima"), named(figure, "1 saddle")
+    known = FOUND.of_kind("minimum")
+    np.testing.assert_allclose(minima.x, [point.a for point in known])
+    np.testing.assert_allclose(minima.y, [point.b for point in known])
+    np.testing.assert_allclose(np.array(minima.customdata)[:, 0], [point.loss for point in known])
+    assert saddle.marker.symbol != minima.marker.symbol
+    assert "critical points: proved to be all" in figure.layout.title.subtitle.text
+    if draw is plot.surface:
+        above = np.array(minima.z) - [point.loss for point in known]
+        assert (above > 0).all()
+        assert (above < 0.05 * (SURFACE.highest - SURFACE.lowest.loss)).all()
+
+
+def test_points_beyond_the_grid_are_counted():
+    wide = jxs.critical_points(LOSS, w1=(-2.0, 2.0), w2=(-1.5, 1.7))
+    half = jxs.landscape(LOSS, None, w1=(0.5, 2, 31), w2=(-1.5, 1.7, 41))
+    figure = plot.contour(half, critical=wide)
+    assert "2 critical points lie beyond the grid" in figure.layout.title.subtitle.text
+    assert len(named(figure, "1 minimum")[0].x) == 1
+
+
+@pytest.mark.parametrize("draw", [plot.contour, plot.surface])
+def test_the_way_over_is_the_barriers(draw):
+    ends = FOUND.of_kind("minimum")
+    way = jxs.barrier(SURFACE, *ends, FOUND)
+    figure = draw(SURFACE, barrier=way)
+    under, line = named(figure, "way over the pass")
+    np.testing.assert_allclose(line.x, [cell.a for cell in way.path], atol=1e-6)
+    np.testing.assert_allclose(line.y, [cell.b for cell in way.path], atol=1e-6)
+    assert line.showlegend
+    assert not under.showlegend
+
+
+@pytest.mark.parametrize("draw", [plot.contour, plot.surface])
+def test_the_bottom_is_cut_at_the_edge_and_not_joined_through_infinity(draw):
+    data = jxs.teacher_student(jax.random.key(0), noise=0.3)
+    surface = jxs.landscape(jxs.squared_error, data, w1=(-3, 3, 61), w2=(-2, 2, 41))
+    bottom = jxs.valley(jxs.squared_error, data, w1=(-4, 4, 400))
+    line = named(draw(surface, valley=bottom), "bottom of the valley")[1]
+    x, y = np.array(line.x, float), np.array(line.y, float)
+    gaps = ~np.isfinite(x)
+    assert gaps.sum() == 1
+    assert np.nanmax(abs(x)) <= 3 + 1e-6
+    assert np.nanmax(abs(y)) <= 2 + 1e-6
+    # Between its two halves no line crosses the grid.
+    steps = np.hypot(np.diff(x), np.diff(y))
+    assert np.nanmax(steps) < 0.5
+
+
+def test_what_is_something_else_is_refused():
+    for name in ("critical", "valley", "barrier"):
+        with pytest.raises(TypeError, match=f"{name}: expected .*, got int"):
+            plot.contour(SURFACE, **{name: 3})
+    plane = jxs.Plane(
+        jxs.Weights(0.0, 0.0), jxs.Weights(1.0, None), jxs.Weights(None, 1.0), names=("s", "t")
+    )
+    other = jxs.critical_points(LOSS, None, plane, s=(-2.0, 2.0), t=(-2.0, 2.0))
+    with pytest.raises(ValueError, match=r"critical: expected coordinates \('w1', 'w2'\)"):
+        plot.contour(SURFACE, critical=other)
+
+
+def test_the_profile_marks_what_lies_on_it():
+    data = jxs.teacher_student(jax.random.key(0), noise=0.3)
+    bottom = jxs.valley(jxs.squared_error, data, w1=(0.1, 6, 300))
+    found = jxs.critical_points(jxs.squared_error, data, w1=(-6.0, 6.0), w2=(-5.0, 5.0))
+    figure = plot.profile(bottom, found)
+    above, below = named(figure, "minimum of the surface")
+    minimum = next(point for point in found.of_kind("minimum") if point.a > 0)
+    np.testing.assert_allclose([above.x[0], above.y[0]], [minimum.a, minimum.loss])
+    np.testing.assert_allclose([below.x[0], below.y[0]], [minimum.a, minimum.b])
+    assert above.yaxis != below.yaxis
+    (limit,) = named(figure, "as w1 → 0")
+    np.testing.assert_allclose(limit.y, found.limits["w1_to_0"])
+    for arguments, name in (((3,), "valley"), ((bottom, 3), "critical")):
+        with pytest.raises(TypeError, match=f"{name}: expected"):
+            plot.profile(*arguments)
