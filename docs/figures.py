@@ -136,6 +136,23 @@ def steps() -> go.Figure:
     return jxs.plot.steps(*paths.values(), landscape=jxs.article.surface())
 
 
+def known() -> dict[str, go.Figure]:
+    """What is known of a teacher's surface: points, valley, pass, slopes and curvature."""
+    data = jxs.teacher_student(jax.random.key(0), noise=0.3)
+    loss = jxs.squared_error
+    surface = jxs.landscape(loss, data, w1=(-4, 4, 401), w2=(-2.5, 2.5, 321))
+    points = jxs.critical_points(loss, data, w1=(-4, 4), w2=(-2.5, 2.5))
+    way = jxs.barrier(surface, points.points[0], points.points[1], points)
+    bottom = jxs.valley(loss, data, w1=(-4, 4, 801))
+    fields = jxs.fields(loss, data, w1=(-3, 3, 301), w2=(-2, 2, 241))
+    return {
+        "critical": jxs.plot.contour(surface, critical=points, valley=bottom, barrier=way),
+        "profile": jxs.plot.profile(jxs.valley(loss, data, w1=(0.1, 6, 400)), points),
+        "slopes": jxs.plot.slopes(fields),
+        "curvature": jxs.plot.curvature(fields),
+    }
+
+
 def write(figure: go.Figure, name: str, width: int = 1100, height: int = 800) -> None:
     """Write one picture."""
     figure.write_image(IMAGES / f"{name}.png", width=width, height=height)
@@ -153,6 +170,8 @@ def main() -> None:
     write(many, "orders")
     write(losses, "fan", 1000, 600)
     write(steps(), "steps", 1000, 600)
+    for name, figure in known().items():
+        write(figure, name, 1000, 750)
 
 
 if __name__ == "__main__":

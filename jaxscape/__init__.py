@@ -1,20 +1,16 @@
 """See the loss surface a network is trained on, and what training does there, in pure JAX.
 
-Importing this costs little more than importing JAX: the rooms that need optax or plotly
-(`descend`, `article`, `plot`) load when they are first used.
+Importing this costs little more than importing JAX: the rooms that need optax or plotly,
+and those that find out what a surface is, load when they are first used.
 """
 
 import importlib
 from typing import TYPE_CHECKING
 
 from jaxscape import archive, data
-from jaxscape.critical import critical_points
 from jaxscape.data import Dataset, batches, noisy_sine, split, weigh_batches_equally
-from jaxscape.derivatives import Fields, fields
-from jaxscape.description import Description
 from jaxscape.files import read
 from jaxscape.grid import InterruptedWarning, NonFiniteWarning, landscape
-from jaxscape.lattice import Persistence, persistence
 from jaxscape.network import (
     Function,
     Network,
@@ -29,20 +25,24 @@ from jaxscape.network import (
 from jaxscape.noise import BatchLandscapes, batch_landscapes
 from jaxscape.outcome import outcomes
 from jaxscape.plane import Plane
-from jaxscape.points import CriticalPoint, CriticalPoints
 from jaxscape.refinement import Refinement, refine
-from jaxscape.report import describe
 from jaxscape.results import Axis, Landscape
 from jaxscape.trajectory import Descents, Trajectory
-from jaxscape.valleys import Barrier, Valley, barrier, valley
 
 if TYPE_CHECKING:
     from jaxscape import article, plot
     from jaxscape.attraction import Basins, basins
+    from jaxscape.critical import critical_points
+    from jaxscape.derivatives import Fields, fields
     from jaxscape.descent import descend
+    from jaxscape.description import Description
     from jaxscape.edge import Stability, edge_of_stability
+    from jaxscape.lattice import Persistence, persistence
     from jaxscape.limits import Limit
+    from jaxscape.points import CriticalPoint, CriticalPoints
+    from jaxscape.report import describe
     from jaxscape.tuning import FinalLoss, hyperparameter_plane
+    from jaxscape.valleys import Barrier, Valley, barrier, valley
 
 __version__ = "0.1.0"
 
@@ -103,8 +103,21 @@ __all__ = [
 ]
 
 
-# Where names live that need optax or plotly.
+# Where names live that need optax or plotly, or rooms that take as long to load.
 _LATER = {
+    "critical_points": "critical",
+    "Fields": "derivatives",
+    "fields": "derivatives",
+    "Description": "description",
+    "Persistence": "lattice",
+    "persistence": "lattice",
+    "CriticalPoint": "points",
+    "CriticalPoints": "points",
+    "describe": "report",
+    "Barrier": "valleys",
+    "Valley": "valleys",
+    "barrier": "valleys",
+    "valley": "valleys",
     "Basins": "attraction",
     "basins": "attraction",
     "descend": "descent",

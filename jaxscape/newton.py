@@ -23,6 +23,9 @@ _SAME, _SAME_DEGENERATE = 1e-7, 1e-3
 _NOISE = 1e-13
 # How much more than at the nodes around it a Hessian may be within a cell.
 _MARGIN = 1.5
+# How a rest falls from one distance to a quarter of it: by 64 where the loss is smooth, by 16 where
+# its Hessian jumps.
+_SMOOTH = 1 / 30
 # Where in a cell Newton's method starts, in units of the cell; no symmetry of a loss is theirs.
 _OFFSETS = np.array([(0, 0), (0.31, 0.12), (-0.14, 0.37), (-0.33, -0.21), (0.17, -0.36)])
 
@@ -192,27 +195,32 @@ def _largest_around(values: np.ndarray) -> np.ndarray:
 def _is_smooth(problem: Problem, points: np.ndarray, spacing: np.ndarray, steepest: float) -> bool:
     """Whether the difference of two gradients is the Hessian times their distance, but for a rest.
 
-    The rest falls with the cube of the distance where the loss is smooth, and no faster than the
-    distance where there are kinks, or where the Hessian is that of one side of many.
+    The rest falls with the cube of the distance where the loss is smooth, with its square where the
+    Hessian jumps along a line, and no faster than the distance where the gradient does.
     """
     # At places spread evenly over the cells: nodes are all at one distance from a straight kink.
     golden = np.array([0.7548776662466927, 0.5698402909980532])
     spread = points + spacing * (np.outer(np.arange(len(points)), golden) % 1 - 0.5)
     inner = np.clip(spread, problem.low + spacing / 2, problem.low + problem.widths - spacing / 2)
     _, _, hessian = problem.at(inner)
-    rests = []
-    for part in (1 / 2, 1 / 8):
-        rest = 0.0
+
+    def rest(part: float) -> float:
+        """The sum of the rests over distances of this part of a cell, to each side."""
+        total = 0.0
         for k in (0, 1):
             step = np.zeros(2)
             step[k] = part * spacing[k]
             ahead, behind = problem.at(inner + step).gradient, problem.at(inner - step).gradient
-            rest += float(
-                abs((ahead - behind - 2 * step[k] * hessian[:, :, k]) * problem.widths).sum()
-            )
-        rests.append(rest)
+            left = ahead - behind - 2 * step[k] * hessian[:, :, k]
+            total += float(abs(left * problem.widths).sum())
+        return total
+
     noise = 1e-10 * steepest * len(points)
-    return rests[1] <= max(rests[0] / 10, noise)
+    rests = [rest(1 / 2), rest(1 / 8)]
+    if rests[1] <= max(_SMOOTH * rests[0], noise):
+        return True
+    # What turns fast within a cell looks like kinks, but not from nearer.
+    return rest(1 / 32) <= max(_SMOOTH * rests[1], noise)
 
 
 class Sorted(NamedTuple):
