@@ -116,7 +116,7 @@ def _in_box(problem: newton.Problem) -> CriticalPoints:
     starts, found = np.zeros((0, 2)), newton.Sorted([], [], ())
     for doubling in range(_DOUBLINGS + 1):
         lattice = newton.look(problem, ((_NODES - 1) << doubling) + 1)
-        if not lattice.is_smooth:
+        if lattice.smoothness == "gradient jumps":
             note = "the loss has kinks here: its Hessian is not the derivative of its gradient"
             return CriticalPoints((), names, box, "incomplete", None, (), (note,), {})
         if not doubling:
@@ -126,6 +126,10 @@ def _in_box(problem: newton.Problem) -> CriticalPoints:
         if turns is None or _sum_of_indices(found.points) == turns:
             break
     notes = list(found.notes)
+    if lattice.smoothness == "Hessian jumps":
+        notes.append(
+            "the Hessian jumps here: of a point where it does, the kind is that of one side"
+        )
     if lattice.flat > _MUCH:
         notes.append(f"at {100 * lattice.flat:.2g} % of places the gradient is only rounding")
     points, undecided = found.points, np.array([np.array(box).T])

@@ -24,8 +24,8 @@ _NOISE = 1e-13
 # How much more than at the nodes around it a Hessian may be within a cell.
 _MARGIN = 1.5
 # How a rest falls from one distance to a quarter of it: by 64 where the loss is smooth, by 16 where
-# its Hessian jumps.
-_SMOOTH = 1 / 30
+# its Hessian jumps, by 4 where its gradient does.
+_SMOOTH, _STEADY = 1 / 30, 1 / 8
 # Where in a cell Newton's method starts, in units of the cell; no symmetry of a loss is theirs.
 _OFFSETS = np.array([(0, 0), (0.31, 0.12), (-0.14, 0.37), (-0.33, -0.21), (0.17, -0.36)])
 
@@ -145,8 +145,8 @@ class Lattice(NamedTuple):
     """The largest gradient found, in units of the box."""
     flat: float
     """The share of nodes at which the gradient is no more than rounding."""
-    is_smooth: bool
-    """Whether the Hessian is the derivative of the gradient."""
+    smoothness: str
+    """"smooth", "Hessian jumps" or "gradient jumps"."""
 
 
 def look(problem: Problem, nodes: int) -> Lattice:
@@ -180,9 +180,8 @@ def look(problem: Problem, nodes: int) -> Lattice:
     chosen = (abs(gradient) <= reach).all(axis=1) & ~in_flat
     starts = points[chosen] + spacing * _OFFSETS[:, None]
     candidates = np.clip(starts.reshape(-1, 2), low, low + widths)
-    return Lattice(
-        candidates, steepest, float(flat.mean()), _is_smooth(problem, points, spacing, steepest)
-    )
+    smoothness = _smoothness(problem, points, spacing, steepest)
+    return Lattice(candidates, steepest, float(flat.mean()), smoothness)
 
 
 def _largest_around(values: np.ndarray) -> np.ndarray:
@@ -192,35 +191,39 @@ def _largest_around(values: np.ndarray) -> np.ndarray:
     return np.max([padded[i : i + n, j : j + n] for i in range(3) for j in range(3)], axis=0)
 
 
-def _is_smooth(problem: Problem, points: np.ndarray, spacing: np.ndarray, steepest: float) -> bool:
+def _smoothness(problem: Problem, points: np.ndarray, spacing: np.ndarray, steepest: float) -> str:
     """Whether the difference of two gradients is the Hessian times their distance, but for a rest.
 
     The rest falls with the cube of the distance where the loss is smooth, with its square where the
     Hessian jumps along a line, and no faster than the distance where the gradient does.
     """
-    # At places spread evenly over the cells: nodes are all at one distance from a straight kink.
-    golden = np.array([0.7548776662466927, 0.5698402909980532])
-    spread = points + spacing * (np.outer(np.arange(len(points)), golden) % 1 - 0.5)
-    inner = np.clip(spread, problem.low + spacing / 2, problem.low + problem.widths - spacing / 2)
-    _, _, hessian = problem.at(inner)
 
-    def rest(part: float) -> float:
-        """The sum of the rests over distances of this part of a cell, to each side."""
+    def rest(part: float, places: int) -> float:
+        """The mean rest over distances of this part of a cell, to each side, at places a cell."""
         total = 0.0
+        # Spread evenly over the cells: nodes are all at one distance from a straight kink.
+        golden = np.array([0.7548776662466927, 0.5698402909980532])
+        shifts = np.outer(np.arange(places * len(points)), golden) % 1 - 0.5
+        spread = np.tile(points, (places, 1)) + spacing * shifts
+        low, high = problem.low + spacing / 2, problem.low + problem.widths - spacing / 2
+        inner = np.clip(spread, low, high)
+        _, _, hessian = problem.at(inner)
         for k in (0, 1):
             step = np.zeros(2)
             step[k] = part * spacing[k]
             ahead, behind = problem.at(inner + step).gradient, problem.at(inner - step).gradient
             left = ahead - behind - 2 * step[k] * hessian[:, :, k]
-            total += float(abs(left * problem.widths).sum())
+            total += float(abs(left * problem.widths).sum(axis=1).mean())
         return total
 
-    noise = 1e-10 * steepest * len(points)
-    rests = [rest(1 / 2), rest(1 / 8)]
-    if rests[1] <= max(_SMOOTH * rests[0], noise):
-        return True
-    # What turns fast within a cell looks like kinks, but not from nearer.
-    return rest(1 / 32) <= max(_SMOOTH * rests[1], noise)
+    noise = 1e-10 * steepest
+    far, near = rest(1 / 2, 1), rest(1 / 8, 1)
+    if near > max(_SMOOTH * far, noise):
+        # What turns fast within a cell looks like kinks, but not from nearer.
+        far, near = rest(1 / 8, 4), rest(1 / 32, 4)
+    if near <= max(_SMOOTH * far, noise):
+        return "smooth"
+    return "Hessian jumps" if near <= _STEADY * far else "gradient jumps"
 
 
 class Sorted(NamedTuple):

@@ -277,6 +277,17 @@ def test_a_mean_of_many_kinks_is_no_smooth_loss(monkeypatch):
     assert smooth.complete
 
 
+def test_where_only_the_hessian_jumps_points_are_still_found():
+    """Huber's loss: its gradient is continuous, and its minima are minima."""
+    data = jxs.teacher_student(jax.random.key(0), n=50, noise=0.1)
+    found = jxs.critical_points(jxs.huber(0.5), data, w1=(-3.0, 3.1), w2=(-2.0, 2.2))
+    assert [point.kind for point in found.points] == ["minimum", "minimum", "saddle"]
+    assert found.completeness == "index"
+    assert any("the Hessian jumps" in note for note in found.notes)
+    for point in found.points:
+        assert point.residual < 1e-9
+
+
 def test_an_operation_without_bounds_leaves_the_index():
     found = search(lambda x, y: jax.lax.lgamma(x + 3) + y**2)
     (point,) = found.points
