@@ -66,6 +66,10 @@ def _power(x: Interval, exponent: int) -> Interval:
     return Interval(np.maximum(low, 0) if exponent % 2 == 0 else low, high)
 
 
+def _one_minus(x: Interval) -> Interval:
+    return rounded(1 - x.high, 1 - x.low)
+
+
 def _real_power(equation: Any, x: Interval, y: Interval) -> Interval:
     low, high = hull([p**q for p in x for q in y], 4 * _UNITS)
     unknown = (x.low <= 0) | ~np.isfinite(x.high)
@@ -247,6 +251,7 @@ RULES: dict[str, Callable] = {
     "div": _divide,
     "integer_pow": lambda equation, x: _power(x, equation.params["y"]),
     "square": lambda equation, x: _power(x, 2),
+    "one_minus_square": lambda equation, x: _one_minus(_power(x, 2)),
     "pow": _real_power,
     "abs": _absolute,
     "sign": _sign,
