@@ -17,6 +17,8 @@ from jaxscape.precision import in_float64
 
 # Nodes along each side of the lattice that candidates come from, and how often it is doubled.
 _NODES, _DOUBLINGS = 49, 3
+_MOST_EVALUATIONS = 1e8
+"""Nodes of a lattice times samples of the data."""
 _MUCH = 0.01
 """The share of flat places that is worth a note."""
 _AROUND = 512
@@ -114,8 +116,14 @@ def _in_box(problem: newton.Problem) -> CriticalPoints:
         )
     turns: int | None = None
     starts, found = np.zeros((0, 2)), newton.Sorted([], [], ())
+    samples = max(
+        (np.shape(leaf)[0] for leaf in jax.tree.leaves(problem.data) if np.ndim(leaf)), default=1
+    )
     for doubling in range(_DOUBLINGS + 1):
-        lattice = newton.look(problem, ((_NODES - 1) << doubling) + 1)
+        nodes = ((_NODES - 1) << doubling) + 1
+        if doubling and nodes**2 * samples > _MOST_EVALUATIONS:
+            break
+        lattice = newton.look(problem, nodes)
         if lattice.smoothness == "gradient jumps":
             note = "the loss has kinks here: its Hessian is not the derivative of its gradient"
             return CriticalPoints((), names, box, "incomplete", None, (), (note,), {})

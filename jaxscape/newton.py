@@ -13,14 +13,17 @@ from jaxscape.network import scalar
 from jaxscape.plane import Plane
 from jaxscape.points import Box, CriticalPoint, Unsearchable, kind_of, on_boundary
 
-_STEPS = 100
+# Rounds of Newton's method, and steps in each; where it has converged or got lost, no more follow.
+_ROUNDS, _STEPS = 5, 20
 _AT_ONCE = 256
-# Of all steps of a box's size. Degenerate points are approached by a fixed part a step only.
-_CONVERGED = 1e-5
+# Steps in units of the box. Degenerate points are approached by a fixed part a step only.
+_EXACT, _CONVERGED = 1e-13, 1e-5
 # Two points nearer than this, beside the box, are one; degenerate ones are found less sharply.
 _SAME, _SAME_DEGENERATE = 1e-7, 1e-3
 # Gradients below this, beside the largest in the box, are rounding.
 _NOISE = 1e-13
+# Of a Hessian beside the largest gradient: a smaller one may be that of a point nearby.
+_FAINT = 1e-9
 # How much more than at the nodes around it a Hessian may be within a cell.
 _MARGIN = 1.5
 # How a rest falls from one distance to a quarter of it: by 64 where the loss is smooth, by 16 where
@@ -70,13 +73,22 @@ class Problem(NamedTuple):
 
     def roots(self, starts: np.ndarray) -> np.ndarray:
         """Where Newton's method converges within the box, (r, 2), from starts (n, 2)."""
-        if not len(starts):
-            return starts
-        given = (self.loss, self.plane, self.data, _filled(starts), self.widths)
-        ends, last = (np.asarray(found)[: len(starts)] for found in _newton(*given))
-        high, slack = self.low + self.widths, 1e-9 * self.widths
-        inside = ((ends >= self.low - slack) & (ends <= high + slack)).all(axis=1)
-        return np.clip(ends[inside & (last < _CONVERGED)], self.low, high)
+        found, high = [], self.low + self.widths
+        left, slack = starts, 1e-9 * self.widths
+        for _ in range(_ROUNDS):
+            if not len(left):
+                break
+            given = (self.loss, self.plane, self.data, _filled(left), self.widths)
+            ends, last = (np.asarray(part)[: len(left)] for part in _newton(*given))
+            inside = ((ends >= self.low - slack) & (ends <= high + slack)).all(axis=1)
+            near = (abs(ends - (self.low + high) / 2) <= 1.5 * self.widths).all(axis=1)
+            done = last < _EXACT
+            found.append(ends[inside & done])
+            left, last = ends[near & ~done], last[near & ~done]
+            inside = inside[near & ~done]
+        if len(left):
+            found.append(left[inside & (last < _CONVERGED)])
+        return np.clip(np.concatenate([starts[:0], *found]), self.low, high)
 
 
 def derivatives(loss: Callable, plane: Plane, data: Any, point: jax.Array) -> tuple:
@@ -247,10 +259,9 @@ def told_apart(problem: Problem, ends: np.ndarray, steepest: float) -> Sorted:
     loss, gradient, hessian = problem.at(ends)
     curved = hessian * problem.widths[:, None] * problem.widths[None]
     scale = max(steepest, float(abs(curved).max()))
-    degenerate = np.array(
-        [kind_of(values) == "degenerate" for values in np.linalg.eigvalsh(curved)]
-    )
-    degenerate |= abs(curved).max(axis=(1, 2)) <= _NOISE * scale
+    kinds = [kind_of(values) for values in np.linalg.eigvalsh(curved)]
+    largest = abs(curved).max(axis=(1, 2))
+    degenerate = (np.array(kinds) == "degenerate") | (largest <= _FAINT * scale)
     # Of others Newton's method converges at once: the next step is rounding.
     safe = np.where(degenerate[:, None, None], np.eye(2), curved)
     step = np.linalg.solve(safe, (gradient * problem.widths)[:, :, None])[:, :, 0]
@@ -260,7 +271,7 @@ def told_apart(problem: Problem, ends: np.ndarray, steepest: float) -> Sorted:
     scaled = (ends - problem.low) / problem.widths
     sharp = np.flatnonzero(~degenerate & (np.hypot(*step.T) <= _SAME))
     for k in _distinct(scaled, degenerate):
-        is_flat, turns = False, _turns_of(curved[k])
+        is_flat, known, turns = False, True, _turns_of(curved[k])
         if degenerate[k]:
             # Between points that are told apart, Newton's method may creep.
             if (np.hypot(*(scaled[sharp] - scaled[k]).T) < 2 * _SAME_DEGENERATE).any():
@@ -268,7 +279,10 @@ def told_apart(problem: Problem, ends: np.ndarray, steepest: float) -> Sorted:
             ring = winding.circle(ends[k], _SAME_DEGENERATE * problem.widths)
             rim = np.hypot(*problem.slope(ring(np.linspace(0, 1, 64))).T)
             is_flat = rim.max() <= _NOISE * scale
-            turns = turns if is_flat else winding.around(problem.slope, ring, 64)
+            around = turns if is_flat else winding.around(problem.slope, ring, 64)
+            # Beside a degenerate point the Hessian need not be singular, but tells another index.
+            faint = kinds[k] != "degenerate" and largest[k] > _NOISE * scale and around == turns
+            turns, known = around, is_flat or faint
         elif k not in sharp:
             continue
         if turns is None:
@@ -280,7 +294,7 @@ def told_apart(problem: Problem, ends: np.ndarray, steepest: float) -> Sorted:
             CriticalPoint(
                 a=a,
                 b=b,
-                kind="degenerate" if degenerate[k] and not is_flat else kind_of(eigenvalues),
+                kind=kind_of(eigenvalues) if known else "degenerate",
                 loss=float(loss[k]),
                 eigenvalues=eigenvalues,
                 residual=float(np.hypot(*gradient[k])),
