@@ -277,8 +277,9 @@ def test_a_mean_of_many_kinks_is_no_smooth_loss(monkeypatch):
     assert smooth.complete
 
 
-def test_where_only_the_hessian_jumps_points_are_still_found():
+def test_where_only_the_hessian_jumps_points_are_still_found(monkeypatch):
     """Huber's loss: its gradient is continuous, and its minima are minima."""
+    monkeypatch.setattr(critical, "_MOST_BOXES", 2000)
     data = jxs.teacher_student(jax.random.key(0), n=50, noise=0.1)
     found = jxs.critical_points(jxs.huber(0.5), data, w1=(-3.0, 3.1), w2=(-2.0, 2.2))
     assert [point.kind for point in found.points] == ["minimum", "minimum", "saddle"]
