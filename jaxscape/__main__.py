@@ -33,6 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
     if options.box and not (options.function or describing):
         parser.error("--box: expected --describe, --describe-json or --function beside it")
     files = [path for path in (options.output, options.save, options.describe_json) if path]
+    if len({path.resolve() for path in files}) < len(files):
+        parser.error(f"expected a file of its own for each, got {', '.join(map(str, files))}")
     try:
         for path in files:
             archive.check_place(path)
@@ -77,6 +79,10 @@ def main(arguments: list[str] | None = None) -> int:
                 with archive.replacing(options.describe_json) as file:
                     file.write(json.dumps(found.data, indent=1, allow_nan=False).encode())
             stage("done")
+        except KeyboardInterrupt:
+            bar.close()
+            print("python -m jaxscape: interrupted; nothing was written", file=sys.stderr)
+            return 130
         except (TypeError, ValueError, OSError) as error:
             bar.close()
             print(f"python -m jaxscape: {error}", file=sys.stderr)

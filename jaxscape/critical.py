@@ -11,6 +11,7 @@ from jaxscape import exclusion, newton, stationary, winding
 from jaxscape.bounds import Interval
 from jaxscape.grid import check_is_function
 from jaxscape.intervals import Unbounded, enclosure
+from jaxscape.network import Function
 from jaxscape.plane import Plane, weight_plane
 from jaxscape.points import Box, CriticalPoint, CriticalPoints, Unsearchable
 from jaxscape.precision import in_float64
@@ -106,9 +107,16 @@ def box_of(plane: Plane, given: dict[str, Any]) -> Box:
 
 def _in_box(problem: newton.Problem) -> CriticalPoints:
     names, box = problem.plane.names, problem.box
-    kind = jax.eval_shape(
-        lambda p: newton.derivatives(problem.loss, problem.plane, problem.data, p)[0], jnp.zeros(2)
-    )
+    given = problem.loss, problem.plane, problem.data
+    try:
+        kind = jax.eval_shape(lambda p: newton.derivatives(*given, p)[0], jnp.zeros(2))
+    except TypeError as error:
+        if problem.data is not None or isinstance(problem.loss, Function):
+            raise
+        raise TypeError(
+            "loss: expected a function of (params, data); of two numbers f it is Function(f). "
+            f"It said: {error}"
+        ) from error
     if kind.dtype != jnp.float64:
         raise Unsearchable(
             f"loss: expected a float64 result for float64 parameters and data, got {kind.dtype}; "
@@ -125,7 +133,9 @@ def _in_box(problem: newton.Problem) -> CriticalPoints:
             break
         lattice = newton.look(problem, nodes)
         if lattice.smoothness == "gradient jumps":
-            note = "the loss has kinks here: its Hessian is not the derivative of its gradient"
+            note = (
+                "the loss has kinks or jumps here, of which its gradient and Hessian know nothing"
+            )
             return CriticalPoints((), names, box, "incomplete", None, (), (note,), {})
         if not doubling:
             turns = winding.around(problem.slope, winding.border(box), _AROUND)
@@ -159,6 +169,9 @@ def _in_box(problem: newton.Problem) -> CriticalPoints:
             found = known
         # Roots that are certain, and that Newton's method does not find.
         undecided = np.concatenate([undecided, np.repeat(proof.suspected[:, None], 2, axis=1)])
+    if not len(undecided):
+        # What seemed to be a curve, and is disproved.
+        notes = [note for note in notes if note not in found.notes]
     points = sorted(points, key=lambda point: (point.loss, point.a, point.b))
     counted = turns is not None and _sum_of_indices(points) == turns
     completeness = "proved" if not len(undecided) else "index" if counted else "incomplete"
@@ -199,10 +212,23 @@ def _proved(
     half = exclusion.unique_around(bounds, places, problem.widths)
     sides = half[:, None] * problem.widths
     known = np.stack([places - sides, places + sides], axis=1)[half > 0]
-    points = [
-        point._replace(radius=float(side.min()), certified=bool(side.min() > 0))
-        for k, (point, side) in enumerate(zip(points, sides, strict=True))
-        if k < len(found.points) or side.min() > 0
-    ]
     low = problem.low
-    return points, exclusion.search(bounds, low, low + problem.widths, known, most)
+    proof = exclusion.search(bounds, low, low + problem.widths, known, most)
+    hessian = problem.at(places).hessian if len(places) else np.zeros((0, 2, 2))
+    kept = [
+        # Where a point is alone for certain its Hessian is not singular, whatever its scale.
+        newton.by_hessian(point, hessian[k] * np.outer(problem.widths, problem.widths))._replace(
+            radius=float(sides[k].min()), certified=True
+        )
+        if half[k] > 0
+        else point
+        for k, point in enumerate(points)
+        # Of points that are not proved those are left that are not disproved either.
+        if half[k] > 0 or (k < len(found.points) and _within(places[k], proof.undecided))
+    ]
+    return kept, proof
+
+
+def _within(place: np.ndarray, boxes: np.ndarray) -> bool:
+    """Whether a place lies in one of some boxes (n, 2, 2), their borders counted in."""
+    return bool(((boxes[:, 0] <= place) & (place <= boxes[:, 1])).all(axis=1).any())

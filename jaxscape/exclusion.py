@@ -69,13 +69,16 @@ def unique_around(bounds: Bounds, points: np.ndarray, widths: np.ndarray) -> np.
     half = np.broadcast_to(sizes[None, :, None] * widths, (n, k, 2)).reshape(-1, 2)
     centres = np.repeat(points, k, axis=0)
     slope, _ = bounds(Interval(points, points))
-    _, hessian = bounds(Interval(centres - half, centres + half))
+    around, hessian = bounds(Interval(centres - half, centres + half))
     slopes = Interval(*(np.repeat(end, k, axis=0) for end in slope))
     # The widths of the box as it is after rounding.
     reach = half * (1 + 1e-12) + 4 * np.finfo(float).eps * abs(centres)
     start, spread, ratio = _krawczyk(slopes, hessian, reach)
     holds = (abs(start) + spread < half * (1 - 1e-12)).all(axis=1)
-    alone = (ratio < 1).reshape(n, k)
+    # Across a kink the Hessian's bounds may be finite and say nothing; the gradient's are not.
+    smooth = np.isfinite(around.low).all(axis=1) & np.isfinite(around.high).all(axis=1)
+    holds &= smooth
+    alone = (smooth & (ratio < 1)).reshape(n, k)
     # In a box with ratio below 1 there is one root at most, and a smaller one holds one at least.
     first = np.argmax(alone, axis=1)
     inside = np.array([holds.reshape(n, k)[i, first[i] :].any() for i in range(n)])

@@ -38,6 +38,10 @@ def _structural(equation: Any, *given: Interval) -> Any:
     low = bind([x.low for x in given])
     high = low if all(x.is_point for x in given) else bind([x.high for x in given])
     results = [Interval(*ends) for ends in zip(low, high, strict=True)]
+    # Between two places of a table anything may stand.
+    if any(x.low.dtype.kind in "iu" and not np.array_equal(*x) for x in given):
+        unknown = [np.full(one.low.shape, np.inf) for one in results]
+        results = [Interval(-one, one) for one in unknown]
     return results if equation.primitive.multiple_results else results[0]
 
 

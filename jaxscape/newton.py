@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxscape import winding
+from jaxscape import kinks, winding
 from jaxscape.network import scalar
 from jaxscape.plane import Plane
 from jaxscape.points import Box, CriticalPoint, Unsearchable, kind_of, on_boundary
@@ -26,9 +26,6 @@ _NOISE = 1e-13
 _FAINT = 1e-9
 # How much more than at the nodes around it a Hessian may be within a cell.
 _MARGIN = 1.5
-# How a rest falls from one distance to a quarter of it: by 64 where the loss is smooth, by 16 where
-# its Hessian jumps, by 4 where its gradient does.
-_SMOOTH, _STEADY = 1 / 30, 1 / 8
 # Where in a cell Newton's method starts, in units of the cell; no symmetry of a loss is theirs.
 _OFFSETS = np.array([(0, 0), (0.31, 0.12), (-0.14, 0.37), (-0.33, -0.21), (0.17, -0.36)])
 
@@ -74,7 +71,7 @@ class Problem(NamedTuple):
     def roots(self, starts: np.ndarray) -> np.ndarray:
         """Where Newton's method converges within the box, (r, 2), from starts (n, 2)."""
         found, high = [], self.low + self.widths
-        left, slack = starts, 1e-9 * self.widths
+        left, slack = starts, 1e-12 * self.widths
         for _ in range(_ROUNDS):
             if not len(left):
                 break
@@ -192,8 +189,8 @@ def look(problem: Problem, nodes: int) -> Lattice:
     chosen = (abs(gradient) <= reach).all(axis=1) & ~in_flat
     starts = points[chosen] + spacing * _OFFSETS[:, None]
     candidates = np.clip(starts.reshape(-1, 2), low, low + widths)
-    smoothness = _smoothness(problem, points, spacing, steepest)
-    return Lattice(candidates, steepest, float(flat.mean()), smoothness)
+    found = kinks.smoothness(problem.at, points, problem.box, spacing, steepest)
+    return Lattice(candidates, steepest, float(flat.mean()), found)
 
 
 def _largest_around(values: np.ndarray) -> np.ndarray:
@@ -201,41 +198,6 @@ def _largest_around(values: np.ndarray) -> np.ndarray:
     n, *_ = values.shape
     padded = np.pad(values, ((1, 1), (1, 1), *[(0, 0)] * (values.ndim - 2)))
     return np.max([padded[i : i + n, j : j + n] for i in range(3) for j in range(3)], axis=0)
-
-
-def _smoothness(problem: Problem, points: np.ndarray, spacing: np.ndarray, steepest: float) -> str:
-    """Whether the difference of two gradients is the Hessian times their distance, but for a rest.
-
-    The rest falls with the cube of the distance where the loss is smooth, with its square where the
-    Hessian jumps along a line, and no faster than the distance where the gradient does.
-    """
-
-    def rest(part: float, places: int) -> float:
-        """The mean rest over distances of this part of a cell, to each side, at places a cell."""
-        total = 0.0
-        # Spread evenly over the cells: nodes are all at one distance from a straight kink.
-        golden = np.array([0.7548776662466927, 0.5698402909980532])
-        shifts = np.outer(np.arange(places * len(points)), golden) % 1 - 0.5
-        spread = np.tile(points, (places, 1)) + spacing * shifts
-        low, high = problem.low + spacing / 2, problem.low + problem.widths - spacing / 2
-        inner = np.clip(spread, low, high)
-        _, _, hessian = problem.at(inner)
-        for k in (0, 1):
-            step = np.zeros(2)
-            step[k] = part * spacing[k]
-            ahead, behind = problem.at(inner + step).gradient, problem.at(inner - step).gradient
-            left = ahead - behind - 2 * step[k] * hessian[:, :, k]
-            total += float(abs(left * problem.widths).sum(axis=1).mean())
-        return total
-
-    noise = 1e-10 * steepest
-    far, near = rest(1 / 2, 1), rest(1 / 8, 1)
-    if near > max(_SMOOTH * far, noise):
-        # What turns fast within a cell looks like kinks, but not from nearer.
-        far, near = rest(1 / 8, 4), rest(1 / 32, 4)
-    if near <= max(_SMOOTH * far, noise):
-        return "smooth"
-    return "Hessian jumps" if near <= _STEADY * far else "gradient jumps"
 
 
 class Sorted(NamedTuple):
@@ -294,7 +256,7 @@ def told_apart(problem: Problem, ends: np.ndarray, steepest: float) -> Sorted:
             CriticalPoint(
                 a=a,
                 b=b,
-                kind=kind_of(eigenvalues) if known else "degenerate",
+                kind=kinds[k] if known else "degenerate",
                 loss=float(loss[k]),
                 eigenvalues=eigenvalues,
                 residual=float(np.hypot(*gradient[k])),
@@ -312,6 +274,14 @@ def told_apart(problem: Problem, ends: np.ndarray, steepest: float) -> Sorted:
             f"{names[0]} = {a:.6g}, {names[1]} = {b:.6g}",
         )
     return Sorted(points, flat, notes)
+
+
+def by_hessian(point: CriticalPoint, hessian: np.ndarray) -> CriticalPoint:
+    """A point with the kind and the index of a Hessian, of any scale, that is not singular."""
+    size = np.sqrt(abs(hessian).max(axis=1))
+    least, greatest = np.sign(np.linalg.eigvalsh(hessian / np.outer(size, size)))
+    kind = "saddle" if least < greatest else "minimum" if least > 0 else "maximum"
+    return point._replace(kind=kind, turns=int(least * greatest))
 
 
 def _turns_of(hessian: np.ndarray) -> int | None:

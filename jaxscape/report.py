@@ -27,8 +27,7 @@ _MUCH = 0.01
 """The share of a grid that is worth a sentence."""
 _MOST_CELLS = 2**20
 """Of a grid whose losses between the nodes are computed, too."""
-_ALONG = 400
-"""Values of the first coordinate along a valley."""
+_NOUNS = {"degenerate": "degenerate critical point"}
 _MOST_SENTENCES = 12
 """About single points."""
 
@@ -130,12 +129,16 @@ class _Report:
             lowest_cell=self.cell(lowest) | {"on_edge": surface.lowest_is_on_edge},
             highest=highest,
         )
+        if not self.spread:
+            self.say("It is the same at every node.", grid_minima=[], shallow_minima=0)
+            self.data |= {"nonfinite": surface.nonfinite_count, "flat": 1.0}
+            return
         beyond = "on the edge, so that it may fall further beyond" * surface.lowest_is_on_edge
         self.say(f"The lowest node is at {self.place(lowest)}, {beyond or 'inside'}.")
         holes = surface.nonfinite_count
         if holes:
             self.say(f"{holes} of {n1 * n2} losses are not finite.")
-        deep = shape.deep(_DEEP * self.spread) if self.spread else shape.minima
+        deep = shape.deep(_DEEP * self.spread)
         others = shape.minima[len(deep) :]
         rest = ""
         if others:
@@ -242,8 +245,9 @@ class _Report:
         for point in found.points[:_MOST_SENTENCES]:
             border = ", on the border of the box" * point.on_boundary
             proof = "" if point.certified else ", by computation without proof"
+            noun = _NOUNS.get(point.kind, point.kind)
             self.say(
-                f"A {point.kind} at {self.place(point)}, loss {rounded(point.loss)}, eigenvalues "
+                f"A {noun} at {self.place(point)}, loss {rounded(point.loss)}, eigenvalues "
                 f"{', '.join(map(rounded, point.eigenvalues))}{border}{proof}."
             )
         if count > _MOST_SENTENCES:
@@ -257,12 +261,15 @@ class _Report:
         self.data["limits"] = dict(limits)
         if not limits:
             return
-        # Between nodes there may be lower ones, which the limits and critical points tell of.
-        low, high = found.box[0]
-        along = valley(loss, data, plane, **{first: (low, high, _ALONG)})
-        ends = float(along.loss.min()), float(along.loss.max())
+        (low, high), whole = found.box[0], {second: (-1e30, 1e30)}
+        stationary = critical_points(loss, data, plane, **{first: (low, high)}, **whole).points
+        borders = np.array([low, high])
+        along = [*valley(loss, data, plane, **{first: borders}).loss[borders != 0].tolist()]
+        along += [point.loss for point in stationary if point.a]
+        along += [limits["w1_to_0"]] * (low <= 0 <= high)
+        ends = min(along), max(along)
         self.say(
-            f"The bottom of the valley, the lowest loss over {second} for each {first}, runs "
+            f"The bottom of the valley, the lowest loss over {second} for each {first}, lies "
             f"between {rounded(ends[0])} and {rounded(ends[1])} there.",
             valley={"lowest": ends[0], "highest": ends[1]},
         )
@@ -313,8 +320,7 @@ class _Report:
         return near[0] if near else cell
 
     def on_edge(self, cell: Any) -> bool:
-        n1, n2 = self.surface.shape
-        return cell.i in (0, n1 - 1) or cell.j in (0, n2 - 1)
+        return any(k in (0, n - 1) for k, n in zip(cell[:2], self.surface.shape, strict=True))
 
     def cell(self, cell: Any) -> dict[str, float]:
         return {self.surface.a.name: cell.a, self.surface.b.name: cell.b, "loss": cell.loss}

@@ -227,6 +227,84 @@ def test_a_curve_of_stationary_points_is_said_and_not_listed(monkeypatch):
     assert any("not isolated" in note for note in found.notes)
 
 
+@pytest.mark.parametrize(
+    ("function", "box"),
+    [
+        (lambda x, y: x**3 / 3 + 0.01 * x + y * y, ((-1e6, 1.1e6), (-1e6, 1.1e6))),
+        (lambda x, y: x**3 / 3 + 1e-14 * x + y * y, ((-1.0, 1.1), (-1.0, 1.1))),
+        (lambda x, y: x**3 / 3 + 1e-6 * x + y * y, ((-1e4, 1.1e4), (-1e4, 1.1e4))),
+        (lambda x, y: jnp.exp(-x) + y * y, ((0.0, 60.0), (-1.0, 1.1))),
+    ],
+)
+def test_what_is_disproved_is_not_listed(function, box):
+    """Gradients that nearly vanish, and do not: proved to be no critical points at all."""
+    found = search(function, *box)
+    assert found.completeness == "proved"
+    assert found.points == ()
+    assert not any("isolated" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x, y: (x - 9) ** 2 + (y - 9) ** 2 - 1.98 * jax.nn.relu(x + y - 19.9),
+        lambda x, y: x * x + y * y + 2.02 * jax.nn.relu(0.05 - jnp.abs(x - 1) - 0.01 * jnp.abs(y)),
+        lambda x, y: x * x + y * y - 1e-9 * jnp.abs(x),
+    ],
+)
+def test_no_proof_goes_over_a_kink(function):
+    """Kinks too small to be met: bounds are refused across them, so that nothing is proved."""
+    found = search(function, (-10.0, 10.0), (-10.0, 10.0))
+    assert found.completeness != "proved"
+    for point in found.points:
+        away = [np.hypot(p.a - point.a, p.b - point.b) for p in found.points if p is not point]
+        assert point.radius < min(away, default=9.0)
+
+
+def test_kinds_do_not_depend_on_the_scale_of_the_axes():
+    found = search(
+        lambda x, y: ((x * 1e6) ** 2 - 1) ** 2 + (y * 1e-6) ** 2, (-2e-6, 2e-6), (-3e6, 4e6)
+    )
+    assert found.completeness == "proved"
+    assert [point.kind for point in found.points] == ["minimum", "minimum", "saddle"]
+    assert [point.turns for point in found.points] == [1, 1, -1]
+
+
+def test_in_a_very_wide_box_no_certified_point_is_of_a_wrong_kind():
+    found = search(lambda x, y: (x * x - 1) ** 2 + (x - y) ** 2, (-1e9, 1e9), (-1e9, 1e9))
+    known = {(-1, -1): "minimum", (1, 1): "minimum", (0, 0): "saddle"}
+    for point in found.points:
+        if point.certified:
+            assert known[round(point.a), round(point.b)] == point.kind
+            assert point.turns == (-1 if point.kind == "saddle" else 1)
+
+
+def test_a_point_beyond_the_border_is_not_on_it():
+    found = search(lambda x, y: (x - 1 - 5e-10) ** 2 + y * y, (-1.0, 1.0), (-1.0, 1.0))
+    assert found.points == ()
+    assert found.winding == 0
+    assert found.completeness == "proved"
+
+
+def test_jumps_of_the_loss_are_said():
+    found = search(lambda x, y: x * x + y * y + jnp.where(x > 0.5, -5.0, 0.0))
+    assert not found.complete
+    assert "jumps" in found.notes[0]
+
+
+@pytest.mark.parametrize("half", [1e-3, 1e-6, 1e-9])
+def test_a_small_box_is_no_kink(half):
+    found = search(himmelblau, (3 - half, 3 + 1.1 * half), (2 - half, 2 + half))
+    (point,) = found.points
+    assert point.kind == "minimum"
+    np.testing.assert_allclose([point.a, point.b], [3, 2], rtol=1e-14)
+
+
+def test_a_bare_function_is_told_what_it_needs():
+    with pytest.raises(TypeError, match=r"of two numbers f it is Function\(f\)"):
+        jxs.critical_points(himmelblau, w1=(-1.0, 1.0), w2=(-1.0, 1.0))
+
+
 def test_flat_regions_are_no_critical_points():
     """Far from a bump the gradient is smaller than rounding, and yet nothing is critical there."""
     found = search(lambda x, y: jnp.exp(-(x**2) - y**2), (-8.0, 8.5), (-9.0, 8.0))

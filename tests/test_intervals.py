@@ -93,6 +93,21 @@ def test_a_quotient_through_zero_is_unbounded():
     assert 0.49 < bound.low[1] < 0.5 < 1 < bound.high[1] < 1.01
 
 
+def test_a_table_read_at_an_uncertain_place_is_unbounded():
+    """Its first and last entries are no bounds of those between."""
+    table = np.array([0.0, 9.0, 1.0])
+
+    def read(x):
+        return jax.lax.dynamic_slice(table, (x.astype(int)[0],), (1,))
+
+    shape = jax.ShapeDtypeStruct((1,), jnp.float64)
+    (bound,) = enclosure(read, shape)(Interval(np.array([0.0]), np.array([2.0])))
+    assert bound.low[0] <= 0
+    assert bound.high[0] >= 9
+    (sure,) = enclosure(read, shape)(Interval(np.array([1.2]), np.array([1.4])))
+    assert (sure.low[0], sure.high[0]) == (9, 9)
+
+
 def test_bounds_are_rounded_outwards():
     """0.1 + 0.2 in float64 is not 0.3: the bound of the sum must hold the exact sum of both."""
     from fractions import Fraction

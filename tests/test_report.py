@@ -142,7 +142,7 @@ def test_a_loss_with_kinks_keeps_what_the_grid_tells():
     data = jxs.teacher_student(jax.random.key(0))
     surface = jxs.landscape(jxs.absolute_error, data, w1=(-3, 3, 61), w2=(-2, 2, 41))
     found = jxs.describe(surface, jxs.absolute_error, data)
-    assert "The loss has kinks here" in str(found)
+    assert "The loss has kinks or jumps here" in str(found)
     assert len(found.data["grid_minima"]) >= 2
     assert found.data["critical_points"] == []
     assert found.data["complete"] is False
@@ -152,7 +152,19 @@ def test_a_flat_surface_is_described():
     constant = jxs.Function(lambda x, y: 0 * x * y + 2.0)
     found = jxs.describe(jxs.landscape(constant, None, w1=(-1, 1, 9), w2=(-1, 1, 7)), constant)
     assert found.data["critical_points"] == []
+    assert "It is the same at every node." in str(found)
+    assert found.data["flat"] == 1
     json.dumps(found.data, allow_nan=False)
+
+
+def test_the_valleys_range_is_the_true_one():
+    """In a wide box, where it is far narrower than the steps of any sampling would be."""
+    _, test = jxs.article.data()
+    surface = jxs.article.surface()
+    found = jxs.describe(surface, jxs.squared_error, test, w1=(-200.0, 200.0), w2=(-5.0, 5.0))
+    np.testing.assert_allclose(found.data["valley"]["lowest"], 99.0866042742, rtol=1e-11)
+    highest = max(point.loss for point in found.critical_points.points)
+    np.testing.assert_allclose(found.data["valley"]["highest"], highest, rtol=1e-12)
 
 
 def test_bad_input_is_refused():

@@ -39,6 +39,7 @@ ROOMS = [
     "arithmetic",
     "moves",
     "bounds",
+    "kinks",
     "winding",
     "points",
     "precision",
