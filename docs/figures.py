@@ -153,6 +153,27 @@ def known() -> dict[str, go.Figure]:
     }
 
 
+def model() -> go.Figure:
+    """A network's descent over the plane in which it varies most."""
+    x = jax.random.uniform(jax.random.key(0), (200, 2), minval=-2.0, maxval=2.0)
+    data = jxs.Dataset(x, jnp.sin(x[:, 0] * x[:, 1]))
+    keys = jax.random.split(jax.random.key(1))
+    params = {
+        "hidden": jax.random.normal(keys[0], (2, 32)),
+        "bias": jnp.zeros((1, 32)),
+        "output": jax.random.normal(keys[1], (32,)) / np.sqrt(32),
+    }
+    loss = jxs.squared_error.of(lambda p, x: jnp.tanh(x @ p["hidden"] + p["bias"]) @ p["output"])
+    path = jxs.descend(loss, params, data, optimizer=optax.adam(0.02), epochs=100)
+    plane = jxs.Plane.principal(path)
+    seen = jxs.project(loss, data, plane, path)
+    (low_a, low_b), (high_a, high_b) = seen.coordinates.min(axis=0), seen.coordinates.max(axis=0)
+    surface = jxs.landscape(
+        loss, data, plane, a=(low_a - 1, high_a + 1, 201), b=(low_b - 1, high_b + 1, 161)
+    )
+    return jxs.plot.surface(surface, seen)
+
+
 def write(figure: go.Figure, name: str, width: int = 1100, height: int = 800) -> None:
     """Write one picture."""
     figure.write_image(IMAGES / f"{name}.png", width=width, height=height)
@@ -170,6 +191,7 @@ def main() -> None:
     write(many, "orders")
     write(losses, "fan", 1000, 600)
     write(steps(), "steps", 1000, 600)
+    write(model(), "model", 1000, 750)
     for name, figure in known().items():
         write(figure, name, 1000, 750)
 

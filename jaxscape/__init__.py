@@ -25,9 +25,10 @@ from jaxscape.network import (
 from jaxscape.noise import BatchLandscapes, batch_landscapes
 from jaxscape.outcome import outcomes
 from jaxscape.plane import Plane
+from jaxscape.projection import project
 from jaxscape.refinement import Refinement, refine
 from jaxscape.results import Axis, Landscape
-from jaxscape.trajectory import Descents, Trajectory
+from jaxscape.trajectory import Descents, Projection, Trajectory
 
 if TYPE_CHECKING:
     from jaxscape import article, plot
@@ -67,6 +68,7 @@ __all__ = [
     "Persistence",
     "Plane",
     "PointwiseLoss",
+    "Projection",
     "Refinement",
     "Stability",
     "Trajectory",
@@ -93,6 +95,7 @@ __all__ = [
     "outcomes",
     "persistence",
     "plot",
+    "project",
     "read",
     "refine",
     "split",

@@ -120,7 +120,6 @@ def basins(
     plane = weight_plane() if plane is None else plane
     if not isinstance(plane, Plane):
         raise TypeError(f"plane: expected a Plane, got {type(plane).__name__}")
-    plane.check()
     a, b = axes_of(plane, data, axes)
     if not isinstance(steps, int | np.integer) or isinstance(steps, bool):
         raise TypeError(f"steps: expected a whole number, got {steps!r}")

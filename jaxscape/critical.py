@@ -77,7 +77,6 @@ def critical_points(
     plane = weight_plane() if plane is None else plane
     if not isinstance(plane, Plane):
         raise TypeError(f"plane: expected a Plane, got {type(plane).__name__}")
-    plane.check()
     sides = box_of(plane, box)
     if stationary.applies(loss, data, plane):
         return stationary.of_two_weights(data, sides, plane.names)

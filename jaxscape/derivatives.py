@@ -133,7 +133,6 @@ def fields(
         plane = weight_plane()
     if not isinstance(plane, Plane):
         raise TypeError(f"plane: expected a Plane, got {type(plane).__name__}")
-    plane.check()
     check_is_function("loss", loss)
     a, b = axes_of(plane, data, axes)
     if method not in ("auto", "dense", "exact"):

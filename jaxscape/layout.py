@@ -57,7 +57,8 @@ def add_paths(figure: go.Figure, landscape: Landscape, lines: list[view.Line]) -
                 x=x,
                 y=y,
                 mode="lines",
-                line={"color": colour, "width": width},
+                # What is seen under it is not the surface that it went over.
+                line={"color": colour, "width": width, "dash": "dot" if len(line.below) else None},
                 legendgroup=line.name,
                 hoverinfo="skip",
                 showlegend=False,
@@ -132,8 +133,11 @@ def cell_hover(landscape: Landscape) -> str:
 
 
 def path_hover(landscape: Landscape, line: view.Line) -> str:
-    """The recorded loss (the drawn height is lifted) and the epoch."""
-    return hover(landscape, "%{customdata[0]:.6~g}<br>epoch %{customdata[1]:.5~g}", line.name)
+    """The recorded loss (the drawn height is lifted), the epoch and how far off the plane."""
+    text = "%{customdata[0]:.6~g}<br>epoch %{customdata[1]:.5~g}"
+    if line.points.shape[1] > 4:
+        text += "<br>off the plane by %{customdata[2]:.4~g}"
+    return hover(landscape, text, line.name)
 
 
 def colour_bar(landscape: Landscape) -> dict[str, Any]:

@@ -1,25 +1,49 @@
 """A plane through parameter space: two coordinates to parameters, and back."""
 
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from jaxscape.data import check_key
+from jaxscape.directions import (
+    check_directions,
+    difference,
+    dot,
+    is_array,
+    is_none,
+    is_parameter,
+    orthonormal,
+    paired,
+    principal_directions,
+    random_direction,
+)
 from jaxscape.network import Weights
+from jaxscape.trajectory import Trajectory
 
 
-def _is_none(leaf: Any) -> bool:
-    return leaf is None
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True, eq=False)
+@jax.tree_util.register_pytree_with_keys_class
 class Plane:
     """The parameters `origin + a·u + b·v`, for two coordinates a and b.
 
     A direction holds `None` for each leaf that it leaves alone: a structural zero. Whatever
     depends on those leaves only is then computed once for all the points along that direction.
+
+    Leaves of the origin that are not floating numbers (functions, strings, whole numbers, random
+    keys) stay as they are at every point.
+
+    Args:
+        origin: the parameters at (0, 0), any pytree.
+        u: the first direction: the structure of `origin`, `None` for each leaf left alone.
+        v: the second direction, likewise.
+        names: what the two coordinates are called.
+
+    Raises:
+        TypeError: a direction along a leaf that does not hold floating numbers.
+        ValueError: directions of another structure or shape than the origin, not finite, zero,
+            or collinear; parameters that are not finite. The leaf is named by its path.
 
     Example:
         >>> plane = jxs.Plane({"w": jnp.ones(2), "b": 0.5}, {"w": jnp.ones(2), "b": None},
@@ -28,14 +52,170 @@ class Plane:
         {'b': 3.5, 'w': Array([3., 3.], dtype=float32)}
     """
 
-    origin: Any
-    """The parameters at (0, 0)."""
     u: Any
-    """The first direction: the structure of `origin`, `None` for each leaf left alone."""
     v: Any
-    """The second direction, likewise."""
-    names: tuple[str, str] = field(default=("a", "b"), metadata={"static": True})
-    """What the two coordinates are called."""
+    names: tuple[str, str]
+
+    def __init__(self, origin: Any, u: Any, v: Any, names: tuple[str, str] = ("a", "b")):
+        self._arrays = jax.tree.map(lambda x: x if is_array(x) else None, origin)
+        # What is not traced is compared when it is decided whether to compile anew.
+        leaves, self._structure = jax.tree.flatten(origin, is_leaf=is_none)
+        self._others = tuple(None if is_array(leaf) else leaf for leaf in leaves)
+        self.u, self.v, self.names = u, v, names
+        check_directions(origin, u, v)
+
+    @property
+    def origin(self) -> Any:
+        """The parameters at (0, 0)."""
+        arrays = jax.tree.leaves(self._arrays, is_leaf=is_none)
+        pairs = zip(arrays, self._others, strict=True)
+        leaves = [other if array is None else array for array, other in pairs]
+        return jax.tree.unflatten(self._structure, leaves)
+
+    # Rebuilding from leaves skips the checks: transformations put placeholders where arrays were.
+    def tree_flatten_with_keys(self):
+        children = (("origin", self._arrays), ("u", self.u), ("v", self.v))
+        keyed = [(jax.tree_util.GetAttrKey(name), child) for name, child in children]
+        return keyed, (self._others, self._structure, self.names)
+
+    @classmethod
+    def tree_unflatten(cls, static, children):
+        plane = object.__new__(cls)
+        plane._arrays, plane.u, plane.v = children
+        plane._others, plane._structure, plane.names = static
+        return plane
+
+    @classmethod
+    def random(
+        cls,
+        key: jax.Array,
+        params: Any,
+        *,
+        normalise: Literal["filter", "layer"] | None = "filter",
+        output_axis: int = -1,
+        vectors: bool = False,
+        leaves: Callable[[str], bool] | None = None,
+    ) -> "Plane":
+        """The plane of two random directions through parameters.
+
+        Args:
+            key: a JAX random key.
+            params: the parameters at (0, 0).
+            normalise: "filter" scales every filter of a direction to the norm of the parameters'
+                own (Li et al. 2018, arXiv 1712.09913, section 4), so that 1 along an axis is as
+                far as a filter is long; "layer" scales every leaf as a whole; None leaves normal
+                numbers of variance 1.
+            output_axis: the axis of a leaf along which its filters, or a dense layer's neurons,
+                lie: -1 as in Flax and Haiku, 0 as in Equinox and PyTorch.
+            vectors: whether leaves of less than two axes, biases and norms' scales, move too,
+                each scaled as a whole.
+            leaves: path of a leaf, as `jax.tree_util.keystr` writes it, -> whether it may move.
+
+        Raises:
+            TypeError, ValueError: as `Plane`; an unknown `normalise`; no leaf that moves.
+
+        Example:
+            >>> params = {"kernel": jnp.ones((3, 2)), "bias": jnp.zeros(2)}
+            >>> plane = jxs.Plane.random(jax.random.key(0), params)
+            >>> plane.u["bias"], np.linalg.norm(plane.u["kernel"], axis=0).round(3)
+            (None, array([1.732, 1.732], dtype=float32))
+        """
+        check_key(key)
+        if normalise not in ("filter", "layer", None):
+            raise ValueError(f"normalise: expected 'filter', 'layer' or None, got {normalise!r}")
+        u, v = (
+            random_direction(k, params, normalise, output_axis, vectors, leaves)
+            for k in jax.random.split(key)
+        )
+        if not jax.tree.leaves(u):
+            raise ValueError(
+                "params, leaves: expected a leaf that moves, got none of "
+                f"{len(jax.tree.leaves(params))}; leaves of less than two axes move with "
+                "vectors=True"
+            )
+        return cls(params, u, v)
+
+    @classmethod
+    def through(cls, first: Any, second: Any, third: Any) -> "Plane":
+        """The plane through three solutions: they lie at (0, 0), (1, 0) and (0, 1).
+
+        Args:
+            first, second, third: parameters of one structure. Leaves that are not floating numbers
+                are the first's.
+
+        Raises:
+            TypeError, ValueError: as `Plane`.
+
+        Example:
+            >>> plane = jxs.Plane.through({"w": 1.0, "b": 0.0}, {"w": 2.0, "b": 0.0},
+            ...                           {"w": 1.0, "b": 4.0})
+            >>> plane.at(0.0, 1.0)
+            {'b': Array(4., dtype=float32...), 'w': Array(1., dtype=float32...)}
+        """
+        others = {"second": second, "third": third}
+        structure: Any = jax.tree.structure(first)
+        for name, params in others.items():
+            if jax.tree.structure(params) != structure:
+                raise ValueError(
+                    f"{name}: expected the first's structure {structure}, "
+                    f"got {jax.tree.structure(params)}"
+                )
+            for path, here, there in paired(first, params):
+                if is_parameter(here) and jnp.shape(here) != jnp.shape(there):
+                    raise ValueError(
+                        f"{name}{path}: expected the first's shape {jnp.shape(here)}, "
+                        f"got {jnp.shape(there)}"
+                    )
+        return cls(first, *(difference(params, first) for params in others.values()))
+
+    @classmethod
+    def principal(cls, path: Any) -> "Plane":
+        """The plane in which a path varies most, through its last point.
+
+        Args:
+            path: a `Trajectory`, or a pytree of parameters, each floating array with a leading
+                axis of T points.
+
+        Returns:
+            The plane of the two principal directions of the path's points (Li et al. 2018,
+            section 7), of length 1 and at a right angle. They come from the points' T × T matrix
+            of inner products.
+
+        Raises:
+            ValueError: a path that does not leave a line, to rounding; points that are not finite.
+
+        Example:
+            >>> t = jnp.linspace(0.0, 3.0, 50)
+            >>> plane = jxs.Plane.principal({"w": jnp.stack([t, jnp.sin(t), 0 * t], axis=1)})
+            >>> abs(plane.u["w"]).round(3)
+            Array([..., 0.   ], dtype=float32)
+        """
+        points = path.until_divergence().params if isinstance(path, Trajectory) else path
+        for leaf_path, leaf in jax.tree_util.tree_leaves_with_path(points):
+            if is_parameter(leaf) and not np.isfinite(np.asarray(leaf, np.float64)).all():
+                name = jax.tree_util.keystr(leaf_path)
+                raise ValueError(f"path{name}: expected finite parameters, got some that are not")
+        lengths = {jnp.shape(x)[:1] for x in jax.tree.leaves(points) if is_parameter(x)}
+        if len(lengths) != 1 or lengths == {()} or lengths < {(k,) for k in range(3)}:
+            raise ValueError(
+                "path: expected arrays that share their first axis, 3 points or more, got first "
+                f"axes {sorted(lengths)}"
+            )
+        found = principal_directions(points, 2)
+        if len(found) < 2:
+            raise ValueError(f"path: expected one that leaves a line, got {len(found)} direction")
+        last = jax.tree.map(lambda x: x[-1] if is_parameter(x) else x, points)
+        return cls(last, *found)
+
+    def orthonormal(self) -> "Plane":
+        """The same plane with directions of length 1 at a right angle, the first kept.
+
+        Example:
+            >>> plane = jxs.Plane([0.0, 0.0], [2.0, None], [1.0, 5.0]).orthonormal()
+            >>> float(plane.u[0]), float(plane.v[0]), float(plane.v[1])
+            (1.0, 0.0, 1.0)
+        """
+        return Plane(self.origin, *orthonormal(self.u, self.v), self.names)
 
     def at(self, a: Any, b: Any) -> Any:
         """The parameters at scalar coordinates a and b."""
@@ -46,31 +226,55 @@ class Plane:
                     origin = origin + coordinate * direction
             return origin
 
-        return jax.tree.map(point, self.origin, self.u, self.v, is_leaf=_is_none)
+        return jax.tree.map(point, self.origin, self.u, self.v, is_leaf=is_none)
 
-    def check(self) -> None:
-        """Refuse directions of another structure or shape than the origin, or without any leaf.
+    def coordinates(self, params: Any) -> tuple[float, float, float]:
+        """Where the plane comes nearest to parameters, and how far from them.
+
+        Args:
+            params: parameters of the origin's structure.
+
+        Returns:
+            a, b and the distance, over all floating leaves, also those that the plane leaves alone;
+            computed in float64.
 
         Raises:
-            ValueError: the leaf is named by its path.
+            ValueError: parameters of another structure or shape.
+
+        Example:
+            >>> plane = jxs.Plane([0.0, 0.0, 0.0], [2.0, None, None], [1.0, 1.0, None])
+            >>> plane.coordinates([4.0, 2.0, 7.0])
+            (1.0, 2.0, 7.0)
         """
-        structure: Any
-        leaves, structure = jax.tree_util.tree_flatten_with_path(self.origin, is_leaf=_is_none)
-        for name, direction in (("u", self.u), ("v", self.v)):
-            along, along_structure = jax.tree.flatten(direction, is_leaf=_is_none)
-            if along_structure != structure:
+        leaves = [jax.tree.leaves(tree, is_leaf=is_none) for tree in (self.origin, params)]
+        structure: Any = jax.tree.structure(params, is_leaf=is_none)
+        if structure != self._structure:
+            raise ValueError(
+                f"params: expected the plane's structure {self._structure}, got {structure}"
+            )
+        # In float64 from the start: params and origin may be far from 0 and near one another.
+        away: list[np.ndarray | None] = []
+        for here, there in zip(*leaves, strict=True):
+            if not is_parameter(here):
+                away.append(None)
+                continue
+            if jnp.shape(here) != jnp.shape(there):
                 raise ValueError(
-                    f"plane.{name}: expected the origin's structure {structure}, "
-                    f"got {along_structure}"
+                    f"params: expected shape {jnp.shape(here)}, got {jnp.shape(there)}"
                 )
-            if all(leaf is None for leaf in along):
-                raise ValueError(f"plane.{name}: expected a direction, got None for every leaf")
-            for (path, leaf), step in zip(leaves, along, strict=True):
-                if step is not None and jnp.shape(step) != jnp.shape(leaf):
-                    raise ValueError(
-                        f"plane.{name}{jax.tree_util.keystr(path)}: expected the origin's shape "
-                        f"{jnp.shape(leaf)}, got {jnp.shape(step)}"
-                    )
+            away.append(np.asarray(there, np.float64) - np.asarray(here, np.float64))
+        directions = [
+            [None if x is None else np.asarray(x, np.float64) for x in tree]
+            for tree in (jax.tree.leaves(d, is_leaf=is_none) for d in (self.u, self.v))
+        ]
+        gram = np.array([[dot(p, q) for q in directions] for p in directions])
+        found = np.linalg.solve(gram, [dot(p, away) for p in directions])
+        rest = [
+            step - sum(c * d[k] for c, d in zip(found, directions, strict=True) if d[k] is not None)
+            for k, step in enumerate(away)
+            if step is not None
+        ]
+        return float(found[0]), float(found[1]), float(np.sqrt(sum(np.sum(r**2) for r in rest)))
 
 
 def weight_plane() -> Plane:

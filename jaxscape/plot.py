@@ -14,7 +14,7 @@ from jaxscape.maps import basins, trainability
 from jaxscape.points import CriticalPoints
 from jaxscape.results import Landscape
 from jaxscape.slopes import curvature, slopes
-from jaxscape.trajectory import Descents, Trajectory
+from jaxscape.trajectory import Descents, Projection, Trajectory
 from jaxscape.valleys import Barrier, Valley
 
 __all__ = [
@@ -38,7 +38,7 @@ _MOST_HEATMAP_VALUES = 2001
 
 def surface(
     landscape: Landscape,
-    *paths: Trajectory,
+    *paths: Trajectory | Projection,
     critical: CriticalPoints | None = None,
     valley: Valley | None = None,
     barrier: Barrier | None = None,
@@ -54,7 +54,9 @@ def surface(
 
     Args:
         landscape: the surface.
-        paths: descents whose parameters are named as the landscape's axes, as `Weights` are.
+        paths: descents whose parameters are named as the landscape's axes, as `Weights` are, or
+            what `project` makes of any other's. One that leaves the plane hangs at its own loss,
+            dotted on the surface under it.
         critical, valley, barrier: what `critical_points`, `valley` and `barrier` return, drawn on
             it.
         dark: light lines on a dark ground.
@@ -97,7 +99,7 @@ def surface(
 
 def contour(
     landscape: Landscape,
-    *paths: Trajectory | Descents,
+    *paths: Trajectory | Projection | Descents,
     critical: CriticalPoints | None = None,
     valley: Valley | None = None,
     barrier: Barrier | None = None,
@@ -110,7 +112,8 @@ def contour(
 
     Args:
         landscape: the surface.
-        paths: descents whose parameters are named as the landscape's axes, as `Weights` are.
+        paths: descents whose parameters are named as the landscape's axes, as `Weights` are, or
+            what `project` makes of any other's, dotted if the plane's loss is not its own.
             `Descents` are drawn as thin lines, up to 400 spread evenly over them, with the
             median of all that have not diverged.
         critical, valley, barrier: what `critical_points`, `valley` and `barrier` return, drawn on

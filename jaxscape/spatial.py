@@ -16,7 +16,14 @@ def lift_of(loss: np.ndarray) -> float:
     return 0.012 * (float(np.nanmax(loss) - np.nanmin(loss)) or 1.0)
 
 
-def add_line(figure: go.Figure, way: np.ndarray, colour: str, width: float, **more: Any) -> None:
+def add_line(
+    figure: go.Figure,
+    way: np.ndarray,
+    colour: str,
+    width: float,
+    dash: str | None = None,
+    **more: Any,
+) -> None:
     """Draw a line, (K, 3), NaN between its pieces; named ones are in the legend."""
     x, y, z = way.T
     figure.add_scatter3d(
@@ -24,7 +31,7 @@ def add_line(figure: go.Figure, way: np.ndarray, colour: str, width: float, **mo
         y=y,
         z=z,
         mode="lines",
-        line={"color": colour, "width": width},
+        line={"color": colour, "width": width, "dash": dash},
         hoverinfo="skip",
         **{"showlegend": "name" in more} | more,
     )
@@ -38,7 +45,11 @@ def add_paths(figure: go.Figure, landscape: Landscape, lines: list[view.Line], l
         for colour, width, height in (("black", 3, 1), (line.colour, 2, 1.6)):
             lifted = line.way + np.array([0, 0, height * lift])
             add_line(figure, lifted, colour, width * size, legendgroup=line.name)
-        x, y, z, _ = line.points.T
+        if len(line.below):
+            # On the surface, under a path that is not on it; between them, how far apart they are.
+            below = line.below + np.array([0, 0, lift])
+            add_line(figure, below, "white", 3 * size, dash="dot", legendgroup=line.name)
+        x, y, z = line.points.T[:3]
         figure.add_scatter3d(
             x=x,
             y=y,

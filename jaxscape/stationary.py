@@ -5,7 +5,6 @@ profile c - B²/A is stationary; on w2 = 0 they are the roots of B, all of them 
 is stationary always, with eigenvalues ±2·mean(x·y) of the Hessian.
 """
 
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -44,7 +43,8 @@ def applies(loss: Any, data: Any, plane: Plane) -> bool:
     if not (isinstance(loss, PointwiseLoss) and isinstance(data, Dataset)):
         return False
     same = weight_plane()
-    structure: Any = jax.tree.structure(replace(plane, names=same.names))
+    renamed = Plane(plane.origin, plane.u, plane.v, same.names)
+    structure: Any = jax.tree.structure(renamed)
     if structure != jax.tree.structure(same):
         return False
     pairs = zip(jax.tree.leaves(plane), jax.tree.leaves(same), strict=True)

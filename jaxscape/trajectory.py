@@ -1,4 +1,4 @@
-"""Where descents went, as frozen pytrees: `Trajectory` of one, `Descents` of many.
+"""Where descents went: `Trajectory` of one, `Descents` of many, `Projection` on a plane.
 
 Arrays with an axis T hold one entry for every recorded point, with an axis R one for every run.
 """
@@ -7,7 +7,7 @@ import dataclasses
 import operator
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -203,6 +203,43 @@ class Descents(_Recorded):
             f"{head}, {points}, {int(self.step[-1])} steps, {int(diverged.sum())} diverged)\n"
             f"  last loss {end}"
         )
+
+
+class Projection(NamedTuple):
+    """The T recorded points of a path as a plane sees them, each array (T,) unless said otherwise.
+
+    Figures draw it as they draw a `Trajectory`: at its own loss, not the surface's under it.
+    """
+
+    coordinates: np.ndarray
+    """(T, 2) float64: where the plane comes nearest to each point."""
+    distance: np.ndarray
+    """How far each point is from there, in the norm of all parameters."""
+    loss: np.ndarray
+    """The loss at each point itself, as the path recorded it."""
+    surface_loss: np.ndarray
+    """The loss at the point of the plane below it."""
+    epoch: np.ndarray
+    """Epochs of training done."""
+    explained: float
+    """The part of the path's variance about its mean that lies in the plane, 0 to 1."""
+    names: tuple[str, str]
+    """What the plane's coordinates are called."""
+    name: str
+    """What the path is called in figures."""
+
+    def coordinate(self, name: str) -> np.ndarray:
+        """(T,) float: the coordinate of this name.
+
+        Raises:
+            ValueError: the plane has none.
+        """
+        if name not in self.names:
+            raise ValueError(
+                f"paths: expected a projection on {' and '.join(self.names)}, as the landscape's "
+                f"axes, got one without {name!r}"
+            )
+        return self.coordinates[:, self.names.index(name)]
 
 
 def _coordinate(params: Any, name: str, ndim: int) -> np.ndarray:

@@ -76,7 +76,6 @@ def valley(
     plane = weight_plane() if plane is None else plane
     if not isinstance(plane, Plane):
         raise TypeError(f"plane: expected a Plane, got {type(plane).__name__}")
-    plane.check()
     first, second = plane.names
     if set(axis) != {first}:
         raise ValueError(f"axis: expected {first} alone, got {', '.join(axis) or 'none'}")

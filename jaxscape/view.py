@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxscape.results import Landscape
-from jaxscape.trajectory import Trajectory
+from jaxscape.trajectory import Projection, Trajectory
 
 # After Okabe and Ito's colours for the colour-blind, in an order in which neighbours differ in
 # lightness as well; none is near Viridis.
@@ -23,9 +23,12 @@ class Line(NamedTuple):
     way: np.ndarray
     """(K, 3) a, b and loss along it, cut at the grid's edge; NaN between its pieces."""
     points: np.ndarray
-    """(P, 4) a, b, loss and epoch of the recorded points within the grid."""
+    """(P, 4) a, b, loss and epoch of the recorded points within the grid; of a projection (P, 5),
+    and how far they are off the plane."""
     ends: tuple[tuple[np.ndarray, str, str], ...]
     """Where it starts and ends: position (3,), marker symbol, what its hover says."""
+    below: np.ndarray
+    """(K, 3) the way on the surface under a path that leaves the plane; (0, 3) if it does not."""
 
 
 def thin(landscape: Landscape, most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
@@ -75,7 +78,9 @@ def thin(landscape: Landscape, most: int) -> tuple[np.ndarray, np.ndarray, np.nd
     return a[rows], b[columns], loss[rows, columns], [note]
 
 
-def lines(landscape: Landscape, paths: tuple[Trajectory, ...]) -> tuple[list[Line], list[str]]:
+def lines(
+    landscape: Landscape, paths: tuple[Trajectory | Projection, ...]
+) -> tuple[list[Line], list[str]]:
     """The paths as they are drawn over the landscape, and what to note about them.
 
     Raises:
@@ -83,7 +88,7 @@ def lines(landscape: Landscape, paths: tuple[Trajectory, ...]) -> tuple[list[Lin
     """
     drawn, notes = [], []
     for k, path in enumerate(paths):
-        if not isinstance(path, Trajectory):
+        if not isinstance(path, Trajectory | Projection):
             raise TypeError(f"paths: expected Trajectory objects, got {type(path).__name__}")
         name = path.name or ("descent" if len(paths) == 1 else f"descent {k + 1}")
         line, note = _line(landscape, path, name, _PATH_COLOURS[k % len(_PATH_COLOURS)])
@@ -92,18 +97,24 @@ def lines(landscape: Landscape, paths: tuple[Trajectory, ...]) -> tuple[list[Lin
     return drawn, notes
 
 
-def _line(landscape: Landscape, path: Trajectory, name: str, colour: str) -> tuple[Line, list[str]]:
+def _line(
+    landscape: Landscape, path: Trajectory | Projection, name: str, colour: str
+) -> tuple[Line, list[str]]:
     axes = (landscape.a, landscape.b)
-    kept = path.until_divergence()
-    points = np.stack(
-        [*(kept.coordinate(axis.name) for axis in axes), kept.loss, kept.epoch], axis=1
-    ).astype(float)
+    seen = path if isinstance(path, Projection) else None
+    kept = path.until_divergence() if isinstance(path, Trajectory) else path
+    columns = [*(kept.coordinate(axis.name) for axis in axes), kept.loss, kept.epoch]
+    if seen is not None:
+        columns.append(seen.distance)
+    points = np.stack(columns, axis=1).astype(float)
     box = np.array([[float(axis.values[0]), float(axis.values[-1])] for axis in axes])
     # Half a float32 rounding of slack: a point set on the border is on the grid.
     slack = 1e-6 * (box[:, 1] - box[:, 0])
     inside = ((points[:, :2] >= box[:, 0] - slack) & (points[:, :2] <= box[:, 1] + slack)).all(1)
     way = cut(points[:, :3], box)
-    end = "end" if not path.diverged else f"diverged at step {int(path.diverged_step)}, last"
+    end = "end"
+    if isinstance(path, Trajectory) and path.diverged:
+        end = f"diverged at step {int(path.diverged_step)}, last"
     ends = []
     for index, symbol, label in ((0, "circle", "start"), (-1, "diamond", end)):
         a, b = points[index, :2]
@@ -114,7 +125,22 @@ def _line(landscape: Landscape, path: Trajectory, name: str, colour: str) -> tup
     out = int((~inside).sum())
     note = [f"{out} of {len(points)} points of the {name} lie beyond the grid"] if out else []
     label = f"{name}: " + (", ".join(text for *_, text in ends) or "beyond the edge")
-    return Line(name, label, colour, way, points[inside], tuple(ends)), note
+    below = np.empty((0, 3))
+    if seen is not None:
+        label += f"<br>{seen.explained:.1%} of its variance in the plane, off it"
+        label += f" by up to {seen.distance.max():.3g}"
+        if is_off_plane(seen):
+            below = cut(np.column_stack([points[:, :2], seen.surface_loss]), box)
+    return Line(name, label, colour, way, points[inside], tuple(ends), below), note
+
+
+def is_off_plane(path: Projection) -> bool:
+    """Whether a path leaves the plane by more than a hundredth of the loss that it goes through.
+
+    Then its points hang above or below the surface, and are drawn so.
+    """
+    apart = np.abs(path.surface_loss - path.loss).max()
+    return bool(apart > 0.01 * np.ptp(path.loss))
 
 
 def cut(way: np.ndarray, box: np.ndarray) -> np.ndarray:

@@ -1,5 +1,10 @@
+import signal
+
 import jax
 import pytest
+
+# A shell has commands in the background ignore Ctrl-C; the tests of it need it heard.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

@@ -98,6 +98,7 @@ def make_path():
 SCENE = {"x": 0, "y": 100, "width": 850, "height": 500}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("published", [False, True])
 def test_the_command_lines_page_shows_surface_and_path(open_page, tmp_path, published):
     output = tmp_path / "surface.html"
@@ -108,6 +109,7 @@ def test_the_command_lines_page_shows_surface_and_path(open_page, tmp_path, publ
     assert page.get_by_title("Share").count() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("draw", [plot.surface, plot.contour])
 def test_without_the_path_there_are_no_such_pixels(open_page, tmp_path, draw):
     """The twin: the pixels counted are the path's."""
@@ -129,6 +131,7 @@ HOVERED = """
 """
 
 
+@pytest.mark.slow
 def test_hover_on_the_contour_tells_the_cell_under_the_mouse(open_page, tmp_path):
     page = open_page(figure_file(plot.contour(make_landscape()), tmp_path))
     page.evaluate(HOVERED)
@@ -152,6 +155,7 @@ def test_hover_on_the_contour_tells_the_cell_under_the_mouse(open_page, tmp_path
         assert f"w1 {a:.5g}w2 {b:.5g}loss {a**2 + 3 * b + a * b:.6g}" in text
 
 
+@pytest.mark.slow
 def test_hover_on_the_surface_and_its_path(open_page, tmp_path):
     page = open_page(figure_file(plot.surface(make_landscape(), make_path()), tmp_path))
     page.evaluate(HOVERED)

@@ -128,6 +128,7 @@ def polynomial(weights, coefficients):
     return powers[0] @ coefficients @ powers[1]
 
 
+@pytest.mark.slow
 def test_indices_add_up_on_random_polynomials():
     """Poincaré and Hopf: their sum is how often the gradient turns along the border."""
     generator = np.random.default_rng(0)
@@ -199,6 +200,7 @@ def test_two_points_as_near_as_1e_4_are_told_apart():
     assert [point.kind for point in close.points] == ["degenerate"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("function", "turns"),
     [
@@ -219,6 +221,7 @@ def test_degenerate_points_have_an_index_and_no_proof(function, turns):
     np.testing.assert_allclose([point.a, point.b], 0, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_curve_of_stationary_points_is_said_and_not_listed(monkeypatch):
     monkeypatch.setattr(critical, "_MOST_BOXES", 3000)
     found = search(lambda x, y: (x - y) ** 2, (-1.0, 2.0), (-1.2, 1.0))
@@ -227,6 +230,7 @@ def test_a_curve_of_stationary_points_is_said_and_not_listed(monkeypatch):
     assert any("not isolated" in note for note in found.notes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("function", "box"),
     [
@@ -244,6 +248,7 @@ def test_what_is_disproved_is_not_listed(function, box):
     assert not any("isolated" in note for note in found.notes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "function",
     [
@@ -305,6 +310,7 @@ def test_a_bare_function_is_told_what_it_needs():
         jxs.critical_points(himmelblau, w1=(-1.0, 1.0), w2=(-1.0, 1.0))
 
 
+@pytest.mark.slow
 def test_flat_regions_are_no_critical_points():
     """Far from a bump the gradient is smaller than rounding, and yet nothing is critical there."""
     found = search(lambda x, y: jnp.exp(-(x**2) - y**2), (-8.0, 8.5), (-9.0, 8.0))
@@ -342,6 +348,7 @@ def test_kinks_are_said(function):
     assert "kinks" in found.notes[0]
 
 
+@pytest.mark.slow
 def test_a_mean_of_many_kinks_is_no_smooth_loss(monkeypatch):
     """The absolute error of 25 samples: no node meets a kink, and still the Hessian is wrong."""
     data = jxs.teacher_student(jax.random.key(0), n=25)
@@ -355,6 +362,7 @@ def test_a_mean_of_many_kinks_is_no_smooth_loss(monkeypatch):
     assert smooth.complete
 
 
+@pytest.mark.slow
 def test_where_only_the_hessian_jumps_points_are_still_found(monkeypatch):
     """Huber's loss: its gradient is continuous, and its minima are minima."""
     monkeypatch.setattr(critical, "_MOST_BOXES", 2000)

@@ -170,6 +170,7 @@ def assert_near(found, true, tolerance):
         assert error < tolerance * abs(expected).max(), name
 
 
+@pytest.mark.slow
 def test_near_a_perfect_fit_the_gradient_keeps_its_digits(monkeypatch):
     """It falls to zero with the residuals. Moments at w2 = 0, the twin, would cancel there."""
     axes = jnp.float32(1.5) + jnp.linspace(-2e-3, 2e-3, 5), jnp.float32([0, 0.799, 0.8, 0.801])
@@ -308,6 +309,7 @@ def test_temporaries_stay_far_below_all_cells_times_the_data(method):
     assert stats.temp_size_in_bytes < 2**25 < 512 * 512 * 3000 * 4 / 64
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(2, 3), (7, 65), (131, 2)])
 def test_tiles_that_do_not_divide_the_grid(shape, monkeypatch):
     """Some hundred cells a tile at this size; the blocks' fill is cut off again."""

@@ -72,6 +72,7 @@ def loop(loss, params, data, optimizer, epochs, batch_size, key=None):
     return visited
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "optimizer",
     [

@@ -40,7 +40,7 @@ def test_docstring_example(example, tmp_path, monkeypatch):
 def test_every_public_function_has_an_example_or_is_said_to_need_none():
     shown = {example.name.rpartition(".")[2] for example in EXAMPLES}
     # The three losses are instances: their class shows how they are called.
-    without = {"absolute_error", "log_cosh", "squared_error", "Trajectory"}
+    without = {"absolute_error", "log_cosh", "squared_error", "Trajectory", "Projection"}
     without |= {"InterruptedWarning", "NonFiniteWarning"}
     # Results that the functions of about the same name show.
     without |= {"Barrier", "Basins", "BatchLandscapes", "Limit", "Stability"}

@@ -55,6 +55,7 @@ CURVATURES = jnp.asarray(np.linspace(-3, 7.3, 200), jnp.float32)
 TURN = jnp.eye(200)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [5, 64, 65, 200])
 def test_the_largest_eigenvalue_of_many_parameters(size):
     """The whole Hessian up to 64 parameters, Lanczos's method beyond, and its bound holds."""
@@ -104,6 +105,7 @@ def test_angles_of_other_steps_than_the_gradients():
     assert found.threshold is None
 
 
+@pytest.mark.slow
 def test_a_real_networks_sharpness_equals_its_hessians(x64):
     data = jxs.Dataset(np.linspace(-2, 2, 31), np.sin(np.linspace(-2, 2, 31)))
     generator = np.random.default_rng(1)

@@ -33,6 +33,7 @@ def make_data(n=2995, weighted=False, dtype=np.float32):
     return jxs.Dataset(x, y, weight)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [1, 7, 8, 9, 200, 2995])
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("name", LOSSES)
@@ -223,6 +224,7 @@ def test_gradient_of_the_loss_agrees_with_finite_differences(w1, w2, name):
 
 @given(n1=st.integers(2, 6), n2=st.integers(2, 6), seed=st.integers(0, 1000))
 @settings(max_examples=15, deadline=None)
+@pytest.mark.slow
 def test_orientation_on_a_grid_of_any_shape(n1, n2, seed):
     generator = np.random.default_rng(seed)
     w1, w2 = np.sort(generator.normal(0, 2, n1)), np.sort(generator.normal(0, 2, n2))

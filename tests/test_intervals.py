@@ -60,6 +60,7 @@ def test_bounds_hold_and_are_not_idle(name, width):
         assert (wide <= 1e-3 * (1 + abs(bound.low[known]))).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["polynomial", "waves", "product", "real power", "both unknown"])
 def test_bounds_of_derivatives_hold(name):
     function = FUNCTIONS[name]

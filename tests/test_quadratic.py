@@ -156,6 +156,7 @@ def test_unscaled_slopes_would_not_do(w1):
     assert not abs(row.at(b) - truth) < 0.1 * truth
 
 
+@pytest.mark.slow
 def test_derivatives_where_some_rows_need_scaled_slopes():
     """Under `vmap` both ways are computed and one is chosen: the other must not make NaN of it."""
     data = jxs.Dataset(jnp.float32(X), jnp.float32(Y))

@@ -148,6 +148,7 @@ def test_a_loss_with_kinks_keeps_what_the_grid_tells():
     assert found.data["complete"] is False
 
 
+@pytest.mark.slow
 def test_a_flat_surface_is_described():
     constant = jxs.Function(lambda x, y: 0 * x * y + 2.0)
     found = jxs.describe(jxs.landscape(constant, None, w1=(-1, 1, 9), w2=(-1, 1, 7)), constant)

@@ -37,6 +37,7 @@ def same(one, other, rtol=REORDERED, atol=1e-6):
     np.testing.assert_allclose(one.gradient_norm, other.gradient_norm, rtol=1e-4, atol=1e-5 * scale)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("of", ["starts", "rates", "keys", "all"])
 @pytest.mark.parametrize("batch_size", [None, 10])
 def test_a_run_among_others_is_the_run_alone(of, batch_size):
@@ -223,6 +224,7 @@ LION_AND_OTHERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LION_AND_OTHERS)
 def test_any_optimizer_runs_in_a_batch(name):
     data = make_data(23)
@@ -445,6 +447,7 @@ def test_bad_stacks_are_refused_before_anything_is_computed(change, error, messa
         jxs.descend(jxs.squared_error, params, make_data(23), **arguments)
 
 
+@pytest.mark.slow
 def test_they_agree_with_another_implementation():
     """PyTorch's optimisers, 100 steps on the article's data in float64."""
     torch = pytest.importorskip("torch")

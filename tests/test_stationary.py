@@ -111,6 +111,7 @@ def scanned(x, y, w1):
     return changes(profile_slope), changes(crossing)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", range(8))
 def test_nothing_is_missed_on_random_data(kind):
     """Against dense scans: 25 data sets of each of eight kinds, 10⁶ values of w1 for some."""
@@ -267,6 +268,7 @@ def test_nearest_others_are_farther_than_the_radius():
             assert min(away, default=np.inf) > 0.999 * point.radius
 
 
+@pytest.mark.slow
 def test_kinds_agree_with_the_hessian_by_autodiff(x64):
     generator = np.random.default_rng(10)
     for _ in range(5):

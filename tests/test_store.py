@@ -167,6 +167,7 @@ def other_loss(weights, data):
     return jxs.absolute_error(weights, data) * 1.0001
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "named"),
     [

@@ -14,6 +14,7 @@ MOMENTUM = optax.inject_hyperparams(optax.sgd)(learning_rate=0.1, momentum=0.5)
 PLANE = jxs.hyperparameter_plane("learning_rate", "momentum")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shuffled", [False, True])
 def test_every_pixel_is_a_training_run(shuffled):
     data, test = make_data(), make_data(31)

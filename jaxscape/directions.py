@@ -1,0 +1,233 @@
+"""Directions in parameter space: which leaves have numbers to move, lengths, angles, choices."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxscape.results import is_traced
+
+# Numbers of a path's points that are in float64 at once.
+_AT_ONCE = 2**24
+
+
+def is_none(leaf: Any) -> bool:
+    """For `jax.tree.map`: structural zeros are leaves."""
+    return leaf is None
+
+
+def is_array(leaf: Any) -> bool:
+    """Whether a leaf is traced: an array, of any dtype, or a Python float."""
+    return isinstance(leaf, float | complex) or (hasattr(leaf, "dtype") and hasattr(leaf, "shape"))
+
+
+def is_parameter(leaf: Any) -> bool:
+    """Whether a leaf holds what a direction can move: floating numbers."""
+    if isinstance(leaf, float):
+        return True
+    return is_array(leaf) and jnp.issubdtype(getattr(leaf, "dtype", complex), jnp.floating)
+
+
+def random_direction(
+    key: jax.Array,
+    params: Any,
+    normalise: Literal["filter", "layer"] | None,
+    output_axis: int,
+    vectors: bool,
+    leaves: Callable[[str], bool] | None,
+) -> Any:
+    """A Gaussian direction, as long as the parameters filter by filter or leaf by leaf.
+
+    Args:
+        key: a JAX random key.
+        params: pytree; leaves that hold no floating numbers are left alone.
+        normalise: what is scaled to the parameters' own norm (Li et al. 2018, section 4).
+        output_axis: the axis of a leaf of two axes or more along which its filters lie.
+        vectors: whether leaves of less than two axes move, each scaled as a whole.
+        leaves: path of a leaf -> whether it moves.
+
+    Returns:
+        The structure of `params`, `None` for each leaf left alone.
+    """
+    paths, structure = jax.tree_util.tree_flatten_with_path(params, is_leaf=is_none)
+
+    def along(key: jax.Array, path: Any, leaf: Any) -> jax.Array | None:
+        if not is_parameter(leaf) or (jnp.ndim(leaf) < 2 and not vectors):
+            return None
+        if leaves is not None and not leaves(jax.tree_util.keystr(path)):
+            return None
+        leaf = jnp.asarray(leaf)
+        step = jax.random.normal(key, leaf.shape, leaf.dtype)
+        if normalise is None:
+            return step
+        axes: Any = None
+        if normalise == "filter" and leaf.ndim > 1:
+            axes = tuple(k for k in range(leaf.ndim) if k != output_axis % leaf.ndim)
+
+        def norm(values: jax.Array) -> jax.Array:
+            return jnp.sqrt(jnp.sum(values * values, axis=axes, keepdims=True))
+
+        # A filter of zeros has a direction of zeros.
+        return step * (norm(leaf) / norm(step))
+
+    keys = jax.random.split(key, len(paths))
+    steps = [along(k, path, leaf) for k, (path, leaf) in zip(keys, paths, strict=True)]
+    return jax.tree.unflatten(structure, steps)
+
+
+def difference(params: Any, origin: Any) -> Any:
+    """The direction from `origin` to other parameters of the same structure."""
+
+    def step(leaf: Any, start: Any) -> Any:
+        # Leaves that are not parameters, functions or keys, are the origin's.
+        return jnp.asarray(leaf) - jnp.asarray(start) if is_parameter(start) else None
+
+    return jax.tree.map(step, params, origin, is_leaf=is_none)
+
+
+def dot(u: Any, v: Any) -> float:
+    """The inner product of two directions, in float64."""
+    pairs = zip(*(jax.tree.leaves(d, is_leaf=is_none) for d in (u, v)), strict=True)
+    return sum(
+        (
+            float(np.vdot(np.asarray(p, np.float64), np.asarray(q, np.float64)))
+            for p, q in pairs
+            if p is not None and q is not None
+        ),
+        0.0,
+    )
+
+
+def scaled(direction: Any, factor: float) -> Any:
+    """A direction times a number."""
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf) * factor, direction)
+
+
+def orthonormal(u: Any, v: Any) -> tuple[Any, Any]:
+    """The same plane's directions, of length 1 and at a right angle (Gram and Schmidt).
+
+    A leaf that both leave alone is left alone; so is one of `v` alone, where they are at a right
+    angle already.
+    """
+    u = scaled(u, 1 / np.sqrt(dot(u, u)))
+    # Twice: what rounding left of u after the first time.
+    for _ in range(2):
+        overlap = dot(u, v)
+        if overlap == 0:
+            break
+
+        def part(step: Any, along: Any, overlap: float = overlap) -> Any:
+            if along is None:
+                return step
+            return (0 if step is None else step) - overlap * along
+
+        v = jax.tree.map(part, v, u, is_leaf=is_none)
+    return u, scaled(v, 1 / np.sqrt(dot(v, v)))
+
+
+def principal_directions(path: Any, count: int) -> list[Any]:
+    """The directions in which a path varies most, of length 1 and at right angles.
+
+    They come from the T × T matrix of inner products, so that no matrix of parameters by
+    parameters is made.
+
+    Args:
+        path: pytree, each leaf with floating numbers with a leading axis T.
+        count: how many; of them, those are left out in which the path does not vary.
+
+    Returns:
+        Directions of one point's structure, `None` for each leaf without floating numbers.
+    """
+    leaves, structure = jax.tree.flatten(path, is_leaf=is_none)
+    points = [np.asarray(x).reshape(len(x), -1) if is_parameter(x) else None for x in leaves]
+    moved = [part for part in points if part is not None]
+    gram = np.zeros((len(moved[0]), len(moved[0])))
+    for part in moved:
+        columns = max(1, _AT_ONCE // len(part))
+        for start in range(0, part.shape[1], columns):
+            values = part[:, start : start + columns].astype(np.float64)
+            values -= values.mean(axis=0)
+            gram += values @ values.T
+    squares, vectors = np.linalg.eigh(gram)
+    # Below this, what is left of a square is the rounding of the path's own dtype.
+    least = squares[-1] * (4 * float(jnp.finfo(moved[0].dtype).eps)) ** 2
+    kept = [k for k in range(len(squares) - 1, -1, -1) if squares[k] > least][:count]
+
+    def direction(k: int) -> Any:
+        # The components sum to 0 over the points, so that the mean need not be taken off.
+        weights = vectors[:, k] / np.sqrt(squares[k])
+        steps = [
+            None
+            if part is None
+            else jnp.asarray((weights @ part).reshape(np.shape(leaf)[1:]), leaf.dtype)
+            for part, leaf in zip(points, leaves, strict=True)
+        ]
+        return jax.tree.unflatten(structure, steps)
+
+    return [direction(k) for k in kept]
+
+
+def paired(tree: Any, other: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Path, leaf and the other's leaf, of two trees of one structure, `None` being a leaf."""
+    paths, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_none)
+    others = jax.tree.leaves(other, is_leaf=is_none)
+    for (path, leaf), there in zip(paths, others, strict=True):
+        yield jax.tree_util.keystr(path), leaf, there
+
+
+def check_directions(origin: Any, u: Any, v: Any) -> None:
+    """Refuse directions that do not fit the origin, or do not make a plane."""
+    structure: Any = jax.tree.structure(origin, is_leaf=is_none)
+    for name, direction in (("u", u), ("v", v)):
+        along = jax.tree.structure(direction, is_leaf=is_none)
+        if along != structure:
+            raise ValueError(
+                f"plane.{name}: expected the origin's structure {structure}, got {along}"
+            )
+        if not jax.tree.leaves(direction):
+            raise ValueError(f"plane.{name}: expected a direction, got None for every leaf")
+        for path, leaf, step in paired(origin, direction):
+            if step is None:
+                continue
+            if not is_parameter(leaf):
+                kind = getattr(leaf, "dtype", type(leaf).__name__)
+                raise TypeError(
+                    f"plane.{name}{path}: expected None, as the origin holds no floating numbers "
+                    f"there but {kind}"
+                )
+            if jnp.shape(step) != jnp.shape(leaf):
+                raise ValueError(
+                    f"plane.{name}{path}: expected the origin's shape {jnp.shape(leaf)}, "
+                    f"got {jnp.shape(step)}"
+                )
+    if is_traced(*jax.tree.leaves((origin, u, v))):
+        return
+    for name, tree in (("origin", origin), ("u", u), ("v", v)):
+        for path, leaf, _ in paired(tree, tree):
+            if is_parameter(leaf) and not np.isfinite(np.asarray(leaf, np.float64)).all():
+                raise ValueError(
+                    f"plane.{name}{path}: expected finite numbers, got some that are not"
+                )
+    lengths = [np.sqrt(dot(d, d)) for d in (u, v)]
+    for name, length in zip("uv", lengths, strict=True):
+        if length == 0:
+            raise ValueError(f"plane.{name}: expected a direction, got zeros")
+    first, second = (
+        jax.tree.map(lambda x, s=length: np.asarray(x, np.float64) / s, d)
+        for d, length in zip((u, v), lengths, strict=True)
+    )
+    cosine = dot(first, second)
+    rest = jax.tree.map(
+        lambda p, q: (0 if q is None else q) - (0 if p is None else cosine * p),
+        first,
+        second,
+        is_leaf=is_none,
+    )
+    dtypes = [x.dtype for x in jax.tree.leaves((u, v)) if hasattr(x, "dtype")]
+    rounding = max((float(jnp.finfo(d).eps) for d in dtypes), default=2.0**-52)
+    if np.sqrt(dot(rest, rest)) <= 4 * rounding:
+        raise ValueError(
+            "plane.v: expected another direction than u's, got one along the same line"
+        )

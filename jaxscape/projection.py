@@ -1,0 +1,147 @@
+"""A path seen from a plane: where it passes, how far off the plane, and on which losses."""
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxscape.directions import is_none, is_parameter, paired
+from jaxscape.grid import check_is_function, dtype_of
+from jaxscape.network import scalar
+from jaxscape.plane import Plane
+from jaxscape.trajectory import Projection, Trajectory
+
+# Numbers of the points that are in float64 at once.
+_AT_ONCE = 2**24
+
+
+def project(
+    loss: Callable[[Any, Any], jax.Array], data: Any, plane: Plane, path: Any
+) -> Projection:
+    """Where a path passes over a plane, how far from it, and at which losses.
+
+    A point far off the plane has another loss than the surface below it. Both are kept, and
+    figures draw the first.
+
+    Args:
+        loss: (params, data) -> scalar, the surface's.
+        data: what the loss takes, the surface's.
+        plane: a plane through parameters of the path's structure.
+        path: what `descend` returned, of a run that diverged its points before; or a pytree of
+            parameters, each floating array with a leading axis of T points.
+
+    Returns:
+        A `Projection`, for `plot.surface` and `plot.contour`.
+
+    Raises:
+        ValueError: a path of other parameters than the plane's, or without a finite point.
+
+    Example:
+        >>> data = jxs.teacher_student(jax.random.key(0))
+        >>> path = jxs.descend(jxs.squared_error, jxs.Weights(1.0, 0.2), data,
+        ...                    optimizer=optax.sgd(0.5), epochs=20)
+        >>> seen = jxs.project(jxs.squared_error, data, jxs.Plane.principal(path), path)
+        >>> bool(seen.distance.max() < 1e-6), round(seen.explained, 6)
+        (True, 1.0)
+    """
+    check_is_function("loss", loss)
+    name, epoch, points = "", None, path
+    if isinstance(path, Trajectory):
+        path = path.until_divergence()
+        name, epoch, points = path.name, path.epoch, path.params
+    count = _check_points(plane, points)
+    coordinates, distance, explained = _seen(plane, points, count)
+    at = jnp.asarray(coordinates, dtype_of(plane, points))
+    own, below = _losses(loss, plane, points, at, data)
+    return Projection(
+        coordinates,
+        distance,
+        np.asarray(own),
+        np.asarray(below),
+        np.arange(count, dtype=float) if epoch is None else epoch,
+        explained,
+        plane.names,
+        name,
+    )
+
+
+def _check_points(plane: Plane, points: Any) -> int:
+    """How many points a path has; refused if they are not of the plane's structure and shapes."""
+    structures: list[Any] = [jax.tree.structure(t, is_leaf=is_none) for t in (plane.origin, points)]
+    if structures[0] != structures[1]:
+        raise ValueError(
+            f"path: expected the plane's structure {structures[0]}, got {structures[1]}"
+        )
+    counts = set()
+    for where, here, there in paired(plane.origin, points):
+        if not is_parameter(here):
+            continue
+        if jnp.shape(there)[1:] != jnp.shape(here) or jnp.ndim(there) == 0:
+            raise ValueError(
+                f"path{where}: expected shape (T, {', '.join(map(str, jnp.shape(here)))}), "
+                f"got {jnp.shape(there)}"
+            )
+        if not np.isfinite(np.asarray(there, np.float64)).all():
+            raise ValueError(f"path{where}: expected finite parameters, got some that are not")
+        counts.add(len(there))
+    if len(counts) != 1 or counts == {0}:
+        raise ValueError(f"path: expected points, as many in every leaf, got {sorted(counts)}")
+    return counts.pop()
+
+
+def _seen(plane: Plane, points: Any, count: int) -> tuple[np.ndarray, np.ndarray, float]:
+    """Coordinates (T, 2), distances (T,) and the part of the variance explained, in float64."""
+
+    def parts() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """How far points are from the origin, (T, n), and the directions, (2, n), piece by piece.
+
+        The difference is taken in float64: both may be far from 0 and near one another.
+        """
+        leaves = (jax.tree.leaves(t, is_leaf=is_none) for t in (plane.origin, plane.u, plane.v))
+        for there, here, *steps in zip(
+            jax.tree.leaves(points, is_leaf=is_none), *leaves, strict=True
+        ):
+            if not is_parameter(here):
+                continue
+            flat = np.asarray(there).reshape(count, -1)
+            start = np.asarray(here, np.float64).ravel()
+            directions = np.stack(
+                [np.zeros(start.size) if s is None else np.ravel(np.asarray(s)) for s in steps]
+            ).astype(np.float64)
+            columns = max(1, _AT_ONCE // count)
+            for k in range(0, start.size, columns):
+                piece = slice(k, k + columns)
+                yield flat[:, piece].astype(np.float64) - start[piece], directions[:, piece]
+
+    gram, products = np.zeros((2, 2)), np.zeros((count, 2))
+    for away, directions in parts():
+        gram += directions @ directions.T
+        products += away @ directions.T
+    coordinates = np.linalg.solve(gram, products.T).T
+    squares, spread = np.zeros(count), 0.0
+    for away, directions in parts():
+        squares += np.sum((away - coordinates @ directions) ** 2, axis=1)
+        spread += np.sum((away - away.mean(axis=0)) ** 2)
+    centred = coordinates - coordinates.mean(axis=0)
+    within = float(np.sum(centred @ gram * centred))
+    return coordinates, np.sqrt(squares), within / float(spread) if spread else 1.0
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _losses(loss: Callable, plane: Plane, points: Any, at: jax.Array, data: Any) -> Any:
+    """The loss at every point, (T,), and at the points of the plane below them, (T,)."""
+    moving = jax.tree.map(lambda x, o: x if is_parameter(o) else None, points, plane.origin)
+
+    def own(point: Any) -> jax.Array:
+        params = jax.tree.map(
+            lambda o, x: o if x is None else x, plane.origin, point, is_leaf=is_none
+        )
+        return scalar(loss(params, data))
+
+    # One after the other: a path may be of a thousand points of a million parameters.
+    return jax.lax.map(own, moving), jax.lax.map(
+        lambda ab: scalar(loss(plane.at(ab[0], ab[1]), data)), at
+    )

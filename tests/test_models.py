@@ -1,0 +1,83 @@
+"""Planes through models as Flax, Equinox and Haiku make them, each by the same few lines."""
+
+import equinox as eqx
+import flax.linen as nn
+import haiku as hk
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+import jaxscape as jxs
+
+X = jax.random.normal(jax.random.key(0), (20, 3))
+DATA = jxs.Dataset(X, jnp.sin(X[:, :1]))
+
+
+def of_linen():
+    """Batch statistics are a collection of their own, which no direction touches."""
+
+    class Model(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            x = nn.BatchNorm(use_running_average=True)(nn.Dense(5)(x))
+            return nn.Dense(1)(jnp.tanh(x))
+
+    model = Model()
+    params = model.init(jax.random.key(1), X)
+    return params, jxs.squared_error.of(model.apply), {}
+
+
+def of_nnx():
+    """The state holds random keys, counters and running means beside the parameters."""
+
+    class Model(nnx.Module):
+        def __init__(self, rngs):
+            self.first = nnx.Linear(3, 5, rngs=rngs)
+            self.dropout = nnx.Dropout(0.5, rngs=rngs)
+            self.second = nnx.Linear(5, 1, rngs=rngs)
+
+        def __call__(self, x):
+            return self.second(self.dropout(jnp.tanh(self.first(x))))
+
+    model = Model(nnx.Rngs(0))
+    model.eval()
+    definition, state = nnx.split(model)
+
+    def predict(state, x):
+        return nnx.merge(definition, state)(x)
+
+    return state, jxs.squared_error.of(predict), {}
+
+
+def of_equinox():
+    """The model is the parameters, activation functions included."""
+    model = eqx.nn.MLP(3, 1, 5, 2, key=jax.random.key(0))
+    return model, jxs.squared_error.of(lambda m, x: jax.vmap(m)(x)), {"output_axis": 0}
+
+
+def of_haiku():
+    model = hk.without_apply_rng(hk.transform(lambda x: hk.nets.MLP([5, 1])(x)))
+    return model.init(jax.random.key(0), X), jxs.squared_error.of(model.apply), {}
+
+
+@pytest.mark.parametrize("make", [of_linen, of_nnx, of_equinox, of_haiku])
+def test_a_plane_through_a_model(make):
+    params, loss, more = make()
+    plane = jxs.Plane.random(jax.random.key(2), params, **more)
+    surface = jxs.landscape(loss, DATA, plane, a=(-1, 1, 5), b=(-2, 2, 3))
+    at_origin = loss(params, DATA)
+    np.testing.assert_allclose(surface.loss[2, 1], at_origin, rtol=2e-6)
+    for i, j in ((0, 1), (4, 2)):
+        a, b = surface.a.values[i], surface.b.values[j]
+        np.testing.assert_allclose(surface.loss[i, j], loss(plane.at(a, b), DATA), rtol=1e-5)
+        assert abs(surface.loss[i, j] - at_origin) > 1e-3
+    # Every weight matrix moves, filter by filter as long as it is, and nothing else does.
+    axis = more.get("output_axis", -1)
+    moved = [x for x in jax.tree.leaves(plane.u) if x is not None]
+    matrices = [x for x in jax.tree.leaves(params) if hasattr(x, "ndim") and x.ndim == 2]
+    assert len(moved) == len(matrices) > 1
+    for step, matrix in zip(moved, matrices, strict=True):
+        lengths = [np.linalg.norm(x, axis=1 + axis if axis else 1) for x in (step, matrix)]
+        np.testing.assert_allclose(*lengths, rtol=1e-5)
