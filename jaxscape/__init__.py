@@ -28,6 +28,7 @@ from jaxscape.plane import Plane
 from jaxscape.projection import project
 from jaxscape.refinement import Refinement, refine
 from jaxscape.results import Axis, Landscape
+from jaxscape.streams import Stream
 from jaxscape.trajectory import Descents, Projection, Trajectory
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ __all__ = [
     "Projection",
     "Refinement",
     "Stability",
+    "Stream",
     "Trajectory",
     "Valley",
     "Weights",

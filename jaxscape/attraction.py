@@ -13,9 +13,10 @@ import numpy as np
 import optax
 
 from jaxscape import limits, training
+from jaxscape.axes import axes_of
 from jaxscape.descent import check_optimizer
 from jaxscape.devices import cores, default_device
-from jaxscape.grid import InterruptedWarning, axes_of, check_is_function, loss_name
+from jaxscape.grid import InterruptedWarning, check_is_function, loss_name
 from jaxscape.limits import Limit
 from jaxscape.network import scalar
 from jaxscape.plane import Plane, weight_plane

@@ -285,7 +285,7 @@ def _computed(
 def gathered(losses: np.ndarray) -> np.ndarray:
     """The rows of all processes, each of which has filled in its own."""
     rows, processes = range(len(losses)), jax.process_count()
-    part = np.zeros((math.ceil(len(rows) / processes), losses.shape[1]), losses.dtype)
+    part = np.zeros((math.ceil(len(rows) / processes), *losses.shape[1:]), losses.dtype)
     for own in mine([rows]):
         part[: len(own)] = losses[own.start : own.stop]
     parts = of_all(part)

@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
 from jaxscape.data import Dataset
-from jaxscape.network import Network, PointwiseLoss, check_same_shape, scalar
+from jaxscape.network import Network, PointwiseLoss, check_same_shape, scalars
 from jaxscape.plane import Plane
 from jaxscape.quadratic import parabolas
 
@@ -76,12 +76,15 @@ def dense(
     b: jax.Array,
     data: Any,
 ) -> tuple[jax.Array, jax.Array]:
-    """The loss in every cell, (n1, n2), and whether all of a row are finite, (n1,)."""
+    """The loss in every cell, (n1, n2), and whether all of a row are finite, (n1,).
+
+    Of a loss that returns K scalars by name, (n1, n2, K).
+    """
 
     def rows(plane, a, b, data):
         compute = _streamed if is_streamed(loss, data) else functools.partial(_tiled, limits)
         cells = compute(loss, plane, a, b, data)
-        return cells, jnp.isfinite(cells).all(axis=1)
+        return cells, jnp.isfinite(cells).all(axis=tuple(range(1, cells.ndim)))
 
     return _over_devices(rows, mesh)(plane, a, b, data)
 
@@ -137,8 +140,8 @@ def share(loss: Callable, plane: Plane, a: Any, b: Any, data: Any) -> Share:
 
 
 def _losses(loss: Callable, plane: Plane, data: Any) -> Callable:
-    """The loss at every pair of coordinates: (n1,), (n2,) -> (n1, n2)."""
-    return functools.partial(_over_grid, lambda a, b: scalar(loss(plane.at(a, b), data)))
+    """The loss at every pair of coordinates: (n1,), (n2,) -> (n1, n2), or (n1, n2, K)."""
+    return functools.partial(_over_grid, lambda a, b: scalars(loss(plane.at(a, b), data)))
 
 
 def _over_grid(cell: Callable, a: jax.Array, b: jax.Array) -> jax.Array:
@@ -210,7 +213,8 @@ def _tiled(limits: Limits, loss: Callable, plane: Plane, a: jax.Array, b: jax.Ar
     of_columns = blocks(b, columns)
     grid = jax.lax.map(lambda a: jax.lax.map(lambda b: losses(a, b), of_columns), blocks(a, rows))
     across = grid.shape[0] * rows, grid.shape[1] * columns
-    return grid.swapaxes(1, 2).reshape(across)[: a.size, : b.size]
+    grid = grid.swapaxes(1, 2)
+    return grid.reshape(*across, *grid.shape[4:])[: a.size, : b.size]
 
 
 def tile(limits: Limits, share: Share, n1: int, n2: int) -> tuple[int, int]:

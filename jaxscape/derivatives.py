@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxscape import cells
+from jaxscape.axes import axes_of
 from jaxscape.data import Dataset
-from jaxscape.grid import NonFiniteWarning, axes_of, check_is_function, loss_name
+from jaxscape.grid import NonFiniteWarning, check_is_function, loss_name
 from jaxscape.network import PointwiseLoss, mean_over_samples, scalar
 from jaxscape.plane import Plane, weight_plane
 from jaxscape.quadratic import Parabola, parabolas, why_not_exact

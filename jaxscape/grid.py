@@ -1,10 +1,8 @@
 """The loss on a whole grid of a plane: one signature for all strategies, devices and sizes."""
 
-import math
-import operator
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,11 +12,15 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxscape import bands, store
+from jaxscape.axes import axes_of, dtype_of
 from jaxscape.devices import check_agreement, local_mesh, machine_memory, together
 from jaxscape.identity import digest, identity
+from jaxscape.network import PointwiseLoss
 from jaxscape.plane import Plane, weight_plane
+from jaxscape.progress import bar
 from jaxscape.quadratic import why_not_exact
 from jaxscape.results import Axis, Landscape
+from jaxscape.streams import Stream, example_of
 
 # Of the machine's memory, for a result that is held there whole.
 _LARGEST_RESULT = 1 / 2
@@ -42,7 +44,7 @@ def landscape(
     mesh: Mesh | None = None,
     destination: str | os.PathLike | None = None,
     **axes: Any,
-) -> Landscape:
+) -> Any:
     """Compute a loss at every point of a grid on a plane, compiled, in as much memory as allowed.
 
     The loss is static (a new function object compiles anew); data and plane are traced, so other
@@ -52,8 +54,11 @@ def landscape(
     gets the whole.
 
     Args:
-        loss: (params, data) -> scalar of a floating dtype.
-        data: what the loss takes: a `Dataset` or any pytree of arrays.
+        loss: (params, data) -> scalar of a floating dtype, or a dictionary of several by name
+            (loss, accuracy, the error of a class), all of them computed in one pass.
+        data: what the loss takes: a `Dataset` or any pytree of arrays; or a `Stream` of batches
+            of it, for which the loss has to be a mean over samples. After Ctrl-C the mean over
+            the batches that are done is returned.
         plane: where the parameters lie; None for the plane of the two weights.
         method: "dense" evaluates the loss in every cell; "exact" uses that a squared error is a
             parabola in the second coordinate where the prediction is affine in it, which costs
@@ -71,14 +76,16 @@ def landscape(
     Returns:
         A `Landscape`, `loss[i, j]` being the loss at the i-th value of the first coordinate and
         the j-th of the second, in the dtype of the plane and the data; with a destination, a
-        read-only memory map of the file there.
+        read-only memory map of the file there. Of a loss with several scalars, a dictionary of
+        landscapes.
 
     Raises:
         TypeError: a loss that is not a function of (params, data) with a floating scalar result.
         ValueError: an axis that is missing, unknown, empty or not increasing; "exact" where it
             does not hold; predictions and targets of unequal shapes; a budget too small for one
             row, or a result too large for memory; a mesh of devices that are not there; a
-            destination that holds something else, or rows that were altered.
+            destination that holds something else, or rows that were altered; one for a stream
+            or for several scalars; a stream without batches, or with others on a later pass.
         OSError: a destination that cannot be written to, is full, or is in use.
 
     Warns:
@@ -96,7 +103,7 @@ def landscape(
     if not isinstance(plane, Plane):
         raise TypeError(f"plane: expected a Plane, got {type(plane).__name__}")
     check_is_function("loss", loss)
-    a, b = axes_of(plane, data, axes)
+    a, b = axes_of(plane, example_of(data), axes)
     if method not in ("auto", "dense", "exact"):
         raise ValueError(f"method: expected 'auto', 'dense' or 'exact', got {method!r}")
     if memory is not None and (isinstance(memory, bool) or not hasattr(memory, "__index__")):
@@ -106,54 +113,137 @@ def landscape(
     folder = None if destination is None else Path(destination)
     if folder is not None:
         store.check_place(folder)
+    example = example_of(data)
     if method != "dense":
-        objection = why_not_exact(loss, plane, data)
+        objection = why_not_exact(loss, plane, example)
         if objection and method == "exact":
             raise ValueError(f"method: 'exact' does not hold here: {objection}; use 'dense'")
         method = "dense" if objection else "exact"
+    names = scalar_names(loss, plane, example)
 
-    problem = bands.Problem(method, loss, plane, np.asarray(a.values), np.asarray(b.values), data)
+    problem = bands.Problem(
+        method, loss, plane, np.asarray(a.values), np.asarray(b.values), example
+    )
     name = loss_name(loss)
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((plane, data))):
         if folder is not None or mesh is not None:
             raise ValueError("destination, mesh: expected None under a transformation of JAX")
-        return Landscape(bands.compute_traced(problem, memory), a, b, name, method)
+        return _named(bands.compute_traced(problem, memory), a, b, name, names, method)
 
     # Machines may differ in their memory.
     with together("plan"):
         if folder is None:
-            _check_result_fits(a, b)
+            _check_result_fits(a, b, len(names or " "))
+        elif names is not None or isinstance(data, Stream):
+            what = "a stream" if isinstance(data, Stream) else "a loss of several scalars"
+            raise ValueError(f"destination: expected None with {what}, got {str(folder)!r}")
         plan = bands.make_plan(problem, local_mesh(mesh), memory, written=folder is not None)
+    surface: Landscape | dict[str, Landscape]
     if folder is not None:
         surface, all_finite = _at_destination(plan, problem, folder, a, b, name)
-    elif plan.mesh is None and plan.rows >= len(a) and jax.process_count() == 1:
-        losses, all_finite = bands.compute_at_once(plan, problem)
-        surface = Landscape(losses, a, b, name, method)
     else:
-        surface, all_finite = _in_memory(plan, problem, a, b, name)
+        losses: Any
+        if isinstance(data, Stream):
+            losses, name = _over_stream(problem, data, mesh, memory, name)
+            all_finite = False
+        elif plan.mesh is None and plan.rows >= len(a) and jax.process_count() == 1:
+            losses, all_finite = bands.compute_at_once(plan, problem)
+        else:
+            losses, all_finite = _in_memory(plan, problem, a, b, len(names) if names else None)
+        done = Axis(a.values[: len(losses)], a.name)
+        surface = _named(losses, done, b, name, names, method)
 
-    if len(surface.a) < len(a):
+    each = list(surface.values()) if isinstance(surface, dict) else [surface]
+    rows = len(each[0].a)
+    if rows < len(a):
         warnings.warn(
-            f"interrupted: the first {len(surface.a)} of {len(a)} rows are done, up to "
-            f"{a.name} = {surface.a.values[-1]:g}",
+            f"interrupted: the first {rows} of {len(a)} rows are done, up to "
+            f"{a.name} = {a.values[rows - 1]:g}",
             InterruptedWarning,
             stacklevel=2,
         )
-    if not all_finite and (hole := surface.first_nonfinite):
-        warnings.warn(
-            f"{surface.nonfinite_count} of {surface.loss.size} cells are not finite, the first at "
-            f"{a.name} = {hole.a:g}, {b.name} = {hole.b:g}: {hole.loss}",
-            NonFiniteWarning,
-            stacklevel=2,
-        )
+    for part in () if all_finite else each:
+        if hole := part.first_nonfinite:
+            of = f" of {part.loss_name}" if isinstance(surface, dict) else ""
+            warnings.warn(
+                f"{part.nonfinite_count} of {part.loss.size} cells{of} are not finite, the first "
+                f"at {a.name} = {hole.a:g}, {b.name} = {hole.b:g}: {hole.loss}",
+                NonFiniteWarning,
+                stacklevel=2,
+            )
     return surface
 
 
+def scalar_names(loss: Callable, plane: Plane, data: Any) -> tuple[str, ...] | None:
+    """The names of the scalars that a loss returns, sorted; None of one that returns one.
+
+    Raises:
+        TypeError: a loss that returns anything else than floating scalars.
+    """
+    if isinstance(loss, PointwiseLoss):
+        return None
+    zero = jnp.zeros((), dtype_of(plane, data))
+    found = jax.eval_shape(lambda plane, data: loss(plane.at(zero, zero), data), plane, data)
+    if not isinstance(found, Mapping):
+        return None
+    return tuple(str(name) for name in sorted(found))
+
+
+def _named(
+    losses: Any, a: Axis, b: Axis, name: str, names: tuple[str, ...] | None, method: str
+) -> Landscape | dict[str, Landscape]:
+    """A landscape, or one for each name along the last axis of the losses."""
+    if names is None:
+        return Landscape(losses, a, b, name, method)
+    return {n: Landscape(losses[..., k], a, b, n, method) for k, n in enumerate(names)}
+
+
+def _over_stream(
+    problem: bands.Problem, stream: Stream, mesh: Mesh | None, memory: int | None, name: str
+) -> tuple[np.ndarray, str]:
+    """The weighted mean of all batches' losses in every cell, and what to call it.
+
+    Every batch goes to all cells before the next is taken. Sums are in float64: the mean is that
+    of all samples at once, but for the rounding of each batch's own losses.
+    """
+    if jax.process_count() > 1:
+        raise ValueError("data: expected arrays under jax.distributed, got a Stream")
+    total: Any = 0
+    weights, done = 0.0, 0
+    try:
+        with bar(stream.batch_count, "batches") as progress:
+            for weight, batch in stream:
+                part = problem._replace(data=batch)
+                plan = bands.make_plan(part, local_mesh(mesh), memory, written=False)
+                kept: list[np.ndarray] = []
+
+                def keep(_: range, losses: np.ndarray, kept: list = kept) -> None:
+                    kept.append(losses)
+
+                rows, _ = bands.run(plan, part, [range(len(problem.a))], keep)
+                if rows < len(problem.a):
+                    raise KeyboardInterrupt
+                total = total + weight * np.concatenate(kept).astype(np.float64)
+                weights, done = weights + weight, done + 1
+                progress.update(1)
+    except KeyboardInterrupt:
+        if weights == 0:
+            raise
+        warnings.warn(
+            f"interrupted: the mean over the first {done} batches, which weigh {weights:g}",
+            InterruptedWarning,
+            stacklevel=3,
+        )
+        name += f" over the first {done} batches"
+    return np.asarray(total / weights, problem.a.dtype), name
+
+
 def _in_memory(
-    plan: bands.Plan, problem: bands.Problem, a: Axis, b: Axis, name: str
-) -> tuple[Landscape, bool]:
-    """The landscape put together from bands, and whether all of it is finite."""
-    losses = np.empty((len(a), len(b)), a.values.dtype)
+    plan: bands.Plan, problem: bands.Problem, a: Axis, b: Axis, scalars: int | None
+) -> tuple[np.ndarray, bool]:
+    """The losses put together from bands, and whether all of them are finite."""
+    shape = (len(a), len(b)) if scalars is None else (len(a), len(b), scalars)
+    losses = np.empty(shape, a.values.dtype)
 
     def keep(rows: range, part: np.ndarray) -> None:
         losses[rows.start : rows.stop] = part
@@ -168,8 +258,7 @@ def _in_memory(
         done, all_finite = bands.run(plan, problem, todo, keep)
     if jax.process_count() > 1:
         losses, all_finite, done = bands.gathered(losses), False, len(a)
-    values = a.values[:done]
-    return Landscape(losses[:done], Axis(values, a.name), b, name, problem.method), all_finite
+    return losses[:done], all_finite
 
 
 def _at_destination(
@@ -189,8 +278,8 @@ def _at_destination(
     return store.load(folder, compare=False), False
 
 
-def _check_result_fits(a: Axis, b: Axis) -> None:
-    needed = len(a) * len(b) * a.values.dtype.itemsize
+def _check_result_fits(a: Axis, b: Axis, scalars: int) -> None:
+    needed = len(a) * len(b) * scalars * a.values.dtype.itemsize
     most = int(_LARGEST_RESULT * machine_memory())
     if needed > most:
         raise ValueError(
@@ -215,59 +304,3 @@ def loss_name(loss: Any) -> str:
     """What a loss is called in figures."""
     name = getattr(loss, "name", None) or getattr(loss, "__name__", "loss")
     return "loss" if name == "<lambda>" else str(name).replace("_", " ")
-
-
-def axes_of(plane: Plane, data: Any, given: dict[str, Any]) -> tuple[Axis, Axis]:
-    """The two axes that were given by name, in the dtype of plane and data."""
-    if set(given) != set(plane.names):
-        raise ValueError(
-            f"axes: expected {plane.names[0]} and {plane.names[1]}, "
-            f"got {', '.join(given) or 'none'}"
-        )
-    dtype = dtype_of(plane, data)
-    first, second = (axis_of(name, given[name], dtype) for name in plane.names)
-    return first, second
-
-
-def dtype_of(plane: Plane, data: Any) -> Any:
-    """The dtype of what is computed from a plane and data."""
-    # Python floats, as the weight plane's, follow the arrays; without any, JAX's default holds.
-    leaves = [leaf for leaf in jax.tree.leaves((plane, data)) if hasattr(leaf, "dtype")]
-    floating = [leaf.dtype for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.floating)]
-    return jnp.result_type(*(jax.dtypes.canonicalize_dtype(d) for d in floating or [float]))
-
-
-def axis_of(name: str, spec: Any, dtype: Any) -> Axis:
-    """An axis as a caller gave it, (lo, hi, n) or an array of increasing values."""
-    expected = f"{name}: expected a tuple (lo, hi, n) or a 1-D array of increasing values"
-    if isinstance(spec, tuple):
-        if len(spec) != 3:
-            raise ValueError(f"{expected}, got {spec!r}")
-        lo, hi, n = spec
-        if not hasattr(n, "__index__") or isinstance(n, bool):
-            raise TypeError(f"{name}: expected a whole number n of values, got {n!r}")
-        if n < 2:
-            raise ValueError(f"{name}: expected at least 2 values, got {n}")
-        if not all(hasattr(end, "__float__") for end in (lo, hi)):
-            raise TypeError(f"{name}: expected numbers lo and hi, got {lo!r} and {hi!r}")
-        if not (math.isfinite(lo) and math.isfinite(hi) and lo < hi):
-            raise ValueError(f"{name}: expected finite lo < hi, got {lo} and {hi}")
-        values = np.linspace(float(lo), float(hi), operator.index(n))
-    else:
-        # A list is refused: [-1, 1, 50] could be meant as either.
-        values = np.asarray(spec) if hasattr(spec, "dtype") else np.empty(())
-        if values.ndim != 1 or values.dtype.kind not in "iuf":
-            raise ValueError(f"{expected}, got {spec!r}")
-        if len(values) < 2:
-            raise ValueError(f"{name}: expected at least 2 values, got {len(values)}")
-    values = values.astype(dtype)
-    if not np.isfinite(values).all():
-        raise ValueError(f"{name}: expected finite {values.dtype} values, got some that are not")
-    flat = np.flatnonzero(np.diff(values) <= 0)
-    if flat.size:
-        k = int(flat[0])
-        raise ValueError(
-            f"{name}: expected values that increase in {values.dtype}, got {values[k]} and then "
-            f"{values[k + 1]} at index {k + 1}"
-        )
-    return Axis(values, name)

@@ -1,6 +1,6 @@
 """The two-weight network f(x) = w2·tanh(w1·x), and pointwise losses of any model."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -145,6 +145,16 @@ def scalar(value: Any) -> jax.Array:
     if not jnp.issubdtype(dtype, jnp.floating):
         raise TypeError(f"loss: expected a floating scalar, got dtype {dtype}")
     return value
+
+
+def scalars(value: Any) -> jax.Array:
+    """What a loss returned: one scalar, (), or a dictionary of K, (K,), sorted by name."""
+    if not isinstance(value, Mapping):
+        return scalar(value)
+    found = [scalar(value[name]) for name in sorted(value)]
+    if not found:
+        raise TypeError("loss: expected a scalar or several by name, got an empty dictionary")
+    return jnp.stack([part.astype(jnp.result_type(*found)) for part in found])
 
 
 def mean_over_samples(values: jax.Array, sample_weight: jax.Array | None) -> jax.Array:

@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxscape.axes import dtype_of
 from jaxscape.directions import is_none, is_parameter, paired
-from jaxscape.grid import check_is_function, dtype_of
+from jaxscape.grid import check_is_function
 from jaxscape.network import scalar
 from jaxscape.plane import Plane
 from jaxscape.trajectory import Projection, Trajectory

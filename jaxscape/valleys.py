@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxscape.grid import axis_of, check_is_function, dtype_of, loss_name
+from jaxscape.axes import axis_of, dtype_of
+from jaxscape.grid import check_is_function, loss_name
 from jaxscape.lattice import path_between
 from jaxscape.plane import Plane, weight_plane
 from jaxscape.points import CriticalPoint, CriticalPoints
