@@ -153,17 +153,23 @@ def known() -> dict[str, go.Figure]:
     }
 
 
-def model() -> go.Figure:
-    """A network's descent over the plane in which it varies most."""
+def tanh_network(key: jax.Array) -> tuple[jxs.PointwiseLoss, dict[str, jax.Array], jxs.Dataset]:
+    """A network of one hidden layer that is to learn sin(x·y): its loss, start and data."""
     x = jax.random.uniform(jax.random.key(0), (200, 2), minval=-2.0, maxval=2.0)
     data = jxs.Dataset(x, jnp.sin(x[:, 0] * x[:, 1]))
-    keys = jax.random.split(jax.random.key(1))
+    keys = jax.random.split(key)
     params = {
         "hidden": jax.random.normal(keys[0], (2, 32)),
         "bias": jnp.zeros((1, 32)),
         "output": jax.random.normal(keys[1], (32,)) / np.sqrt(32),
     }
     loss = jxs.squared_error.of(lambda p, x: jnp.tanh(x @ p["hidden"] + p["bias"]) @ p["output"])
+    return loss, params, data
+
+
+def model() -> go.Figure:
+    """A network's descent over the plane in which it varies most."""
+    loss, params, data = tanh_network(jax.random.key(1))
     path = jxs.descend(loss, params, data, optimizer=optax.adam(0.02), epochs=100)
     plane = jxs.Plane.principal(path)
     seen = jxs.project(loss, data, plane, path)
@@ -172,6 +178,18 @@ def model() -> go.Figure:
         loss, data, plane, a=(low_a - 1, high_a + 1, 201), b=(low_b - 1, high_b + 1, 161)
     )
     return jxs.plot.surface(surface, seen)
+
+
+def between() -> go.Figure:
+    """Two solutions, the straight line through them, and a curve of low loss."""
+    ends = []
+    for key in jax.random.split(jax.random.key(2)):
+        loss, params, data = tanh_network(key)
+        path = jxs.descend(loss, params, data, optimizer=optax.adam(0.02), epochs=300)
+        ends.append(jax.tree.map(lambda leaf: leaf[-1], path.params))
+    straight = jxs.interpolate(loss, data, *ends, t=(0, 1, 201))
+    curve = jxs.bezier(loss, data, *ends, jax.random.key(3), steps=2000)
+    return jxs.plot.lines(straight, curve.losses(loss, data, t=(0, 1, 201)))
 
 
 def write(figure: go.Figure, name: str, width: int = 1100, height: int = 800) -> None:
@@ -192,6 +210,7 @@ def main() -> None:
     write(losses, "fan", 1000, 600)
     write(steps(), "steps", 1000, 600)
     write(model(), "model", 1000, 750)
+    write(between(), "between", 1000, 600)
     for name, figure in known().items():
         write(figure, name, 1000, 750)
 

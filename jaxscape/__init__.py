@@ -28,6 +28,7 @@ from jaxscape.plane import Plane
 from jaxscape.projection import project
 from jaxscape.refinement import Refinement, refine
 from jaxscape.results import Axis, Landscape
+from jaxscape.slices import Lines, interpolate, lines, random_directions
 from jaxscape.streams import Stream
 from jaxscape.trajectory import Descents, Projection, Trajectory
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from jaxscape import article, plot
     from jaxscape.attraction import Basins, basins
     from jaxscape.critical import critical_points
+    from jaxscape.curves import Curve, bezier
     from jaxscape.derivatives import Fields, fields
     from jaxscape.descent import descend
     from jaxscape.description import Description
@@ -51,10 +53,11 @@ __version__ = "0.1.0"
 __all__ = [
     "Axis",
     "Barrier",
-    "BatchLandscapes",
     "Basins",
+    "BatchLandscapes",
     "CriticalPoint",
     "CriticalPoints",
+    "Curve",
     "Dataset",
     "Descents",
     "Description",
@@ -64,6 +67,7 @@ __all__ = [
     "InterruptedWarning",
     "Landscape",
     "Limit",
+    "Lines",
     "Network",
     "NonFiniteWarning",
     "Persistence",
@@ -83,6 +87,7 @@ __all__ = [
     "basins",
     "batch_landscapes",
     "batches",
+    "bezier",
     "critical_points",
     "data",
     "descend",
@@ -91,13 +96,16 @@ __all__ = [
     "fields",
     "huber",
     "hyperparameter_plane",
+    "interpolate",
     "landscape",
+    "lines",
     "log_cosh",
     "noisy_sine",
     "outcomes",
     "persistence",
     "plot",
     "project",
+    "random_directions",
     "read",
     "refine",
     "split",
@@ -111,6 +119,8 @@ __all__ = [
 # Where names live that need optax or plotly, or rooms that take as long to load.
 _LATER = {
     "critical_points": "critical",
+    "Curve": "curves",
+    "bezier": "curves",
     "Fields": "derivatives",
     "fields": "derivatives",
     "Description": "description",

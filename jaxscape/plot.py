@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 
 from jaxscape import layout, marks, spatial, view
 from jaxscape.charts import fan, profile, stability, steps
+from jaxscape.interpolations import lines
 from jaxscape.layout import HTML_CONFIG
 from jaxscape.maps import basins, trainability
 from jaxscape.points import CriticalPoints
@@ -23,6 +24,7 @@ __all__ = [
     "contour",
     "curvature",
     "fan",
+    "lines",
     "profile",
     "slopes",
     "stability",
