@@ -21,6 +21,8 @@ from jaxscape.progress import bar
 # short beside a person's patience. An accelerator does some hundred times more in that time.
 _BAND_OPERATIONS = {"cpu": 2**30}
 _BAND_OPERATIONS_ELSEWHERE = 2**40
+# Of a band's operations, one in so many at most is computed for other bands too.
+_BAND_TO_SHARED = 30
 # A thread that computes a band by itself wastes no time on sharing out each operation: on two
 # cores, grids through small networks took half the time, once there was some milliseconds of work.
 _OPERATIONS_WORTH_A_THREAD = 2**29
@@ -112,12 +114,14 @@ def _plan(method, loss, mesh, structure, shapes, axes, memory, written, _setting
     limits = _limits(device.platform, budget // workers)
     n1, n2, itemsize = a.size, b.size, a.dtype.itemsize
 
-    share = cells.share(loss, plane, a, b, data)
+    share = cells.share(limits, loss, plane, a, b, data)
     operations = share.of(1, n2).operations
     if method == "exact":
         # A parabola takes some ten passes over the predictions of a row, and one over its cells.
         operations = 10 * share.of(1, 1).operations + 4 * n2
     at_once = _BAND_OPERATIONS.get(device.platform, _BAND_OPERATIONS_ELSEWHERE) * devices
+    # What all cells share is computed anew for every band.
+    at_once = max(at_once, _BAND_TO_SHARED * share.all.operations)
     rows = max(1, at_once // max(1, operations))
     streamed = method == "dense" and cells.is_streamed(loss, data)
     if streamed:

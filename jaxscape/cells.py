@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
+from jaxscape import affine
 from jaxscape.data import Dataset
 from jaxscape.network import Network, PointwiseLoss, check_same_shape, scalars
 from jaxscape.plane import Plane
@@ -50,18 +51,19 @@ class Count(NamedTuple):
 
 
 class Share(NamedTuple):
-    """What is done once for each row, for each column, and for each cell."""
+    """What is done once for each row, for each column, for each cell, and for all."""
 
     row: Count
     column: Count
     cell: Count
+    all: Count
 
     def of(self, rows: int, columns: int) -> Count:
-        """What rows × columns cells take."""
+        """What rows × columns cells take, beside what is done once for all."""
         return Count(
             *(
                 rows * row + columns * column + rows * columns * cell
-                for row, column, cell in zip(*self, strict=True)
+                for row, column, cell in zip(*self[:3], strict=True)
             )
         )
 
@@ -118,7 +120,7 @@ def is_streamed(loss: Any, data: Any) -> bool:
     return elementwise and isinstance(data, Dataset)
 
 
-def share(loss: Callable, plane: Plane, a: Any, b: Any, data: Any) -> Share:
+def share(limits: Limits, loss: Callable, plane: Plane, a: Any, b: Any, data: Any) -> Share:
     """What the loss takes for each row, column and cell, by the shapes of a nested `vmap`.
 
     Where a direction leaves parameters alone, `vmap` computes what depends on them only once; so
@@ -126,7 +128,8 @@ def share(loss: Callable, plane: Plane, a: Any, b: Any, data: Any) -> Share:
     """
 
     def losses(plane: Plane, data: Any, a: jax.Array, b: jax.Array) -> jax.Array:
-        return _losses(loss, plane, data)(a, b)
+        shared, of = _losses(limits, loss, plane, data, a.dtype)
+        return of(shared, a, b)
 
     def count(rows: int, columns: int) -> np.ndarray:
         axes = (jax.ShapeDtypeStruct((n,), x.dtype) for n, x in ((rows, a), (columns, b)))
@@ -135,13 +138,28 @@ def share(loss: Callable, plane: Plane, a: Any, b: Any, data: Any) -> Share:
 
     low, column, row, both = (count(n1, n2) for n1, n2 in ((2, 2), (2, 3), (3, 2), (3, 3)))
     cell = both - row - column + low
-    parts = (row - low - 2 * cell, column - low - 2 * cell, cell)
+    row, column = row - low - 2 * cell, column - low - 2 * cell
+    parts = (row, column, cell, low - 2 * row - 2 * column - 4 * cell)
     return Share(*(Count(*(int(n) for n in part)) for part in parts))
 
 
-def _losses(loss: Callable, plane: Plane, data: Any) -> Callable:
-    """The loss at every pair of coordinates: (n1,), (n2,) -> (n1, n2), or (n1, n2, K)."""
-    return functools.partial(_over_grid, lambda a, b: scalars(loss(plane.at(a, b), data)))
+def _losses(
+    limits: Limits, loss: Callable, plane: Plane, data: Any, dtype: Any
+) -> tuple[Any, Callable]:
+    """What all cells share, and the loss at every pair of coordinates.
+
+    Of what is shared, (n1,) and (n2,) to (n1, n2), or (n1, n2, K).
+    """
+
+    def value(params: Any, data: Any) -> jax.Array:
+        return scalars(loss(params, data))
+
+    shared, cell = affine.split(value, plane, data, dtype, limits.memory)
+
+    def losses(shared: Any, a: jax.Array, b: jax.Array) -> jax.Array:
+        return _over_grid(functools.partial(cell, shared), a, b)
+
+    return shared, losses
 
 
 def _over_grid(cell: Callable, a: jax.Array, b: jax.Array) -> jax.Array:
@@ -199,10 +217,10 @@ def _over_devices(rows: Callable, mesh: Mesh | None) -> Callable:
 
 def _tiled(limits: Limits, loss: Callable, plane: Plane, a: jax.Array, b: jax.Array, data: Any):
     """Any loss, tile by tile: each a nested `vmap` that stays in the cache."""
-    losses = _losses(loss, plane, data)
-    rows, columns = tile(limits, share(loss, plane, a, b, data), a.size, b.size)
+    shared, losses = _losses(limits, loss, plane, data, a.dtype)
+    rows, columns = tile(limits, share(limits, loss, plane, a, b, data), a.size, b.size)
     if (rows, columns) == (a.size, b.size):
-        return losses(a, b)
+        return losses(shared, a, b)
 
     def blocks(values, size):
         count = math.ceil(values.size / size)
@@ -211,7 +229,9 @@ def _tiled(limits: Limits, loss: Callable, plane: Plane, a: jax.Array, b: jax.Ar
     # What a tile computed is computed again for a derivative, and not kept for all tiles.
     losses = jax.checkpoint(losses)
     of_columns = blocks(b, columns)
-    grid = jax.lax.map(lambda a: jax.lax.map(lambda b: losses(a, b), of_columns), blocks(a, rows))
+    grid = jax.lax.map(
+        lambda a: jax.lax.map(lambda b: losses(shared, a, b), of_columns), blocks(a, rows)
+    )
     across = grid.shape[0] * rows, grid.shape[1] * columns
     grid = grid.swapaxes(1, 2)
     return grid.reshape(*across, *grid.shape[4:])[: a.size, : b.size]

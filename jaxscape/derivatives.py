@@ -24,6 +24,8 @@ from jaxscape.results import STATIC, Array, Axis, Landscape, is_traced
 _TILE_BYTES = 2**23
 # With one row, XLA reduced over samples four times slower.
 _LEAST_ROWS = 2
+# Derivatives are taken of the loss as it is written.
+_NOTHING_SHARED = cells.Limits(0, 0, 0)
 # Predictions held at once by the exact method.
 _EXACT_BLOCK = 2**18
 
@@ -201,7 +203,7 @@ def _dense(loss: Callable, plane: Plane, a: jax.Array, b: jax.Array, data: Any) 
         return here, in_a, in_b, in_aa, in_ab, in_bb
 
     tile = jax.vmap(jax.vmap(cell, (None, 0)), (0, None), out_axes=1)
-    each = cells.share(loss, plane, a, b, data).of(1, 1).bytes
+    each = cells.share(_NOTHING_SHARED, loss, plane, a, b, data).of(1, 1).bytes
     at_once = max(1, _TILE_BYTES // max(1, each))
     columns = min(b.size, max(1, at_once // _LEAST_ROWS))
 

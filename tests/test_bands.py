@@ -122,8 +122,9 @@ def test_what_is_done_once_a_row_is_told_from_what_is_done_in_every_cell():
     loss, data = jxs.squared_error.of(network), make_data(40)
 
     def products(**kind):
-        share = cells.share(loss, network_plane(**kind), *axes, data)
-        return tuple(part.product_bytes for part in share)
+        nothing_shared = Limits(0, 0, 0)
+        share = cells.share(nothing_shared, loss, network_plane(**kind), *axes, data)
+        return tuple(part.product_bytes for part in share[:3])
 
     sizes = [(1, 7), (7, 5), (5, 1)]
     # The inputs are the same for all; the first product reads them but makes its own output.
@@ -149,7 +150,8 @@ def test_what_is_done_once_a_row_is_told_from_what_is_done_in_every_cell():
 )
 def test_a_tile_keeps_its_limits_and_fills_them(limits, check):
     axes = np.zeros(2, np.float32), np.zeros(3, np.float32)
-    share = cells.share(jxs.squared_error.of(network), network_plane(), *axes, make_data(40))
+    loss, data = jxs.squared_error.of(network), make_data(40)
+    share = cells.share(limits, loss, network_plane(), *axes, data)
     rows, columns = cells.tile(limits, share, 200, 300)
     assert check(share.of(rows, columns), rows * columns)
     assert not check(share.of(4 * rows, 4 * columns), 16 * rows * columns)
@@ -161,10 +163,10 @@ def test_a_tile_is_long_where_the_shared_work_is():
     loss, data = jxs.squared_error.of(network), make_data(400)
     limits = Limits(32, 2**40, 2**40)
     plane = network_plane(early=False, late=False)
-    rows, columns = cells.tile(limits, cells.share(loss, plane, *axes, data), 64, 64)
+    rows, columns = cells.tile(limits, cells.share(limits, loss, plane, *axes, data), 64, 64)
     assert (rows, columns) == (1, 32)
     turned = jxs.Plane(plane.origin, plane.v, plane.u)
-    rows, columns = cells.tile(limits, cells.share(loss, turned, *axes, data), 64, 64)
+    rows, columns = cells.tile(limits, cells.share(limits, loss, turned, *axes, data), 64, 64)
     assert (rows, columns) == (32, 1)
 
 

@@ -66,6 +66,7 @@ ROOMS = [
     "journal",
     "bands",
     "cells",
+    "affine",
     "quadratic",
     "plane",
     "directions",
