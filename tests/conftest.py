@@ -1,3 +1,4 @@
+import gc
 import signal
 
 import jax
@@ -12,6 +13,14 @@ def _strict_ranks():
     """No shape is ever mended by broadcasting a missing axis."""
     with jax.numpy_rank_promotion("raise"):
         yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _compiled_programs_are_dropped():
+    """Each maps memory, and Linux lets a process have 65,530 maps: a compiler without one crashes."""
+    yield
+    jax.clear_caches()
+    gc.collect()
 
 
 @pytest.fixture
