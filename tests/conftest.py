@@ -17,7 +17,7 @@ def _strict_ranks():
 
 @pytest.fixture(autouse=True, scope="module")
 def _compiled_programs_are_dropped():
-    """Each maps memory, and Linux lets a process have 65,530 maps: a compiler without one crashes."""
+    """Each maps memory; of 65,530 maps a process may have, a compiler without one crashes."""
     yield
     jax.clear_caches()
     gc.collect()
