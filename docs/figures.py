@@ -192,6 +192,15 @@ def between() -> go.Figure:
     return jxs.plot.lines(straight, curve.losses(loss, data, t=(0, 1, 201)))
 
 
+def spectrum() -> go.Figure:
+    """The eigenvalues of a trained network's Hessian."""
+    loss, params, data = tanh_network(jax.random.key(1))
+    path = jxs.descend(loss, params, data, optimizer=optax.adam(0.02), epochs=300)
+    point = loss, data, jax.tree.map(lambda leaf: leaf[-1], path.params)
+    density = jxs.spectral_density(*point, jax.random.key(2), steps=60)
+    return jxs.plot.spectrum(density, jxs.eigenpairs(*point, 5, jax.random.key(3)))
+
+
 def write(figure: go.Figure, name: str, width: int = 1100, height: int = 800) -> None:
     """Write one picture."""
     figure.write_image(IMAGES / f"{name}.png", width=width, height=height)
@@ -211,6 +220,7 @@ def main() -> None:
     write(steps(), "steps", 1000, 600)
     write(model(), "model", 1000, 750)
     write(between(), "between", 1000, 600)
+    write(spectrum(), "spectrum", 1000, 600)
     for name, figure in known().items():
         write(figure, name, 1000, 750)
 

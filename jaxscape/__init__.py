@@ -26,6 +26,7 @@ from jaxscape.noise import BatchLandscapes, batch_landscapes
 from jaxscape.outcome import outcomes
 from jaxscape.plane import Plane
 from jaxscape.projection import project
+from jaxscape.recorder import Recorder
 from jaxscape.refinement import Refinement, refine
 from jaxscape.results import Axis, Landscape
 from jaxscape.slices import Lines, interpolate, lines, random_directions
@@ -44,7 +45,16 @@ if TYPE_CHECKING:
     from jaxscape.lattice import Persistence, persistence
     from jaxscape.limits import Limit
     from jaxscape.points import CriticalPoint, CriticalPoints
+    from jaxscape.products import ComposedLoss
     from jaxscape.report import describe
+    from jaxscape.spectrum import (
+        Eigenpairs,
+        SpectralDensity,
+        TraceEstimate,
+        eigenpairs,
+        spectral_density,
+        trace,
+    )
     from jaxscape.tuning import FinalLoss, hyperparameter_plane
     from jaxscape.valleys import Barrier, Valley, barrier, valley
 
@@ -55,12 +65,14 @@ __all__ = [
     "Barrier",
     "Basins",
     "BatchLandscapes",
+    "ComposedLoss",
     "CriticalPoint",
     "CriticalPoints",
     "Curve",
     "Dataset",
     "Descents",
     "Description",
+    "Eigenpairs",
     "Fields",
     "FinalLoss",
     "Function",
@@ -74,9 +86,12 @@ __all__ = [
     "Plane",
     "PointwiseLoss",
     "Projection",
+    "Recorder",
     "Refinement",
+    "SpectralDensity",
     "Stability",
     "Stream",
+    "TraceEstimate",
     "Trajectory",
     "Valley",
     "Weights",
@@ -93,6 +108,7 @@ __all__ = [
     "descend",
     "describe",
     "edge_of_stability",
+    "eigenpairs",
     "fields",
     "huber",
     "hyperparameter_plane",
@@ -108,9 +124,11 @@ __all__ = [
     "random_directions",
     "read",
     "refine",
+    "spectral_density",
     "split",
     "squared_error",
     "teacher_student",
+    "trace",
     "valley",
     "weigh_batches_equally",
 ]
@@ -129,6 +147,13 @@ _LATER = {
     "CriticalPoint": "points",
     "CriticalPoints": "points",
     "describe": "report",
+    "ComposedLoss": "products",
+    "Eigenpairs": "spectrum",
+    "SpectralDensity": "spectrum",
+    "TraceEstimate": "spectrum",
+    "eigenpairs": "spectrum",
+    "spectral_density": "spectrum",
+    "trace": "spectrum",
     "Barrier": "valleys",
     "Valley": "valleys",
     "barrier": "valleys",

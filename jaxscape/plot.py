@@ -15,6 +15,7 @@ from jaxscape.maps import basins, trainability
 from jaxscape.points import CriticalPoints
 from jaxscape.results import Landscape
 from jaxscape.slopes import curvature, slopes
+from jaxscape.spectra import spectrum
 from jaxscape.trajectory import Descents, Projection, Trajectory
 from jaxscape.valleys import Barrier, Valley
 
@@ -27,6 +28,7 @@ __all__ = [
     "lines",
     "profile",
     "slopes",
+    "spectrum",
     "stability",
     "steps",
     "surface",

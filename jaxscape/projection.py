@@ -1,7 +1,7 @@
 """A path seen from a plane: where it passes, how far off the plane, and on which losses."""
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -11,33 +11,39 @@ import numpy as np
 from jaxscape.axes import dtype_of
 from jaxscape.directions import is_none, is_parameter, paired
 from jaxscape.grid import check_is_function
-from jaxscape.network import scalar
+from jaxscape.network import scalar, scalars
 from jaxscape.plane import Plane
+from jaxscape.recorder import Recorder
+from jaxscape.streams import mean_over
 from jaxscape.trajectory import Projection, Trajectory
 
 # Numbers of the points that are in float64 at once.
-_AT_ONCE = 2**24
+_AT_ONCE = 2**22
+# Bytes of the points whose losses one call computes.
+_BLOCK_BYTES = 2**26
 
 
-def project(
-    loss: Callable[[Any, Any], jax.Array], data: Any, plane: Plane, path: Any
-) -> Projection:
+def project(loss: Callable[[Any, Any], jax.Array], data: Any, plane: Plane, path: Any) -> Any:
     """Where a path passes over a plane, how far from it, and at which losses.
 
     A point far off the plane has another loss than the surface below it. Both are kept, and
     figures draw the first.
 
     Args:
-        loss: (params, data) -> scalar, the surface's.
-        data: what the loss takes, the surface's.
+        loss: (params, data) -> scalar, the surface's; or a dictionary of several by name.
+        data: what the loss takes, the surface's; also a `Stream`, each of whose batches is loaded
+            once for all points.
         plane: a plane through parameters of the path's structure.
-        path: what `descend` returned, of a run that diverged its points before; or a pytree of
-            parameters, each floating array with a leading axis of T points.
+        path: what `descend` returned, or a `Recorder`, of a run that diverged its points before; or
+            a pytree of parameters, each floating array with a leading axis of T points. Memory
+            maps are read piece by piece.
 
     Returns:
-        A `Projection`, for `plot.surface` and `plot.contour`.
+        A `Projection`, for `plot.surface` and `plot.contour`. Of a loss with several scalars, a
+        dictionary of them.
 
     Raises:
+        TypeError: a loss that is no function with a floating scalar result.
         ValueError: a path of other parameters than the plane's, or without a finite point.
 
     Example:
@@ -53,20 +59,28 @@ def project(
     if isinstance(path, Trajectory):
         path = path.until_divergence()
         name, epoch, points = path.name, path.epoch, path.params
+    elif isinstance(path, Recorder):
+        epoch, points = path.epoch, path.path(plane.origin)
     count = _check_points(plane, points)
     coordinates, distance, explained = _seen(plane, points, count)
-    at = jnp.asarray(coordinates, dtype_of(plane, points))
+    at = np.asarray(coordinates, dtype_of(plane, points))
     own, below = _losses(loss, plane, points, at, data)
-    return Projection(
-        coordinates,
-        distance,
-        np.asarray(own),
-        np.asarray(below),
-        np.arange(count, dtype=float) if epoch is None else epoch,
-        explained,
-        plane.names,
-        name,
-    )
+
+    def with_losses(own: np.ndarray, below: np.ndarray) -> Projection:
+        return Projection(
+            coordinates,
+            distance,
+            own,
+            below,
+            np.arange(count, dtype=float) if epoch is None else epoch[:count],
+            explained,
+            plane.names,
+            name,
+        )
+
+    if isinstance(own, dict):
+        return {key: with_losses(own[key], below[key]) for key in own}
+    return with_losses(own, below)
 
 
 def _check_points(plane: Plane, points: Any) -> int:
@@ -85,8 +99,6 @@ def _check_points(plane: Plane, points: Any) -> int:
                 f"path{where}: expected shape (T, {', '.join(map(str, jnp.shape(here)))}), "
                 f"got {jnp.shape(there)}"
             )
-        if not np.isfinite(np.asarray(there, np.float64)).all():
-            raise ValueError(f"path{where}: expected finite parameters, got some that are not")
         counts.add(len(there))
     if len(counts) != 1 or counts == {0}:
         raise ValueError(f"path: expected points, as many in every leaf, got {sorted(counts)}")
@@ -101,10 +113,8 @@ def _seen(plane: Plane, points: Any, count: int) -> tuple[np.ndarray, np.ndarray
 
         The difference is taken in float64: both may be far from 0 and near one another.
         """
-        leaves = (jax.tree.leaves(t, is_leaf=is_none) for t in (plane.origin, plane.u, plane.v))
-        for there, here, *steps in zip(
-            jax.tree.leaves(points, is_leaf=is_none), *leaves, strict=True
-        ):
+        leaves = (jax.tree.leaves(tree, is_leaf=is_none) for tree in (plane.u, plane.v))
+        for (where, here, there), *steps in zip(paired(plane.origin, points), *leaves, strict=True):
             if not is_parameter(here):
                 continue
             flat = np.asarray(there).reshape(count, -1)
@@ -115,7 +125,12 @@ def _seen(plane: Plane, points: Any, count: int) -> tuple[np.ndarray, np.ndarray
             columns = max(1, _AT_ONCE // count)
             for k in range(0, start.size, columns):
                 piece = slice(k, k + columns)
-                yield flat[:, piece].astype(np.float64) - start[piece], directions[:, piece]
+                away = flat[:, piece].astype(np.float64) - start[piece]
+                if not np.isfinite(away).all():
+                    raise ValueError(
+                        f"path{where}: expected finite parameters, got some that are not"
+                    )
+                yield away, directions[:, piece]
 
     gram, products = np.zeros((2, 2)), np.zeros((count, 2))
     for away, directions in parts():
@@ -131,18 +146,51 @@ def _seen(plane: Plane, points: Any, count: int) -> tuple[np.ndarray, np.ndarray
     return coordinates, np.sqrt(squares), within / float(spread) if spread else 1.0
 
 
+def _losses(loss: Callable, plane: Plane, points: Any, at: np.ndarray, data: Any) -> Any:
+    """The losses at every point, (T,) or several by name, and those of the plane below them."""
+    # Functions and other leaves that are no parameters are the plane's.
+    moving = jax.tree.map(
+        lambda o, x: np.asarray(x) if is_parameter(o) else None,
+        plane.origin,
+        points,
+        is_leaf=is_none,
+    )
+    count = len(at)
+    bytes_each = sum(leaf.nbytes for leaf in jax.tree.leaves(moving)) // count
+    blocks = -(-count // max(1, min(count, _BLOCK_BYTES // max(1, bytes_each))))
+    # Blocks of one size compile once; the last has its last point several times.
+    size = -(-count // blocks)
+    chosen = [np.minimum(np.arange(k, k + size), count - 1) for k in range(0, count, size)]
+
+    def of_batch(batch: Any) -> Any:
+        parts = []
+        for k in chosen:
+            block = jax.tree.map(lambda x, k=k: x[k], moving)
+            # Waited for: the next blocks would be in memory meanwhile.
+            parts.append(jax.device_get(_block(loss, plane, block, at[k], batch)))
+        return jax.tree.map(lambda *part: np.concatenate(part)[:count], *parts)
+
+    return mean_over(data, of_batch)
+
+
 @functools.partial(jax.jit, static_argnums=0)
-def _losses(loss: Callable, plane: Plane, points: Any, at: jax.Array, data: Any) -> Any:
-    """The loss at every point, (T,), and at the points of the plane below them, (T,)."""
-    moving = jax.tree.map(lambda x, o: x if is_parameter(o) else None, points, plane.origin)
+def _block(loss: Callable, plane: Plane, points: Any, at: jax.Array, data: Any) -> Any:
+    """The losses at some points, and at the points of the plane below them."""
 
     def own(point: Any) -> jax.Array:
         params = jax.tree.map(
             lambda o, x: o if x is None else x, plane.origin, point, is_leaf=is_none
         )
-        return scalar(loss(params, data))
+        return _scalars(loss(params, data))
 
-    # One after the other: a path may be of a thousand points of a million parameters.
-    return jax.lax.map(own, moving), jax.lax.map(
-        lambda ab: scalar(loss(plane.at(ab[0], ab[1]), data)), at
+    # One after the other: a point may have a million parameters.
+    return jax.lax.map(own, points), jax.lax.map(
+        lambda ab: _scalars(loss(plane.at(ab[0], ab[1]), data)), at
     )
+
+
+def _scalars(value: Any) -> Any:
+    """What a loss returned: one scalar, or several by name."""
+    if isinstance(value, Mapping) and value:
+        return {str(name): scalar(part) for name, part in value.items()}
+    return scalars(value)

@@ -44,7 +44,7 @@ def test_every_public_function_has_an_example_or_is_said_to_need_none():
     without |= {"InterruptedWarning", "NonFiniteWarning"}
     # Results that the functions of about the same name show.
     without |= {"Barrier", "Basins", "BatchLandscapes", "Limit", "Stability"}
-    without |= {"CriticalPoint", "Description"}
+    without |= {"CriticalPoint", "Description", "Eigenpairs", "SpectralDensity", "TraceEstimate"}
     rooms = {"archive", "article", "data", "plot"}
     assert set(jxs.__all__) - rooms - without <= shown
 

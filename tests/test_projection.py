@@ -1,5 +1,6 @@
 """A path seen from a plane: coordinates, distances, losses, and how it is drawn."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +8,7 @@ import optax
 import pytest
 
 import jaxscape as jxs
+from jaxscape import projection
 
 ROWS, COLUMNS = (-3, 3, 13), (-2, 2, 9)
 
@@ -100,6 +102,116 @@ def test_a_path_on_the_plane_is_drawn_as_ever():
         lines = [t for t in figure.data if t.type.startswith("scatter")]
         assert lines
         assert not any(t.line.dash == "dot" for t in lines)
+
+
+def test_a_model_that_holds_functions():
+    """A path of an Equinox model, whose other leaves may be anything: they are the plane's."""
+    x = jax.random.normal(jax.random.key(0), (20, 3))
+    data = jxs.Dataset(x, jnp.sin(x[:, :1]))
+    models = [eqx.nn.MLP(3, 1, 5, 1, key=jax.random.key(k)) for k in range(5)]
+    loss = jxs.squared_error.of(lambda m, x: jax.vmap(m)(x))
+    path = jax.tree.map(lambda *x: np.stack(x) if eqx.is_inexact_array(x[0]) else np.sin, *models)
+    plane = jxs.Plane.through(*models[:3])
+    seen = jxs.project(loss, data, plane, path)
+    np.testing.assert_allclose(seen.loss, [loss(m, data) for m in models], rtol=1e-5)
+    np.testing.assert_allclose(seen.distance[:3], 0, atol=1e-6)
+    np.testing.assert_allclose(seen.surface_loss[:3], seen.loss[:3], rtol=1e-5)
+    assert (seen.distance[3:] > 1).all()
+    assert np.abs(seen.surface_loss[3:] / seen.loss[3:] - 1).max() > 0.01
+
+
+@pytest.mark.parametrize("per_block", [1, 5, 7, 11, 100])
+def test_points_in_blocks_are_all_points_at_once(network, per_block, monkeypatch, compilations):
+    """11 points of 16 numbers: blocks that divide them, that do not, and one."""
+    loss, data, path = network
+    path = jax.tree.map(lambda leaf: leaf[:11], path.params)
+    plane = jxs.Plane.principal(path)
+    whole = jxs.project(loss, data, plane, path)
+    monkeypatch.setattr(projection, "_BLOCK_BYTES", per_block * 16 * 4)
+    monkeypatch.setattr(projection, "_AT_ONCE", 12 * 5)
+    shapes = []
+
+    def seen_by_loss(params, data):
+        shapes.append(params["first"].shape)
+        return loss(params, data)
+
+    parts = jxs.project(seen_by_loss, data, plane, path)
+    # Traced once for the points and once for the surface: blocks of one size are one program.
+    assert shapes == [(3, 4)] * 2
+    np.testing.assert_allclose(parts.loss, whole.loss, rtol=1e-6)
+    np.testing.assert_allclose(parts.surface_loss, whole.surface_loss, rtol=1e-6)
+    np.testing.assert_allclose(parts.coordinates, whole.coordinates, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(parts.distance, whole.distance, rtol=1e-9, atol=1e-9)
+    assert parts.loss.shape == (11,)
+    before = len(compilations)
+    jxs.project(seen_by_loss, data, plane, path)
+    assert len(compilations) == before
+
+
+def test_a_stream_is_the_data_at_once(network, monkeypatch):
+    """Sums in float64 of float32 means: a relative 1e-6; each batch is loaded once for all."""
+    loss, data, path = network
+    plane = jxs.Plane.principal(path)
+    whole = jxs.project(loss, data, plane, path)
+    loaded = []
+
+    def batches():
+        for size in (slice(0, 13), slice(13, 14), slice(14, 30)):
+            loaded.append(size)
+            yield jxs.Dataset(data.x[size], data.y[size])
+
+    monkeypatch.setattr(projection, "_BLOCK_BYTES", 5 * 16 * 4)
+    parts = jxs.project(loss, jxs.Stream(batches), plane, path)
+    assert len(loaded) == 3
+    np.testing.assert_allclose(parts.loss, whole.loss, rtol=1e-6)
+    np.testing.assert_allclose(parts.surface_loss, whole.surface_loss, rtol=1e-6)
+    np.testing.assert_array_equal(parts.coordinates, whole.coordinates)
+    surface = jxs.landscape(loss, jxs.Stream(batches), plane, a=ROWS, b=COLUMNS)
+    assert jxs.plot.contour(surface, parts).data
+    # Batches of other sizes do not count alike.
+    alike = jxs.project(loss, jxs.Stream(batches, weight=lambda _: 1), plane, path)
+    assert np.abs(alike.loss / whole.loss - 1).max() > 1e-2
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_several_scalars_are_several_projections(network, streamed):
+    loss, data, path = network
+
+    def scores(params, data):
+        return {"loss": loss(params, data), "first": params["second"][0], "b": jnp.float16(2)}
+
+    plane = jxs.Plane.principal(path)
+    cut = [slice(0, 11), slice(11, 30)]
+    source = jxs.Stream([jxs.Dataset(data.x[k], data.y[k]) for k in cut]) if streamed else data
+    found = jxs.project(scores, source, plane, path)
+    assert sorted(found) == ["b", "first", "loss"]
+    whole = jxs.project(loss, data, plane, path)
+    np.testing.assert_allclose(found["loss"].loss, whole.loss, rtol=1e-6)
+    np.testing.assert_allclose(found["loss"].surface_loss, whole.surface_loss, rtol=1e-6)
+    np.testing.assert_allclose(found["first"].loss, path.params["second"][:, 0], rtol=1e-6)
+    below = [plane.at(*ab)["second"][0] for ab in np.float32(whole.coordinates)]
+    np.testing.assert_allclose(found["first"].surface_loss, below, rtol=1e-5, atol=1e-6)
+    for seen in found.values():
+        np.testing.assert_array_equal(seen.coordinates, whole.coordinates)
+        assert seen.explained == whole.explained
+    np.testing.assert_array_equal(found["b"].loss, np.full(12, 2.0))
+    surface = jxs.landscape(scores, data, plane, a=ROWS, b=COLUMNS)["loss"]
+    assert jxs.plot.surface(surface, found["loss"]).data
+
+
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        (lambda p, d: {}, "got an empty dictionary"),
+        (lambda p, d: {"x": p[0]}, r"expected a scalar, got an array of shape \(2,\)"),
+        (lambda p, d: p[0], r"expected a scalar, got an array of shape \(2,\)"),
+        (lambda p, d: jnp.int32(1), "expected a floating scalar, got dtype int32"),
+    ],
+)
+def test_a_loss_of_no_scalars_is_refused(loss, message):
+    plane = jxs.Plane([jnp.ones(2), 1.0], [jnp.ones(2), None], [None, 1.0])
+    with pytest.raises(TypeError, match=message):
+        jxs.project(loss, None, plane, [jnp.ones((4, 2)), jnp.ones(4)])
 
 
 @pytest.mark.parametrize(
