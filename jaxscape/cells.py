@@ -13,6 +13,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from jaxscape import affine
 from jaxscape.data import Dataset
+from jaxscape.devices import in_full_precision
 from jaxscape.network import Network, PointwiseLoss, check_same_shape, scalars
 from jaxscape.plane import Plane
 from jaxscape.quadratic import parabolas
@@ -69,6 +70,7 @@ class Share(NamedTuple):
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
+@in_full_precision
 def dense(
     loss: Callable,
     mesh: Mesh | None,
@@ -92,6 +94,7 @@ def dense(
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
+@in_full_precision
 def exact(
     loss: PointwiseLoss,
     mesh: Mesh | None,

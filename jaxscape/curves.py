@@ -13,6 +13,7 @@ import optax
 from jaxscape import paths, stacks, training
 from jaxscape.data import Key, check_batch_size, check_key, sample_count, take
 from jaxscape.descent import check_optimizer
+from jaxscape.devices import in_full_precision
 from jaxscape.directions import is_array, is_none, is_parameter
 from jaxscape.grid import check_is_function
 from jaxscape.network import scalar
@@ -180,6 +181,7 @@ class _Task(NamedTuple):
 
 
 @functools.partial(jax.jit, static_argnums=0)
+@in_full_precision
 def train(
     task: _Task, ends: tuple[Any, Any], arrays: tuple, data: Any, key: Key
 ) -> tuple[Any, jax.Array]:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxscape import cells
 from jaxscape.axes import axes_of
 from jaxscape.data import Dataset
+from jaxscape.devices import in_full_precision
 from jaxscape.grid import NonFiniteWarning, check_is_function, loss_name
 from jaxscape.network import PointwiseLoss, mean_over_samples, scalar
 from jaxscape.plane import Plane, weight_plane
@@ -157,6 +158,7 @@ def fields(
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
+@in_full_precision
 def _compute(
     method: str, loss: Any, plane: Plane, a: jax.Array, b: jax.Array, data: Any
 ) -> tuple[dict[str, jax.Array], jax.Array, jax.Array]:

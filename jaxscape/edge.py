@@ -10,6 +10,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from jaxscape import training
+from jaxscape.devices import in_full_precision
 from jaxscape.grid import check_is_function
 from jaxscape.network import scalar
 from jaxscape.trajectory import Trajectory
@@ -79,6 +80,7 @@ def edge_of_stability(
 
 
 @functools.partial(jax.jit, static_argnums=0)
+@in_full_precision
 def _along(loss: Callable, params: Any, data: Any) -> tuple:
     def value(params: Any) -> jax.Array:
         return scalar(loss(params, data))

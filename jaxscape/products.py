@@ -11,6 +11,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from jaxscape import stacks
+from jaxscape.devices import in_full_precision
 from jaxscape.directions import is_array, is_none, is_parameter
 from jaxscape.grid import check_is_function, loss_name
 from jaxscape.network import PointwiseLoss, check_same_shape, mean_over_samples, scalar
@@ -204,6 +205,7 @@ def _check_parts(task: _Task, moving: tuple, still: tuple, data: Any) -> jax.Arr
 
 
 @functools.partial(jax.jit, static_argnums=0)
+@in_full_precision
 def products(
     task: _Task, moving: tuple, still: tuple, data: Any, *, vectors: jax.Array, count: int
 ) -> jax.Array:

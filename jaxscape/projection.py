@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxscape.axes import dtype_of
+from jaxscape.devices import in_full_precision
 from jaxscape.directions import is_none, is_parameter, paired
 from jaxscape.grid import check_is_function
 from jaxscape.network import scalar, scalars
@@ -174,6 +175,7 @@ def _losses(loss: Callable, plane: Plane, points: Any, at: np.ndarray, data: Any
 
 
 @functools.partial(jax.jit, static_argnums=0)
+@in_full_precision
 def _block(loss: Callable, plane: Plane, points: Any, at: jax.Array, data: Any) -> Any:
     """The losses at some points, and at the points of the plane below them."""
 

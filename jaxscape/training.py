@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxscape.data import Key, take
+from jaxscape.devices import in_full_precision
 from jaxscape.network import scalar
 
 # Sharpness-aware minimisation climbs first, and comes back.
@@ -79,6 +80,7 @@ def recorded_steps(course: Course, samples: int) -> list[int]:
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+@in_full_precision
 def runs(
     loss: Callable,
     optimizer: optax.GradientTransformation,

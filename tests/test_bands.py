@@ -1,5 +1,6 @@
 """Grids cut into tiles and bands: equal values, in bounded memory, however they are cut."""
 
+import re
 import signal
 import threading
 
@@ -114,6 +115,19 @@ def test_threads_keep_the_precision_of_the_call(x64):
     bands.run(plan, task, [range(9)], lambda rows, part: parts.append(part))
     truth = [[reference.loss_at(a, b, data, lambda r: abs(r) ** 3) for b in task.b] for a in task.a]
     np.testing.assert_allclose(np.concatenate(parts), truth, rtol=1e-13)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "expected"), [(None, "HIGHEST"), ("tensorfloat32", "HIGH"), ("bfloat16", "DEFAULT")]
+)
+def test_products_are_rounded_to_tf32_only_where_that_was_asked_for(chosen, expected):
+    """GPUs round float32 products unless they are told not to; processors never do."""
+    loss, data = jxs.squared_error.of(network), make_data(40)
+    axes = np.zeros(2, np.float32), np.zeros(3, np.float32)
+    with jax.default_matmul_precision(chosen):
+        lowered = cells.dense.lower(loss, None, Limits(0, 0, 0), network_plane(), *axes, data)
+    written = re.findall(r"dot_general .* precision = \[(\w+), (\w+)\]", lowered.as_text())
+    assert set(written) == {(expected, expected)}
 
 
 def test_what_is_done_once_a_row_is_told_from_what_is_done_in_every_cell():
