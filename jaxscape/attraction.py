@@ -14,11 +14,11 @@ import optax
 
 from jaxscape import limits, training
 from jaxscape.axes import axes_of
-from jaxscape.descent import check_optimizer
 from jaxscape.devices import cores, default_device
 from jaxscape.grid import InterruptedWarning, check_is_function, loss_name
 from jaxscape.limits import Limit
 from jaxscape.network import scalar
+from jaxscape.optimizers import check_optimizer, update
 from jaxscape.plane import Plane, weight_plane
 from jaxscape.progress import bar
 from jaxscape.results import STATIC, Axis
@@ -236,9 +236,7 @@ def _advance(
         status = jnp.where(size <= tolerance, _STOPPED, _RUNNING)
         status = jnp.where(jnp.isfinite(now) & jnp.isfinite(size), status, _DIVERGED)
         status = jnp.where(state.status == _RUNNING, status, state.status)
-        change, memory = training.update(
-            optimizer, gradient, state.memory, state.params, now, value
-        )
+        change, memory = update(optimizer, gradient, state.memory, state.params, now, value)
         moved = optax.apply_updates(state.params, change)
         moves = (status == _RUNNING) & (state.steps < most)
         params, memory = jax.tree.map(

@@ -83,6 +83,7 @@ def steps(*paths: Trajectory, landscape: Landscape | None = None, dark: bool = F
         The figure.
 
     Raises:
+        TypeError: anything else than a `Trajectory`, of `Descents` one of the runs.
         ValueError: no path, or one without step sizes.
 
     Example:
@@ -92,7 +93,10 @@ def steps(*paths: Trajectory, landscape: Landscape | None = None, dark: bool = F
         >>> len(jxs.plot.steps(path).data[0].y)
         20
     """
-    if not paths or any(getattr(path, "step_size", None) is None for path in paths):
+    for path in paths:
+        if not isinstance(path, Trajectory):
+            raise TypeError(f"paths: expected Trajectory objects, got {type(path).__name__}")
+    if not paths or any(path.step_size is None for path in paths):
         raise ValueError("paths: expected at least one that descend returned, with step sizes")
     figure = go.Figure()
     names = [

@@ -10,13 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxscape import paths, stacks, training
+from jaxscape import paths, stacks
 from jaxscape.data import Key, check_batch_size, check_key, sample_count, take
-from jaxscape.descent import check_optimizer
 from jaxscape.devices import in_full_precision
 from jaxscape.directions import is_array, is_none, is_parameter
 from jaxscape.grid import check_is_function
 from jaxscape.network import scalar
+from jaxscape.optimizers import check_optimizer, update
 from jaxscape.results import Array, is_traced
 from jaxscape.slices import as_lines
 from jaxscape.streams import Stream
@@ -211,7 +211,7 @@ def train(
             n = sample_count("data", data)
             batch = take(data, jax.random.randint(batch_key, (task.batch_size,), 0, n))
         loss, gradient = jax.value_and_grad(value)(control, t, batch)
-        change, memory = training.update(
+        change, memory = update(
             task.optimizer, gradient, memory, control, loss, lambda c: value(c, t, batch)
         )
         return (optax.apply_updates(control, change), memory), loss

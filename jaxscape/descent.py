@@ -1,6 +1,5 @@
 """Training: any optax optimiser over mini-batches, one run or thousands at once."""
 
-import functools
 import math
 import warnings
 from collections.abc import Callable, Mapping
@@ -14,14 +13,17 @@ import optax
 
 from jaxscape import stacks, training
 from jaxscape.data import Key, check_batch_size, check_key, sample_count
-from jaxscape.devices import budget_of, cores, default_device
+from jaxscape.devices import budget_of, check_memory, cores, default_device
 from jaxscape.grid import InterruptedWarning, check_is_function
+from jaxscape.optimizers import check_optimizer
 from jaxscape.progress import bar
 from jaxscape.training import Batched, Course
 from jaxscape.trajectory import Descents, Trajectory
 
 # A block has work enough for a thread of its own, and steps that are long beside their fixed cost.
 _FEWEST_RUNS, _MOST_RUNS = 256, 4096
+# Steps are counted in 32 bits.
+_MOST_STEPS = 2**31 - 1
 
 
 def descend(
@@ -96,6 +98,8 @@ def descend(
     optimizers = optimizer if isinstance(optimizer, Mapping) else {"": optimizer}
     if not optimizers:
         raise ValueError("optimizer: expected at least one, got an empty mapping")
+    if not all(isinstance(name, str) for name in optimizers):
+        raise TypeError(f"optimizer: expected names that are strings, got {list(optimizers)}")
     n = sample_count("train", train)
     course = course_of(epochs, batch_size, record, n)
     if evaluate is not None:
@@ -104,8 +108,9 @@ def descend(
         check_key(key)
     if runs is not None and (not isinstance(runs, int | np.integer) or isinstance(runs, bool)):
         raise TypeError(f"runs: expected a whole number, got {runs!r}")
+    check_memory(memory)
     start = stacks.floating(params, train)
-    values = stacks.hyperparameters(hyperparameters or {})
+    values = stacks.hyperparameters({} if hyperparameters is None else hyperparameters)
     count, batched = stacks.stacked(start, runs, key, values)
     first = jax.tree.map(lambda leaf: leaf[0], start) if batched.params else start
     for name, one in optimizers.items():
@@ -228,49 +233,19 @@ def course_of(epochs: Any, batch_size: Any, record: Any, n: int) -> Course:
     check_batch_size(batch_size, n)
     course = Course(int(epochs), int(batch_size), 1)
     per_epoch = training.steps_per_epoch(course, n)
+    if course.epochs * per_epoch > _MOST_STEPS:
+        raise ValueError(
+            f"epochs: expected at most {_MOST_STEPS:,} steps, got {epochs:,} epochs of "
+            f"{per_epoch:,} steps"
+        )
     every = {"epoch": per_epoch, "step": 1, "end": epochs * per_epoch}
     if isinstance(record, str) and record not in every:
         raise ValueError(f"record: expected 'epoch', 'step', 'end' or a number, got {record!r}")
     return course._replace(every=int(every.get(record, record)))
 
 
-def check_optimizer(where: str, optimizer: Any, params: Any, values: Mapping[str, Any]) -> None:
-    """Refuse what is no optimiser, climbs, or lacks a hyperparameter that is given by name."""
-    if not (
-        callable(getattr(optimizer, "init", None)) and callable(getattr(optimizer, "update", None))
-    ):
-        raise TypeError(
-            f"{where}: expected an optax gradient transformation such as optax.sgd(0.01), "
-            f"got {optimizer!r}"
-        )
-    leaves, structure = jax.tree.flatten(params)
-    shapes = tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves)
-    fault, constant, scheduled = _facts(optimizer, structure, shapes)
-    for name in values:
-        if name in scheduled:
-            raise ValueError(
-                f"hyperparameters: expected constants of the optimizer, but {name!r} follows a "
-                "schedule"
-            )
-        if name not in constant:
-            has = f"it has {sorted(constant)}" if constant else "it has none"
-            raise ValueError(
-                f"hyperparameters: expected names that optax.inject_hyperparams gave the "
-                f"optimizer, got {name!r}; {has}"
-            )
-    if fault:
-        raise ValueError(f"{where}: expected a finite learning rate of 0 or more, {fault}")
-
-
-@functools.lru_cache(maxsize=256)
-def _facts(optimizer: Any, structure: Any, shapes: tuple) -> tuple[str | None, set, set]:
-    params = jax.tree.unflatten(structure, shapes)
-    fault = training.first_update_fault(optimizer, params)
-    return fault, *training.injected_names(optimizer, params)
-
-
 def _check_history(course: Course, params: Any, samples: int, runs: int, budget: int) -> None:
-    points = len(training.recorded_steps(course, samples))
+    points = training.recorded_count(course, samples)
     numbers = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
     itemsize = max(leaf.dtype.itemsize for leaf in jax.tree.leaves(params))
     # Beside the parameters: two losses, two lengths and a learning rate.

@@ -67,6 +67,14 @@ def memory_of(device: Any) -> int:
     return int(stats["bytes_limit"]) if stats and "bytes_limit" in stats else machine_memory()
 
 
+def check_memory(memory: Any) -> None:
+    """Refuse what is no number of bytes."""
+    if memory is not None and (isinstance(memory, bool) or not hasattr(memory, "__index__")):
+        raise TypeError(f"memory: expected a whole number of bytes, got {memory!r}")
+    if memory is not None and memory < 1:
+        raise ValueError(f"memory: expected at least 1 byte, got {memory}")
+
+
 def budget_of(device: Any, memory: int | None) -> int:
     """`memory`, or a quarter of what a device has if it is None.
 

@@ -13,7 +13,13 @@ from jax.sharding import Mesh
 
 from jaxscape import bands, store
 from jaxscape.axes import axes_of, dtype_of
-from jaxscape.devices import check_agreement, local_mesh, machine_memory, together
+from jaxscape.devices import (
+    check_agreement,
+    check_memory,
+    local_mesh,
+    machine_memory,
+    together,
+)
 from jaxscape.identity import digest, identity
 from jaxscape.network import PointwiseLoss
 from jaxscape.plane import Plane, weight_plane
@@ -104,12 +110,11 @@ def landscape(
         raise TypeError(f"plane: expected a Plane, got {type(plane).__name__}")
     check_is_function("loss", loss)
     a, b = axes_of(plane, example_of(data), axes)
+    if hasattr(loss, "check_grid"):
+        loss.check_grid(plane, a, b, example_of(data))
     if method not in ("auto", "dense", "exact"):
         raise ValueError(f"method: expected 'auto', 'dense' or 'exact', got {method!r}")
-    if memory is not None and (isinstance(memory, bool) or not hasattr(memory, "__index__")):
-        raise TypeError(f"memory: expected a whole number of bytes, got {memory!r}")
-    if memory is not None and memory < 1:
-        raise ValueError(f"memory: expected at least 1 byte, got {memory}")
+    check_memory(memory)
     folder = None if destination is None else Path(destination)
     if folder is not None:
         store.check_place(folder)

@@ -36,10 +36,14 @@ def floating(params: Any, data: Any) -> Any:
 
 def hyperparameters(given: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """Numbers, or one-dimensional arrays of them, by name."""
+    if not isinstance(given, Mapping) or not all(isinstance(name, str) for name in given):
+        raise TypeError(f"hyperparameters: expected a mapping of names to numbers, got {given!r}")
     values = {}
     for name, value in given.items():
         where = f"hyperparameters[{name!r}]"
         array = np.asarray(value)
+        if jnp.issubdtype(array.dtype, jnp.floating) and array.dtype.kind != "f":
+            array = array.astype(np.float32)  # bfloat16 is not NumPy's
         if array.dtype.kind not in "iuf":
             raise TypeError(f"{where}: expected numbers, got {value!r}")
         if array.ndim > 1:

@@ -1,7 +1,6 @@
 """One run of training, written once and mapped over as many as are wanted: optax in one scan."""
 
 import functools
-import inspect
 import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -10,12 +9,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxscape import optimizers
 from jaxscape.data import Key, take
 from jaxscape.devices import in_full_precision
 from jaxscape.network import scalar
 
-# Sharpness-aware minimisation climbs first, and comes back.
-_TRIAL_STEPS = 8
 # Of 2¹⁷ to 2²¹ samples of the two-weight network, none did better on two cores.
 _SAMPLES_AT_ONCE = 2**18
 
@@ -71,6 +69,11 @@ class _State(NamedTuple):
 def steps_per_epoch(course: Course, samples: int) -> int:
     """Optimiser steps in an epoch, the short last batch included."""
     return math.ceil(samples / course.batch_size)
+
+
+def recorded_count(course: Course, samples: int) -> int:
+    """How many points are recorded."""
+    return 1 + math.ceil(course.epochs * steps_per_epoch(course, samples) / course.every)
 
 
 def recorded_steps(course: Course, samples: int) -> list[int]:
@@ -135,7 +138,7 @@ def run(
 
     def step(state: _State, batch: Any) -> _State:
         batch_loss, gradient = jax.value_and_grad(value)(state.params, batch)
-        change, memory = update(
+        change, memory = optimizers.update(
             optimizer,
             gradient,
             state.memory,
@@ -145,13 +148,13 @@ def run(
         )
         params = optax.apply_updates(state.params, change)
         count, size = state.step + 1, norm(change)
-        lost = ~(jnp.isfinite(batch_loss) & _all_finite(params))
+        lost = ~(jnp.isfinite(batch_loss) & optimizers.all_finite(params))
         diverged_step = jnp.where((state.diverged_step < 0) & lost, count, state.diverged_step)
         return _State(params, memory, count, size, state.travelled + size, diverged_step)
 
     def record(points: Points, state: _State) -> Points:
         # Every step writes to the place of the next recorded point; the last of them stays.
-        rate = _learning_rate(state.memory, state.travelled.dtype)
+        rate = optimizers.learning_rate(state.memory, state.travelled.dtype)
         now = Points(state.params, state.step_size, state.travelled, rate)
         slot = (state.step + every - 1) // every
         return jax.tree.map(
@@ -182,11 +185,12 @@ def run(
         # The short last batch is a step of its own: padding would need every loss to know of it.
         return advance(carry, full * course.batch_size, rest) if rest else (carry, None)
 
-    memory = _with_hyperparameters(optimizer.init(params), hyperparameters)
+    floating = jax.tree.leaves(params)[0].dtype
+    memory = optimizers.with_hyperparameters(optimizer.init(params), hyperparameters, floating)
     zero = jnp.zeros((), norm(params).dtype)
     state = _State(params, memory, jnp.int32(0), zero, zero, jnp.int32(-1))
-    length = len(recorded_steps(course, n))
-    start = Points(params, zero, zero, _learning_rate(memory, zero.dtype))
+    length = recorded_count(course, n)
+    start = Points(params, zero, zero, optimizers.learning_rate(memory, zero.dtype))
     points = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (length, *leaf.shape)), start)
     (state, points), _ = jax.lax.scan(epoch, (state, points), jnp.arange(course.epochs))
 
@@ -210,97 +214,3 @@ def norm(tree: Any) -> jax.Array:
     scale = jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1)
     squares = [jnp.sum(jnp.square(leaf / scale)) for leaf in leaves]
     return scale * jnp.sqrt(functools.reduce(jnp.add, squares))
-
-
-def _all_finite(tree: Any) -> jax.Array:
-    return functools.reduce(
-        jnp.logical_and, [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]
-    )
-
-
-def _is_injected(node: Any) -> bool:
-    return hasattr(node, "hyperparams")
-
-
-def _injected(memory: Any) -> list[Any]:
-    """The states of `optax.inject_hyperparams`, wherever they are, outer ones first."""
-    found = []
-    for node in jax.tree.leaves(memory, is_leaf=_is_injected):
-        if _is_injected(node):
-            found += [node, *_injected(node.inner_state)]
-    return found
-
-
-def _with_hyperparameters(memory: Any, values: Mapping[str, jax.Array]) -> Any:
-    def fill(node: Any) -> Any:
-        if not _is_injected(node):
-            return node
-        known = {
-            name: jnp.asarray(values[name], jnp.result_type(value)) if name in values else value
-            for name, value in node.hyperparams.items()
-        }
-        inner = _with_hyperparameters(node.inner_state, values)
-        return node._replace(hyperparams=known, inner_state=inner)
-
-    return jax.tree.map(fill, memory, is_leaf=_is_injected)
-
-
-def _learning_rate(memory: Any, dtype: Any) -> jax.Array | None:
-    """The learning rate in an optimiser's state; None where it does not hold exactly one."""
-    held = [
-        node.hyperparams["learning_rate"]
-        for node in _injected(memory)
-        if "learning_rate" in node.hyperparams
-    ]
-    held += [
-        node.learning_rate
-        for node in jax.tree.leaves(memory, is_leaf=lambda node: hasattr(node, "learning_rate"))
-        if hasattr(node, "learning_rate")
-    ]
-    return jnp.asarray(held[0], dtype) if len(held) == 1 else None
-
-
-def injected_names(optimizer: Any, params: Any) -> tuple[set[str], set[str]]:
-    """What `optax.inject_hyperparams` gave an optimiser: names of constants, and of schedules."""
-    states = _injected(jax.eval_shape(optimizer.init, params))
-    scheduled = {name for node in states for name in node.hyperparams_states}
-    return {name for node in states for name in node.hyperparams} - scheduled, scheduled
-
-
-def first_update_fault(optimizer: Any, params: Any) -> str | None:
-    """What is wrong with an optimiser that makes a finite gradient infinite, or that climbs it.
-
-    Optimisers are closures, so what they do is the only way to see in.
-    """
-    with jax.ensure_compile_time_eval():
-        ones = jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), params)
-
-        def total(params: Any) -> jax.Array:
-            return functools.reduce(jnp.add, [jnp.sum(leaf) for leaf in jax.tree.leaves(params)])
-
-        position, memory = ones, optimizer.init(ones)
-        for _ in range(_TRIAL_STEPS):
-            change, memory = update(optimizer, ones, memory, position, total(position), total)
-            if not _all_finite(change):
-                return "got an update that is not finite from a gradient of ones"
-            position = optax.apply_updates(position, change)
-            if total(position) <= total(ones):
-                return None
-    return "got updates along a gradient of ones"
-
-
-def update(
-    optimizer: Any, gradient: Any, memory: Any, params: Any, value: Any, function: Callable
-) -> tuple[Any, Any]:
-    """An optimiser's update, given what else it can take."""
-    known = {
-        "value": value,
-        "grad": gradient,
-        # optax's line search refuses what neither it nor this function takes.
-        "value_fn": lambda params, grad_fn=None: function(params),
-        "grad_fn": lambda params, _: jax.grad(function)(params),
-    }
-    takes = inspect.signature(optimizer.update).parameters
-    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in takes.values()):
-        known = {name: value for name, value in known.items() if name in takes}
-    return optimizer.update(gradient, memory, params, **known)

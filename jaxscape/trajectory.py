@@ -21,6 +21,7 @@ class _Recorded:
     step: Array
     training_loss: Array
     evaluation_loss: Array | None
+    diverged_step: Array
     steps_per_epoch: int
 
     @property
@@ -32,6 +33,12 @@ class _Recorded:
     def epoch(self) -> np.ndarray:
         """(T,) float: epochs of training done; whole numbers at the end of each."""
         return np.asarray(self.step) / self.steps_per_epoch
+
+    @property
+    def steps_taken(self) -> np.ndarray:
+        """() int, of many (R,): the steps up to the one that was not finite, or else all."""
+        lost = np.asarray(self.diverged_step)
+        return np.where(lost < 0, np.asarray(self.step)[-1], lost)
 
 
 @jax.tree_util.register_dataclass
@@ -70,6 +77,11 @@ class Trajectory(_Recorded):
             ValueError: there is none.
         """
         return _coordinate(self.params, name, 1)
+
+    @property
+    def limit(self) -> Any:
+        """The last parameters."""
+        return jax.tree.map(lambda leaf: leaf[-1], self.params)
 
     @property
     def diverged(self) -> bool:
@@ -166,9 +178,8 @@ class Descents(_Recorded):
         """
         kept = ~self.diverged if not self.diverged.all() else np.ones(len(self), bool)
         middle = self._of_runs(lambda leaf: np.median(np.asarray(leaf)[kept], axis=0))
-        return dataclasses.replace(
-            middle, diverged_step=np.array(-1, np.int32), name=f"median of {int(kept.sum())} runs"
-        )
+        name = f"{self.name + ', ' if self.name else ''}median of {int(kept.sum())} runs"
+        return dataclasses.replace(middle, diverged_step=np.array(-1, np.int32), name=name)
 
     def __len__(self) -> int:
         return int(self.diverged_step.shape[0])

@@ -6,13 +6,16 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from jaxscape import stacks, training
 from jaxscape.data import Key
-from jaxscape.descent import check_optimizer, course_of
+from jaxscape.descent import course_of
 from jaxscape.grid import check_is_function
+from jaxscape.optimizers import check_optimizer
 from jaxscape.plane import Plane
+from jaxscape.results import Axis
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +61,26 @@ class FinalLoss:
     def name(self) -> str:
         """What the loss is called in figures."""
         return f"loss after {self.epochs:,} epoch{'s' if self.epochs != 1 else ''}"
+
+    def check_grid(self, plane: Plane, a: Axis, b: Axis, data: Any) -> None:
+        """Refuse hyperparameters that `descend` would refuse, before any cell is computed.
+
+        Raises:
+            TypeError: a plane that is not of hyperparameters by name.
+            ValueError: a negative learning rate, in a corner of the grid.
+        """
+        if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(plane)):
+            return
+        corners = [plane.at(x, y) for x in a.values[[0, -1]] for y in b.values[[0, -1]]]
+        if not isinstance(corners[0], Mapping):
+            raise TypeError(
+                "plane: expected one of hyperparameters, as hyperparameter_plane makes it, got "
+                f"points such as {corners[0]!r}"
+            )
+        # The plane is affine: what is negative on the grid is so in a corner.
+        named = {name: np.array([corner[name] for corner in corners]) for name in corners[0]}
+        start = jax.tree.map(jnp.asarray, stacks.floating(self.params, data))
+        check_optimizer("optimizer", self.optimizer, start, stacks.hyperparameters(named))
 
     def __call__(self, hyperparameters: Mapping[str, jax.Array], data: Any) -> jax.Array:
         """The loss after training on `data`, a scalar, not finite where the run diverged.

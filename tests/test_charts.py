@@ -195,6 +195,8 @@ def test_bad_arguments_are_refused(runs, surface):
         jxs.plot.stability(runs)
     with pytest.raises(ValueError, match="paths: expected at least one"):
         jxs.plot.steps()
+    with pytest.raises(TypeError, match="paths: expected Trajectory objects, got Descents"):
+        jxs.plot.steps(runs)
     lower = jxs.Landscape(surface.loss - 100, surface.a, surface.b, "loss", "dense")
     with pytest.raises(ValueError, match="surface: expected losses of 0 or more"):
         jxs.plot.trainability(lower)

@@ -59,6 +59,7 @@ ROOMS = [
     "descent",
     "stacks",
     "training",
+    "optimizers",
     "projection",
     "recorder",
     "rows",

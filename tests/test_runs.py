@@ -1,5 +1,7 @@
 """Many descents at once, against the same descents one by one."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,6 +18,11 @@ REORDERED = 2e-6
 
 SGD = optax.sgd(0.05)
 INJECTED = optax.inject_hyperparams(optax.sgd)(learning_rate=0.05, momentum=0.5)
+LAYERS = optax.inject_hyperparams(
+    lambda first, second: optax.partition(
+        {"first": optax.sgd(first), "second": optax.sgd(second)}, jxs.Weights("first", "second")
+    )
+)(first=0.1, second=0.1)
 STARTS = jxs.Weights(
     np.array([-0.4, 1.2, 0.3, -2.0, 0.9], np.float32),
     np.array([1.3, 0.1, -0.8, 0.5, 1.1], np.float32),
@@ -241,6 +248,49 @@ def test_any_optimizer_runs_in_a_batch(name):
     assert (runs.loss[:, -1] < runs.loss[:, 0]).all() or name == "lion"
 
 
+def test_sam_may_climb_for_many_steps_before_it_comes_back():
+    ascent = optax.chain(optax.contrib.normalize(), optax.sgd(0.01))
+    path = jxs.descend(
+        jxs.squared_error,
+        start(0),
+        make_data(23),
+        optimizer=optax.contrib.sam(optax.sgd(0.05), ascent, sync_period=12),
+        epochs=24,
+        record=12,
+    )
+    assert path.loss[2] < path.loss[1] < path.loss[0]
+
+
+def test_numbers_that_may_be_negative_are_taken_as_they_are():
+    """The logarithm of a rate; and a momentum, which does not make descent climb."""
+    log = optax.inject_hyperparams(lambda log, m: optax.sgd(10.0**log, m))(log=-1.0, m=0.0)
+    runs = jxs.descend(
+        lambda x, _: x,
+        0.0,
+        np.ones(2, np.float32),
+        optimizer=log,
+        epochs=1,
+        hyperparameters={"log": [-1, -2, 1], "m": -0.5},
+    )
+    np.testing.assert_allclose(runs.limit, [-0.1, -0.01, -10], rtol=1e-6)
+
+
+@pytest.mark.parametrize("rates", [[0.1, 0.5, 2.5], [1, 3, 2]])
+def test_a_learning_rate_of_one_does_not_make_the_others_whole_numbers(rates):
+    sgd = optax.inject_hyperparams(optax.sgd)(learning_rate=1)
+    runs = jxs.descend(
+        lambda x, _: x,
+        0.0,
+        np.ones(2, np.float32),
+        optimizer=sgd,
+        epochs=1,
+        hyperparameters={"learning_rate": jnp.array(rates, jnp.bfloat16)},
+    )
+    given = np.array(jnp.array(rates, jnp.bfloat16), float)
+    np.testing.assert_allclose(runs.limit, -given, rtol=1e-6)
+    np.testing.assert_allclose(runs.learning_rate[:, 1], given, rtol=1e-6)
+
+
 def test_sam_takes_the_gradient_at_the_worst_point_near_by(x64):
     """Foret et al. (2021), equations 2 and 3, by hand on a function of one number."""
     rho, rate = 0.3, 0.05
@@ -278,6 +328,9 @@ def test_a_diverging_run_spoils_no_other():
     assert runs.diverged_step[1] == 2
     assert "1 diverged" in repr(runs)
     assert len(runs[1].until_divergence()) == 2
+    np.testing.assert_array_equal(runs.steps_taken, [100, 2, 100, 100, 100])
+    assert runs[1].steps_taken == 2
+    assert runs[4].limit == runs.limit[4]
 
 
 @pytest.mark.parametrize("memory", [None, 3_000])
@@ -305,6 +358,11 @@ def test_a_history_beyond_the_memory_is_refused_with_its_size():
     message = r"5 runs × 1,001 points × 7 numbers = 140,140 bytes; record fewer"
     with pytest.raises(ValueError, match=message):
         jxs.descend(jxs.squared_error, STARTS, make_data(), memory=140_139, **arguments)
+    # More points than could be counted out one by one.
+    with pytest.raises(ValueError, match=r"5 runs × 2,000,000,001 points × 7 numbers"):
+        jxs.descend(
+            jxs.squared_error, STARTS, make_data(), **(arguments | {"epochs": 2_000_000_000})
+        )
     short = jxs.descend(
         jxs.squared_error, STARTS, make_data(), memory=140_139, **(arguments | {"record": "end"})
     )
@@ -360,6 +418,9 @@ def test_median_and_single_runs():
     assert [len(run) for run in runs] == [5] * 5
     np.testing.assert_allclose(runs.median.params.w1, np.median(runs.params.w1, axis=0))
     np.testing.assert_allclose(runs.median.loss, np.median(runs.loss, axis=0))
+    assert runs.median.name == "median of 5 runs"
+    named = dataclasses.replace(runs, name="Adam")
+    assert named.median.name == "Adam, median of 5 runs"
     assert runs[-1].params.w2[0] == STARTS.w2[4]
     with pytest.raises(IndexError, match="run: expected -5 to 4, got 5"):
         runs[5]
@@ -395,6 +456,25 @@ def test_median_and_single_runs():
             ValueError,
             "expected finite numbers, got nan",
         ),
+        (
+            {"hyperparameters": [("learning_rate", 0.1)]},
+            TypeError,
+            "hyperparameters: expected a mapping of names to numbers",
+        ),
+        (
+            {"optimizer": LAYERS, "hyperparameters": {"first": [0.1, -0.2], "second": 0.3}},
+            ValueError,
+            r"hyperparameters\['first'\]: expected values with which the optimizer descends, "
+            "at -0.2 got updates along",
+        ),
+        (
+            {"epochs": 2**30, "batch_size": 10},
+            ValueError,
+            "at most 2,147,483,647 steps, got 1,073,741,824 epochs of 3 steps",
+        ),
+        ({"memory": "1 GB"}, TypeError, "memory: expected a whole number of bytes, got '1 GB'"),
+        ({"memory": 0}, ValueError, "memory: expected at least 1 byte, got 0"),
+        ({"optimizer": {1: SGD}}, TypeError, r"optimizer: expected names .* got \[1\]"),
         ({"hyperparameters": {"learning_rate": "fast"}}, TypeError, "expected numbers, got 'fast'"),
         (
             {"hyperparameters": {"learning_rate": np.ones((2, 2))}},
@@ -407,9 +487,9 @@ def test_median_and_single_runs():
             r"got 'beta'; it has \['learning_rate', 'momentum'\]",
         ),
         (
-            {"hyperparameters": {"beta": 0.1}, "optimizer": SGD},
+            {"hyperparameters": {"beta": 0.1}, "optimizer": {"plain": SGD}},
             ValueError,
-            "got 'beta'; it has none",
+            r"gave the optimizer\['plain'\], got 'beta'; it has none",
         ),
         (
             {
@@ -445,49 +525,3 @@ def test_bad_stacks_are_refused_before_anything_is_computed(change, error, messa
     params = STARTS if "runs" in change else start(0)
     with pytest.raises(error, match=message):
         jxs.descend(jxs.squared_error, params, make_data(23), **arguments)
-
-
-@pytest.mark.slow
-def test_they_agree_with_another_implementation():
-    """PyTorch's optimisers, 100 steps on the article's data in float64."""
-    torch = pytest.importorskip("torch")
-    train, _ = jxs.article.data()
-    pairs = {
-        "SGD": (optax.sgd(0.01), lambda p: torch.optim.SGD(p, 0.01)),
-        "momentum": (optax.sgd(0.01, 0.9), lambda p: torch.optim.SGD(p, 0.01, 0.9)),
-        "nesterov": (
-            optax.sgd(0.01, 0.9, nesterov=True),
-            lambda p: torch.optim.SGD(p, 0.01, 0.9, nesterov=True),
-        ),
-        "rmsprop": (
-            optax.rmsprop(0.01, decay=0.99, eps=1e-8, eps_in_sqrt=False),
-            lambda p: torch.optim.RMSprop(p, 0.01),
-        ),
-        "adam": (optax.adam(0.05), lambda p: torch.optim.Adam(p, 0.05)),
-        "adamw": (
-            optax.adamw(0.05, weight_decay=0.1),
-            lambda p: torch.optim.AdamW(p, 0.05, weight_decay=0.1),
-        ),
-    }
-    x, y = (np.asarray(v, np.float64)[: 128 * 50] for v in (train.x, train.y))
-    with jax.enable_x64(True):
-        paths = jxs.descend(
-            jxs.squared_error,
-            jxs.Weights(-1.0, -1.0),
-            jxs.Dataset(x, y),
-            optimizer={name: one for name, (one, _) in pairs.items()},
-            epochs=2,
-            batch_size=128,
-            record="step",
-        )
-    for name, (_, make) in pairs.items():
-        weights = torch.tensor([-1.0, -1.0], dtype=torch.float64, requires_grad=True)
-        other, visited = make([weights]), [[-1.0, -1.0]]
-        for k in 2 * list(range(0, len(x), 128)):
-            u, v = (torch.from_numpy(array[k : k + 128]) for array in (x, y))
-            other.zero_grad()
-            torch.mean((weights[1] * torch.tanh(weights[0] * u) - v) ** 2).backward()
-            other.step()
-            visited.append(weights.detach().tolist())
-        found = np.stack(paths[name].params, axis=1)
-        np.testing.assert_allclose(found, visited, rtol=1e-8, err_msg=name)

@@ -104,5 +104,19 @@ def test_bad_arguments_are_refused():
     after = jxs.FinalLoss(jxs.squared_error, START, MOMENTUM, epochs=0)
     with pytest.raises(ValueError, match="epochs: expected 1 or more"):
         jxs.landscape(after, data, PLANE, learning_rate=(0.1, 1, 3), momentum=(0, 1, 3))
+    after = jxs.FinalLoss(jxs.squared_error, START, MOMENTUM, epochs=2)
+    with pytest.raises(ValueError, match=r"'learning_rate'\]: expected 0 or more, got -0.1"):
+        jxs.landscape(after, data, PLANE, learning_rate=(-0.1, 1, 3), momentum=(0, 1, 3))
+    layers = optax.inject_hyperparams(
+        lambda first, second: optax.partition(
+            {"a": optax.sgd(first), "b": optax.sgd(second)}, jxs.Weights("a", "b")
+        )
+    )(first=0.1, second=0.1)
+    after = jxs.FinalLoss(jxs.squared_error, START, layers, epochs=2)
+    plane = jxs.hyperparameter_plane("first", "second")
+    with pytest.raises(ValueError, match=r"'second'\]: .* at -0.3 got updates along a gradient"):
+        jxs.landscape(after, data, plane, first=(0, 1, 3), second=(-0.3, 1, 3))
+    with pytest.raises(TypeError, match="plane: expected one of hyperparameters"):
+        jxs.landscape(after, data, w1=(0, 1, 3), w2=(0, 1, 3))
     with pytest.raises(ValueError, match="second: expected another name"):
         jxs.hyperparameter_plane("momentum", "momentum")
