@@ -45,7 +45,7 @@ def descend(
 
     Loss and optimiser are static: build the optimiser once and pass the same object again, and
     a second call compiles nothing. Many runs are one compiled program that goes through them in
-    blocks, with a progress bar; after Ctrl-C, the runs that are done are returned.
+    blocks, with a progress bar; after Ctrl-C, the runs and optimizers that are done are returned.
 
     Args:
         loss: (params, data) -> scalar of a floating dtype.
@@ -122,8 +122,21 @@ def descend(
     for name, one in optimizers.items():
         task = _Task(loss, one, course, batched, start, train, key, values, evaluate)
         steps = training.recorded_steps(course, n)
-        done = training.runs(*task) if count is None else _in_blocks(task, count, budget)
+        try:
+            done = training.runs(*task) if count is None else _in_blocks(task, count, budget)
+        except KeyboardInterrupt:
+            if not results:
+                raise
+            warnings.warn(
+                f"interrupted: {', '.join(results)} of {', '.join(optimizers)} are done, and "
+                "returned",
+                InterruptedWarning,
+                stacklevel=2,
+            )
+            break
         results[name] = _result(done, steps, training.steps_per_epoch(course, n), count, name)
+        if count is not None and len(results[name]) < count:
+            break
     return results if isinstance(optimizer, Mapping) else results[""]
 
 

@@ -369,10 +369,13 @@ def test_a_history_beyond_the_memory_is_refused_with_its_size():
     assert short.params.w1.shape == (5, 2)
 
 
-def test_interrupted_runs_that_are_done_are_returned(monkeypatch):
+def interrupt_after(runs, monkeypatch):
+    """Ctrl-C once so many runs are done, of all optimisers together, in blocks of two."""
+    done = 0
+
     class Bar:
         def __init__(self, total, unit):
-            self.count = 0
+            pass
 
         def __enter__(self):
             return self
@@ -381,16 +384,48 @@ def test_interrupted_runs_that_are_done_are_returned(monkeypatch):
             pass
 
         def update(self, n):
-            self.count += n
-            if self.count >= 4:
+            nonlocal done
+            done += n
+            if done >= runs:
                 raise KeyboardInterrupt
 
     monkeypatch.setattr(descent, "_MOST_RUNS", 2)
     monkeypatch.setattr(descent, "bar", Bar)
+
+
+def test_interrupted_runs_that_are_done_are_returned(monkeypatch):
+    interrupt_after(4, monkeypatch)
     with pytest.warns(jxs.InterruptedWarning, match="the first 4 of 5 runs are done"):
         runs = jxs.descend(jxs.squared_error, STARTS, make_data(), runs=5, optimizer=SGD, epochs=2)
     assert len(runs) == 4
     same(runs[3], jxs.descend(jxs.squared_error, start(3), make_data(), optimizer=SGD, epochs=2))
+
+
+def test_after_an_interrupted_optimizer_no_other_begins(monkeypatch):
+    interrupt_after(7, monkeypatch)
+    optimizers = {"first": SGD, "second": SGD, "third": SGD}
+    arguments = {"runs": 5, "optimizer": optimizers, "epochs": 1}
+    with pytest.warns(jxs.InterruptedWarning, match="the first 2 of 5 runs are done"):
+        found = jxs.descend(jxs.squared_error, STARTS, make_data(), **arguments)
+    assert {name: len(runs) for name, runs in found.items()} == {"first": 5, "second": 2}
+
+
+def test_an_optimizer_that_is_interrupted_at_once_loses_no_other(monkeypatch):
+    in_blocks = descent._in_blocks
+
+    def interrupted(task, *rest):
+        if task.optimizer is INJECTED:
+            raise KeyboardInterrupt
+        return in_blocks(task, *rest)
+
+    monkeypatch.setattr(descent, "_in_blocks", interrupted)
+    optimizers = {"first": SGD, "second": INJECTED, "third": SGD}
+    arguments = {"runs": 5, "optimizer": optimizers, "epochs": 1}
+    with pytest.warns(jxs.InterruptedWarning, match="first of first, second, third are done"):
+        found = jxs.descend(jxs.squared_error, STARTS, make_data(), **arguments)
+    assert list(found) == ["first"]
+    with pytest.raises(KeyboardInterrupt):
+        jxs.descend(jxs.squared_error, STARTS, make_data(), **(arguments | {"optimizer": INJECTED}))
 
 
 def test_other_values_compile_nothing(compilations):
