@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from jaxscape import archive, data
 from jaxscape.data import Dataset, batches, noisy_sine, split, weigh_batches_equally
+from jaxscape.directions import random_direction
 from jaxscape.files import read
 from jaxscape.grid import InterruptedWarning, NonFiniteWarning, landscape
 from jaxscape.network import (
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
         spectral_density,
         trace,
     )
+    from jaxscape.steepest import gradient_plane
     from jaxscape.tuning import FinalLoss, hyperparameter_plane
     from jaxscape.valleys import Barrier, Valley, barrier, valley
 
@@ -110,6 +112,7 @@ __all__ = [
     "edge_of_stability",
     "eigenpairs",
     "fields",
+    "gradient_plane",
     "huber",
     "hyperparameter_plane",
     "interpolate",
@@ -121,6 +124,7 @@ __all__ = [
     "persistence",
     "plot",
     "project",
+    "random_direction",
     "random_directions",
     "read",
     "refine",
@@ -162,6 +166,7 @@ _LATER = {
     "basins": "attraction",
     "descend": "descent",
     "FinalLoss": "tuning",
+    "gradient_plane": "steepest",
     "Stability": "edge",
     "Limit": "limits",
     "edge_of_stability": "edge",

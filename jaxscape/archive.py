@@ -1,6 +1,7 @@
 """Save and load a landscape and its paths: one `.npz` file, no pickle, with a schema version."""
 
 import contextlib
+import itertools
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -11,10 +12,10 @@ import numpy as np
 
 from jaxscape import store
 from jaxscape.network import Weights
-from jaxscape.results import Axis, Landscape
+from jaxscape.results import Axis, Landscape, Mark
 from jaxscape.trajectory import Trajectory
 
-SCHEMA = 2
+SCHEMA = 3
 """The version this library writes, and the newest it reads."""
 
 _MARK = "jaxscape"
@@ -88,10 +89,11 @@ def save(path: str | os.PathLike, landscape: Landscape, *paths: Trajectory) -> N
         "schema": SCHEMA,
         "landscape": {
             "loss": keep("loss", landscape.loss),
-            "a": [keep("a", landscape.a.values), landscape.a.name],
-            "b": [keep("b", landscape.b.values), landscape.b.name],
+            "a": [keep("a", landscape.a.values), landscape.a.name, landscape.a.unit],
+            "b": [keep("b", landscape.b.values), landscape.b.name, landscape.b.unit],
             "loss_name": landscape.loss_name,
             "method": landscape.method,
+            "marks": landscape.marks,
         },
         "paths": [
             {
@@ -176,8 +178,11 @@ def _restore(header: Any, arrays: dict[str, np.ndarray]) -> Archive:
         )
 
     saved = dict(header["landscape"])
-    axes = {name: Axis(arrays[saved[name][0]], saved[name][1]) for name in ("a", "b")}
-    landscape = Landscape(**(saved | axes | {"loss": arrays[saved["loss"]]}))
+    # The second schema knew neither units nor marks.
+    axes = {name: Axis(arrays[saved[name][0]], *saved[name][1:]) for name in ("a", "b")}
+    marks = tuple(itertools.starmap(Mark, saved.get("marks", ())))
+    known = axes | {"loss": arrays[saved["loss"]], "marks": marks}
+    landscape = Landscape(**(saved | known))
     if landscape.loss.shape != landscape.shape:
         raise ValueError(f"a loss of shape {landscape.loss.shape} on axes of {landscape.shape}")
     paths = (

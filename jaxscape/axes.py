@@ -20,7 +20,8 @@ def axes_of(plane: Plane, data: Any, given: dict[str, Any]) -> tuple[Axis, Axis]
             f"got {', '.join(given) or 'none'}"
         )
     dtype = dtype_of(plane, data)
-    first, second = (axis_of(name, given[name], dtype) for name in plane.names)
+    named = zip(plane.names, plane.units, strict=True)
+    first, second = (axis_of(name, given[name], dtype, unit) for name, unit in named)
     return first, second
 
 
@@ -32,7 +33,7 @@ def dtype_of(plane: Plane, data: Any) -> Any:
     return jnp.result_type(*(jax.dtypes.canonicalize_dtype(d) for d in floating or [float]))
 
 
-def axis_of(name: str, spec: Any, dtype: Any) -> Axis:
+def axis_of(name: str, spec: Any, dtype: Any, unit: str = "") -> Axis:
     """An axis as a caller gave it, (lo, hi, n) or an array of increasing values."""
     expected = f"{name}: expected a tuple (lo, hi, n) or a 1-D array of increasing values"
     if isinstance(spec, tuple):
@@ -65,4 +66,4 @@ def axis_of(name: str, spec: Any, dtype: Any) -> Axis:
             f"{name}: expected values that increase in {values.dtype}, got {values[k]} and then "
             f"{values[k + 1]} at index {k + 1}"
         )
-    return Axis(values, name)
+    return Axis(values, name, unit)

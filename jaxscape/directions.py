@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxscape.data import Key, check_key
 from jaxscape.results import is_traced
 
 # Numbers of a path's points that are in float64 at once.
@@ -30,27 +31,41 @@ def is_parameter(leaf: Any) -> bool:
     return is_array(leaf) and jnp.issubdtype(getattr(leaf, "dtype", complex), jnp.floating)
 
 
+def is_key(value: Any) -> bool:
+    """Whether what may be a direction too is a JAX random key."""
+    return isinstance(value, jax.Array) and not is_parameter(value)
+
+
 def random_direction(
-    key: jax.Array,
+    key: Key,
     params: Any,
-    normalise: Literal["filter", "layer"] | None,
-    output_axis: int,
-    vectors: bool,
-    leaves: Callable[[str], bool] | None,
+    *,
+    normalise: Literal["filter", "layer"] | None = "filter",
+    output_axis: int = -1,
+    vectors: bool = False,
+    leaves: Callable[[str], bool] | None = None,
 ) -> Any:
-    """A Gaussian direction, as long as the parameters filter by filter or leaf by leaf.
+    """A random direction from parameters, as `Plane.random` draws its two.
 
     Args:
         key: a JAX random key.
-        params: pytree; leaves that hold no floating numbers are left alone.
-        normalise: what is scaled to the parameters' own norm (Li et al. 2018, section 4).
-        output_axis: the axis of a leaf of two axes or more along which its filters lie.
-        vectors: whether leaves of less than two axes move, each scaled as a whole.
-        leaves: path of a leaf -> whether it moves.
+        params: the parameters that it starts from.
+        normalise, output_axis, vectors, leaves: as in `Plane.random`.
 
     Returns:
         The structure of `params`, `None` for each leaf left alone.
+
+    Raises:
+        TypeError, ValueError: an unknown `normalise`; no leaf that moves.
+
+    Example:
+        >>> params = {"kernel": jnp.ones((3, 2)), "bias": jnp.zeros(2)}
+        >>> jxs.random_direction(jax.random.key(0), params, leaves=lambda path: "ker" in path)
+        {'bias': None, 'kernel': Array([[...]], dtype=float32)}
     """
+    check_key(key)
+    if normalise not in ("filter", "layer", None):
+        raise ValueError(f"normalise: expected 'filter', 'layer' or None, got {normalise!r}")
     paths, structure = jax.tree_util.tree_flatten_with_path(params, is_leaf=is_none)
 
     def along(key: jax.Array, path: Any, leaf: Any) -> jax.Array | None:
@@ -74,15 +89,26 @@ def random_direction(
 
     keys = jax.random.split(key, len(paths))
     steps = [along(k, path, leaf) for k, (path, leaf) in zip(keys, paths, strict=True)]
+    if all(step is None for step in steps):
+        raise ValueError(
+            f"params, leaves: expected a leaf that moves, got none of {len(paths)}; leaves of less "
+            "than two axes move with vectors=True"
+        )
     return jax.tree.unflatten(structure, steps)
 
 
 def difference(params: Any, origin: Any) -> Any:
-    """The direction from `origin` to other parameters of the same structure."""
+    """The direction from `origin` to other parameters of the same structure.
+
+    `None` for each leaf that both have alike, as layers that were not trained.
+    """
 
     def step(leaf: Any, start: Any) -> Any:
         # Leaves that are not parameters, functions or keys, are the origin's.
-        return jnp.asarray(leaf) - jnp.asarray(start) if is_parameter(start) else None
+        if not is_parameter(start):
+            return None
+        alike = not is_traced(leaf, start) and np.array_equal(leaf, start)
+        return None if alike else jnp.asarray(leaf) - jnp.asarray(start)
 
     return jax.tree.map(step, params, origin, is_leaf=is_none)
 
@@ -112,9 +138,15 @@ def orthonormal(u: Any, v: Any) -> tuple[Any, Any]:
     angle already.
     """
     u = scaled(u, 1 / np.sqrt(dot(u, u)))
+    v = at_right_angle(u, v)
+    return u, scaled(v, 1 / np.sqrt(dot(v, v)))
+
+
+def at_right_angle(u: Any, v: Any) -> Any:
+    """What is left of `v` without its part along `u`; `v` itself where that is nothing."""
     # Twice: what rounding left of u after the first time.
     for _ in range(2):
-        overlap = dot(u, v)
+        overlap = dot(u, v) / dot(u, u)
         if overlap == 0:
             break
 
@@ -124,7 +156,7 @@ def orthonormal(u: Any, v: Any) -> tuple[Any, Any]:
             return (0 if step is None else step) - overlap * along
 
         v = jax.tree.map(part, v, u, is_leaf=is_none)
-    return u, scaled(v, 1 / np.sqrt(dot(v, v)))
+    return v
 
 
 def principal_directions(path: Any, count: int) -> list[Any]:
@@ -139,7 +171,19 @@ def principal_directions(path: Any, count: int) -> list[Any]:
 
     Returns:
         Directions of one point's structure, `None` for each leaf without floating numbers.
+
+    Raises:
+        ValueError: fewer than 3 points, or some that are not finite.
     """
+    for where, leaf, _ in paired(path, path):
+        if is_parameter(leaf) and not np.isfinite(np.asarray(leaf, np.float64)).all():
+            raise ValueError(f"path{where}: expected finite parameters, got some that are not")
+    lengths = {jnp.shape(x)[:1] for x in jax.tree.leaves(path) if is_parameter(x)}
+    if len(lengths) != 1 or lengths == {()} or lengths < {(k,) for k in range(3)}:
+        raise ValueError(
+            "path: expected arrays that share their first axis, 3 points or more, got first "
+            f"axes {sorted(lengths)}"
+        )
     leaves, structure = jax.tree.flatten(path, is_leaf=is_none)
     points = [np.asarray(x).reshape(len(x), -1) if is_parameter(x) else None for x in leaves]
     moved = [part for part in points if part is not None]
@@ -175,6 +219,23 @@ def paired(tree: Any, other: Any) -> Iterator[tuple[str, Any, Any]]:
     others = jax.tree.leaves(other, is_leaf=is_none)
     for (path, leaf), there in zip(paths, others, strict=True):
         yield jax.tree_util.keystr(path), leaf, there
+
+
+def check_alike(name: str, first: Any, other: Any, whose: str = "the first's") -> None:
+    """Refuse parameters of another structure than the first's, or of other shapes."""
+    structures: list[Any] = [jax.tree.structure(p, is_leaf=is_none) for p in (first, other)]
+    if structures[0] != structures[1]:
+        raise ValueError(f"{name}: expected {whose} structure {structures[0]}, got {structures[1]}")
+    for path, here, there in paired(first, other):
+        if not is_parameter(here):
+            continue
+        if not is_parameter(there):
+            kind = getattr(there, "dtype", type(there).__name__)
+            raise TypeError(f"{name}{path}: expected floating numbers, as {whose}, got {kind}")
+        if jnp.shape(here) != jnp.shape(there):
+            raise ValueError(
+                f"{name}{path}: expected {whose} shape {jnp.shape(here)}, got {jnp.shape(there)}"
+            )
 
 
 def check_directions(origin: Any, u: Any, v: Any) -> None:

@@ -3,6 +3,7 @@
 import os
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,7 +26,7 @@ from jaxscape.network import PointwiseLoss
 from jaxscape.plane import Plane, weight_plane
 from jaxscape.progress import bar
 from jaxscape.quadratic import why_not_exact
-from jaxscape.results import Axis, Landscape
+from jaxscape.results import Axis, Landscape, Mark
 from jaxscape.streams import Stream, example_of
 
 # Of the machine's memory, for a result that is held there whole.
@@ -133,7 +134,8 @@ def landscape(
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((plane, data))):
         if folder is not None or mesh is not None:
             raise ValueError("destination, mesh: expected None under a transformation of JAX")
-        return _named(bands.compute_traced(problem, memory), a, b, name, names, method)
+        traced = bands.compute_traced(problem, memory)
+        return _named(traced, a, b, name, names, method, plane.marks)
 
     # Machines may differ in their memory.
     with together("plan"):
@@ -155,8 +157,8 @@ def landscape(
             losses, all_finite = bands.compute_at_once(plan, problem)
         else:
             losses, all_finite = _in_memory(plan, problem, a, b, len(names) if names else None)
-        done = Axis(a.values[: len(losses)], a.name)
-        surface = _named(losses, done, b, name, names, method)
+        done = replace(a, values=a.values[: len(losses)])
+        surface = _named(losses, done, b, name, names, method, plane.marks)
 
     each = list(surface.values()) if isinstance(surface, dict) else [surface]
     rows = len(each[0].a)
@@ -195,12 +197,18 @@ def scalar_names(loss: Callable, plane: Plane, data: Any) -> tuple[str, ...] | N
 
 
 def _named(
-    losses: Any, a: Axis, b: Axis, name: str, names: tuple[str, ...] | None, method: str
+    losses: Any,
+    a: Axis,
+    b: Axis,
+    name: str,
+    names: tuple[str, ...] | None,
+    method: str,
+    marks: tuple[Mark, ...],
 ) -> Landscape | dict[str, Landscape]:
     """A landscape, or one for each name along the last axis of the losses."""
     if names is None:
-        return Landscape(losses, a, b, name, method)
-    return {n: Landscape(losses[..., k], a, b, n, method) for k, n in enumerate(names)}
+        return Landscape(losses, a, b, name, method, marks)
+    return {n: Landscape(losses[..., k], a, b, n, method, marks) for k, n in enumerate(names)}
 
 
 def _over_stream(
@@ -271,7 +279,7 @@ def _at_destination(
 ) -> tuple[Landscape, bool]:
     """The landscape in a folder, complete or as far as it came, and False: it was not looked at."""
     known_by = identity(problem.loss, problem.plane, problem.data, a.values.dtype)
-    header = store.Header(a, b, name, problem.method, known_by)
+    header = store.Header(a, b, name, problem.method, problem.plane.marks, known_by)
     with store.open_destination(folder, header) as place:
         with together("rows that are missing"):
             todo = bands.mine(place.missing())
@@ -280,7 +288,9 @@ def _at_destination(
         with together("file of losses"):
             if jax.process_index() == 0:
                 place.finish()
-    return store.load(folder, compare=False), False
+    found = store.load(folder, compare=False)
+    # As this call has them: what figures say is no part of what a folder is known by.
+    return replace(found, a=replace(a, values=found.a.values), b=b, marks=header.marks), False
 
 
 def _check_result_fits(a: Axis, b: Axis, scalars: int) -> None:

@@ -116,9 +116,12 @@ def add_ensemble(
 
 def name_axes(figure: go.Figure, landscape: Landscape) -> None:
     """Name the axes of a figure seen from above, and end them where the grid ends."""
-    ends = ([float(axis.values[0]), float(axis.values[-1])] for axis in (landscape.a, landscape.b))
-    figure.update_xaxes(title=landscape.a.name, title_font_size=18, range=next(ends))
-    figure.update_yaxes(title=landscape.b.name, title_font_size=18, range=next(ends))
+    for update, axis in (
+        (figure.update_xaxes, landscape.a),
+        (figure.update_yaxes, landscape.b),
+    ):
+        ends = [float(axis.values[0]), float(axis.values[-1])]
+        update(title=axis.title, title_font_size=15 if axis.unit else 18, range=ends)
 
 
 def hover(landscape: Landscape, loss: str, name: str) -> str:

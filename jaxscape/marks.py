@@ -1,4 +1,4 @@
-"""What is known of a surface drawn on it: critical points, valleys and ways over passes."""
+"""What is known of a surface drawn on it: critical points, valleys and passes, and named places."""
 
 from typing import Any
 
@@ -62,7 +62,7 @@ def add(
         _line(figure, way, lift, _BARRIER, "solid", name)
     if critical is not None:
         notes += _points(figure, landscape, critical, lift)
-    return notes
+    return notes + _places(figure, landscape, lift)
 
 
 def ways(
@@ -82,7 +82,7 @@ def ways(
         (left, right), (bottom, top) = _box(landscape)
         a, b, _ = places.T
         found.append(places[(a >= left) & (a <= right) & (b >= bottom) & (b <= top)])
-    return found
+    return [*found, view.marks(landscape)[1]]
 
 
 def _bottom(valley: Valley) -> np.ndarray:
@@ -181,6 +181,55 @@ def _points(
         "incomplete": "critical points: maybe not all",
     }
     return [*notes, known[critical.completeness]]
+
+
+def _places(figure: go.Figure, landscape: Landscape, lift: float | None) -> list[str]:
+    """The plane's own marks, as the solutions that it was laid through."""
+    names, places = view.marks(landscape)
+    x, y, z = places.T
+    style: dict[str, Any] = {
+        "x": x,
+        "y": y,
+        "mode": "markers",
+        "marker": {
+            "symbol": "square",
+            "color": "white",
+            "size": 11 if lift is None else 5,
+            "line": layout.OUTLINE | {"width": 2},
+        },
+        "showlegend": True,
+        "text": names,
+        "name": ", ".join(
+            f"{name} ({a:.3g}, {b:.3g})" for name, (a, b, _) in zip(names, places, strict=True)
+        ),
+        "hovertemplate": f"{landscape.a.name} %{{x:.5~g}}<br>{landscape.b.name} %{{y:.5~g}}"
+        "<extra>%{text}</extra>",
+    }
+    # On a ground of their own, so that they can be read on every colour.
+    words: list[dict[str, Any]] = [
+        {
+            "x": place[0],
+            "y": place[1],
+            "text": name,
+            "showarrow": False,
+            "yshift": 18,
+            "bgcolor": "rgba(255, 255, 255, 0.8)",
+            "font": {"color": "black", "size": 14},
+        }
+        for name, place in zip(names, places, strict=True)
+    ]
+    if not names:
+        pass
+    elif lift is None:
+        figure.add_scatter(**style, cliponaxis=False)
+        figure.update_layout(annotations=words)
+    else:
+        heights = z + 2.2 * lift
+        figure.add_scatter3d(**style, z=heights)
+        raised = [word | {"z": height} for word, height in zip(words, heights, strict=True)]
+        figure.update_layout(scene_annotations=raised)
+    beyond = len(landscape.marks) - len(names)
+    return [f"{beyond} of the plane's marks lie beyond the grid"] if beyond else []
 
 
 def _box(landscape: Landscape) -> np.ndarray:

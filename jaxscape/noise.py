@@ -1,6 +1,7 @@
 """What mini-batch training stands on: the surface of every batch, their mean and deviation."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -74,7 +75,7 @@ def batch_landscapes(
 
     def same_grid(loss: np.ndarray, what: str) -> Landscape:
         loss = loss.astype(first.loss.dtype)
-        return Landscape(loss, first.a, first.b, what, first.method)
+        return replace(first, loss=loss, loss_name=what)
 
     name = first.loss_name
     return BatchLandscapes(

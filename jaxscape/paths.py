@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxscape.directions import is_none, is_parameter, paired
+from jaxscape.directions import check_alike, is_none, is_parameter, paired
 from jaxscape.grid import NonFiniteWarning, landscape, loss_name
 from jaxscape.plane import Plane
 from jaxscape.results import Axis, Landscape, is_traced
@@ -141,27 +141,15 @@ def beyond(first: Any, second: Any) -> Any:
     Raises:
         TypeError, ValueError: solutions that do not fit, are not finite, or equal.
     """
-    structures: list[Any] = [jax.tree.structure(p, is_leaf=is_none) for p in (first, second)]
-    if structures[0] != structures[1]:
-        raise ValueError(
-            f"second: expected the first's structure {structures[0]}, got {structures[1]}"
-        )
-    alike = True
-    for path, here, there in paired(first, second):
-        if not is_parameter(here):
-            continue
-        if not is_parameter(there):
-            raise TypeError(
-                f"second{path}: expected floating numbers, as in the first, got {_kind(there)}"
-            )
-        if jnp.shape(here) != jnp.shape(there):
-            raise ValueError(
-                f"second{path}: expected the first's shape {jnp.shape(here)}, "
-                f"got {jnp.shape(there)}"
-            )
-        alike &= not is_traced(here, there) and np.array_equal(here, there)
+    check_alike("second", first, second)
+    alike = all(
+        not is_traced(here, there) and np.array_equal(here, there)
+        for _, here, there in paired(first, second)
+        if is_parameter(here)
+    )
     if not jax.tree.leaves(moving(first, second)):
-        raise ValueError(f"first: expected floating numbers, got none in {structures[0]}")
+        structure: Any = jax.tree.structure(first)
+        raise ValueError(f"first: expected floating numbers, got none in {structure}")
     for name, params in (("first", first), ("second", second)):
         check_finite(name, params)
     if alike:

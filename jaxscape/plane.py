@@ -1,27 +1,34 @@
 """A plane through parameter space: two coordinates to parameters, and back."""
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxscape.data import check_key
 from jaxscape.directions import (
+    at_right_angle,
+    check_alike,
     check_directions,
     difference,
     dot,
     is_array,
+    is_key,
     is_none,
     is_parameter,
     orthonormal,
-    paired,
     principal_directions,
     random_direction,
 )
+from jaxscape.nearest import nearest
 from jaxscape.network import Weights
+from jaxscape.results import Mark
 from jaxscape.trajectory import Trajectory
+
+_ORIGIN = (Mark(0, 0, "origin"),)
+_UNITS = {"filter": "filter-normalised", "layer": "layer-normalised", None: "random"}
 
 
 @jax.tree_util.register_pytree_with_keys_class
@@ -34,11 +41,15 @@ class Plane:
     Leaves of the origin that are not floating numbers (functions, strings, whole numbers, random
     keys) stay as they are at every point.
 
+    Units and marks are for figures. A plane that JAX rebuilds, as `jax.tree.map` does, has none.
+
     Args:
         origin: the parameters at (0, 0), any pytree.
         u: the first direction: the structure of `origin`, `None` for each leaf left alone.
         v: the second direction, likewise.
         names: what the two coordinates are called.
+        units: what 1 along each of them is, in words.
+        marks: places of the plane that figures show, each (a, b, name).
 
     Raises:
         TypeError: a direction along a leaf that does not hold floating numbers.
@@ -55,13 +66,24 @@ class Plane:
     u: Any
     v: Any
     names: tuple[str, str]
+    units: tuple[str, str]
+    marks: tuple[Mark, ...]
 
-    def __init__(self, origin: Any, u: Any, v: Any, names: tuple[str, str] = ("a", "b")):
+    def __init__(
+        self,
+        origin: Any,
+        u: Any,
+        v: Any,
+        names: tuple[str, str] = ("a", "b"),
+        units: tuple[str, str] = ("", ""),
+        marks: Sequence[tuple[float, float, str]] = (),
+    ):
         self._arrays = jax.tree.map(lambda x: x if is_array(x) else None, origin)
         # What is not traced is compared when it is decided whether to compile anew.
         leaves, self._structure = jax.tree.flatten(origin, is_leaf=is_none)
         self._others = tuple(None if is_array(leaf) else leaf for leaf in leaves)
-        self.u, self.v, self.names = u, v, names
+        self.u, self.v, self.names, self.units = u, v, names, units
+        self.marks = tuple(itertools.starmap(Mark, marks))
         check_directions(origin, u, v)
 
     @property
@@ -73,6 +95,7 @@ class Plane:
         return jax.tree.unflatten(self._structure, leaves)
 
     # Rebuilding from leaves skips the checks: transformations put placeholders where arrays were.
+    # What figures say is left out, so that planes that differ in it alone compile nothing.
     def tree_flatten_with_keys(self):
         children = (("origin", self._arrays), ("u", self.u), ("v", self.v))
         keyed = [(jax.tree_util.GetAttrKey(name), child) for name, child in children]
@@ -83,6 +106,7 @@ class Plane:
         plane = object.__new__(cls)
         plane._arrays, plane.u, plane.v = children
         plane._others, plane._structure, plane.names = static
+        plane.units, plane.marks = ("", ""), ()
         return plane
 
     @classmethod
@@ -121,19 +145,18 @@ class Plane:
             (None, array([1.732, 1.732], dtype=float32))
         """
         check_key(key)
-        if normalise not in ("filter", "layer", None):
-            raise ValueError(f"normalise: expected 'filter', 'layer' or None, got {normalise!r}")
         u, v = (
-            random_direction(k, params, normalise, output_axis, vectors, leaves)
+            random_direction(
+                k,
+                params,
+                normalise=normalise,
+                output_axis=output_axis,
+                vectors=vectors,
+                leaves=leaves,
+            )
             for k in jax.random.split(key)
         )
-        if not jax.tree.leaves(u):
-            raise ValueError(
-                "params, leaves: expected a leaf that moves, got none of "
-                f"{len(jax.tree.leaves(params))}; leaves of less than two axes move with "
-                "vectors=True"
-            )
-        return cls(params, u, v)
+        return cls(params, u, v, units=(_UNITS[normalise],) * 2, marks=_ORIGIN)
 
     @classmethod
     def through(cls, first: Any, second: Any, third: Any) -> "Plane":
@@ -152,21 +175,47 @@ class Plane:
             >>> plane.at(0.0, 1.0)
             {'b': Array(4., dtype=float32...), 'w': Array(1., dtype=float32...)}
         """
-        others = {"second": second, "third": third}
-        structure: Any = jax.tree.structure(first)
-        for name, params in others.items():
-            if jax.tree.structure(params) != structure:
-                raise ValueError(
-                    f"{name}: expected the first's structure {structure}, "
-                    f"got {jax.tree.structure(params)}"
-                )
-            for path, here, there in paired(first, params):
-                if is_parameter(here) and jnp.shape(here) != jnp.shape(there):
-                    raise ValueError(
-                        f"{name}{path}: expected the first's shape {jnp.shape(here)}, "
-                        f"got {jnp.shape(there)}"
-                    )
-        return cls(first, *(difference(params, first) for params in others.values()))
+        check_alike("second", first, second)
+        check_alike("third", first, third)
+        return cls(
+            first,
+            difference(second, first),
+            difference(third, first),
+            units=("first → second", "first → third"),
+            marks=((0, 0, "first"), (1, 0, "second"), (0, 1, "third")),
+        )
+
+    @classmethod
+    def between(
+        cls, first: Any, second: Any, direction: Any, *, orthogonal: bool = False
+    ) -> "Plane":
+        """The plane through two solutions, at (0, 0) and (1, 0), and along another direction.
+
+        Args:
+            first, second: parameters of one structure. Leaves that are not floating numbers are
+                the first's.
+            direction: a JAX random key for a filter-normalised random one, from the first; or a
+                direction, as `random_direction` draws them otherwise.
+            orthogonal: whether the direction's part along the line through the two is taken off.
+
+        Raises:
+            TypeError, ValueError: as `Plane`.
+
+        Example:
+            >>> plane = jxs.Plane.between([0.0, 0.0], [2.0, 0.0], [3.0, 1.0], orthogonal=True)
+            >>> plane.at(1.0, 0.0), plane.v
+            ([Array(2., dtype=float32...), ...], [Array(0., dtype=float32...), ...])
+        """
+        check_alike("second", first, second)
+        unit = ""
+        if is_key(direction):
+            direction, unit = random_direction(direction, first), _UNITS["filter"]
+        plane = cls(first, difference(second, first), direction)
+        if orthogonal:
+            direction = at_right_angle(plane.u, plane.v)
+            unit = ", ".join(filter(None, (unit, "orthogonal")))
+        marks = ((0, 0, "first"), (1, 0, "second"))
+        return cls(first, plane.u, direction, units=("first → second", unit), marks=marks)
 
     @classmethod
     def principal(cls, path: Any) -> "Plane":
@@ -191,21 +240,12 @@ class Plane:
             Array([..., 0.   ], dtype=float32)
         """
         points = path.until_divergence().params if isinstance(path, Trajectory) else path
-        for leaf_path, leaf in jax.tree_util.tree_leaves_with_path(points):
-            if is_parameter(leaf) and not np.isfinite(np.asarray(leaf, np.float64)).all():
-                name = jax.tree_util.keystr(leaf_path)
-                raise ValueError(f"path{name}: expected finite parameters, got some that are not")
-        lengths = {jnp.shape(x)[:1] for x in jax.tree.leaves(points) if is_parameter(x)}
-        if len(lengths) != 1 or lengths == {()} or lengths < {(k,) for k in range(3)}:
-            raise ValueError(
-                "path: expected arrays that share their first axis, 3 points or more, got first "
-                f"axes {sorted(lengths)}"
-            )
         found = principal_directions(points, 2)
         if len(found) < 2:
             raise ValueError(f"path: expected one that leaves a line, got {len(found)} direction")
         last = jax.tree.map(lambda x: x[-1] if is_parameter(x) else x, points)
-        return cls(last, *found)
+        u, v = found
+        return cls(last, u, v, units=("distance", "distance"))
 
     def orthonormal(self) -> "Plane":
         """The same plane with directions of length 1 at a right angle, the first kept.
@@ -215,7 +255,12 @@ class Plane:
             >>> float(plane.u[0]), float(plane.v[0]), float(plane.v[1])
             (1.0, 0.0, 1.0)
         """
-        return Plane(self.origin, *orthonormal(self.u, self.v), self.names)
+        u, v = orthonormal(self.u, self.v)
+        marks = [
+            (a * dot(u, self.u) + b * dot(u, self.v), b * dot(v, self.v), name)
+            for a, b, name in self.marks
+        ]
+        return Plane(self.origin, u, v, self.names, ("distance", "distance"), marks)
 
     def at(self, a: Any, b: Any) -> Any:
         """The parameters at scalar coordinates a and b."""
@@ -246,35 +291,10 @@ class Plane:
             >>> plane.coordinates([4.0, 2.0, 7.0])
             (1.0, 2.0, 7.0)
         """
-        leaves = [jax.tree.leaves(tree, is_leaf=is_none) for tree in (self.origin, params)]
-        structure: Any = jax.tree.structure(params, is_leaf=is_none)
-        if structure != self._structure:
-            raise ValueError(
-                f"params: expected the plane's structure {self._structure}, got {structure}"
-            )
-        # In float64 from the start: params and origin may be far from 0 and near one another.
-        away: list[np.ndarray | None] = []
-        for here, there in zip(*leaves, strict=True):
-            if not is_parameter(here):
-                away.append(None)
-                continue
-            if jnp.shape(here) != jnp.shape(there):
-                raise ValueError(
-                    f"params: expected shape {jnp.shape(here)}, got {jnp.shape(there)}"
-                )
-            away.append(np.asarray(there, np.float64) - np.asarray(here, np.float64))
-        directions = [
-            [None if x is None else np.asarray(x, np.float64) for x in tree]
-            for tree in (jax.tree.leaves(d, is_leaf=is_none) for d in (self.u, self.v))
-        ]
-        gram = np.array([[dot(p, q) for q in directions] for p in directions])
-        found = np.linalg.solve(gram, [dot(p, away) for p in directions])
-        rest = [
-            step - sum(c * d[k] for c, d in zip(found, directions, strict=True) if d[k] is not None)
-            for k, step in enumerate(away)
-            if step is not None
-        ]
-        return float(found[0]), float(found[1]), float(np.sqrt(sum(np.sum(r**2) for r in rest)))
+        check_alike("params", self.origin, params, "the plane's")
+        point = jax.tree.map(lambda x: np.asarray(x)[None] if is_parameter(x) else x, params)
+        at, distance, _ = nearest(self.origin, self.u, self.v, point, 1)
+        return float(at[0, 0]), float(at[0, 1]), float(distance[0])
 
 
 def weight_plane() -> Plane:

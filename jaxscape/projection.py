@@ -1,7 +1,7 @@
 """A path seen from a plane: where it passes, how far off the plane, and on which losses."""
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -12,14 +12,13 @@ from jaxscape.axes import dtype_of
 from jaxscape.devices import in_full_precision
 from jaxscape.directions import is_none, is_parameter, paired
 from jaxscape.grid import check_is_function
+from jaxscape.nearest import nearest
 from jaxscape.network import scalar, scalars
 from jaxscape.plane import Plane
 from jaxscape.recorder import Recorder
 from jaxscape.streams import mean_over
 from jaxscape.trajectory import Projection, Trajectory
 
-# Numbers of the points that are in float64 at once.
-_AT_ONCE = 2**22
 # Bytes of the points whose losses one call computes.
 _BLOCK_BYTES = 2**26
 
@@ -63,7 +62,7 @@ def project(loss: Callable[[Any, Any], jax.Array], data: Any, plane: Plane, path
     elif isinstance(path, Recorder):
         epoch, points = path.epoch, path.path(plane.origin)
     count = _check_points(plane, points)
-    coordinates, distance, explained = _seen(plane, points, count)
+    coordinates, distance, explained = nearest(plane.origin, plane.u, plane.v, points, count)
     at = np.asarray(coordinates, dtype_of(plane, points))
     own, below = _losses(loss, plane, points, at, data)
 
@@ -104,47 +103,6 @@ def _check_points(plane: Plane, points: Any) -> int:
     if len(counts) != 1 or counts == {0}:
         raise ValueError(f"path: expected points, as many in every leaf, got {sorted(counts)}")
     return counts.pop()
-
-
-def _seen(plane: Plane, points: Any, count: int) -> tuple[np.ndarray, np.ndarray, float]:
-    """Coordinates (T, 2), distances (T,) and the part of the variance explained, in float64."""
-
-    def parts() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """How far points are from the origin, (T, n), and the directions, (2, n), piece by piece.
-
-        The difference is taken in float64: both may be far from 0 and near one another.
-        """
-        leaves = (jax.tree.leaves(tree, is_leaf=is_none) for tree in (plane.u, plane.v))
-        for (where, here, there), *steps in zip(paired(plane.origin, points), *leaves, strict=True):
-            if not is_parameter(here):
-                continue
-            flat = np.asarray(there).reshape(count, -1)
-            start = np.asarray(here, np.float64).ravel()
-            directions = np.stack(
-                [np.zeros(start.size) if s is None else np.ravel(np.asarray(s)) for s in steps]
-            ).astype(np.float64)
-            columns = max(1, _AT_ONCE // count)
-            for k in range(0, start.size, columns):
-                piece = slice(k, k + columns)
-                away = flat[:, piece].astype(np.float64) - start[piece]
-                if not np.isfinite(away).all():
-                    raise ValueError(
-                        f"path{where}: expected finite parameters, got some that are not"
-                    )
-                yield away, directions[:, piece]
-
-    gram, products = np.zeros((2, 2)), np.zeros((count, 2))
-    for away, directions in parts():
-        gram += directions @ directions.T
-        products += away @ directions.T
-    coordinates = np.linalg.solve(gram, products.T).T
-    squares, spread = np.zeros(count), 0.0
-    for away, directions in parts():
-        squares += np.sum((away - coordinates @ directions) ** 2, axis=1)
-        spread += np.sum((away - away.mean(axis=0)) ** 2)
-    centred = coordinates - coordinates.mean(axis=0)
-    within = float(np.sum(centred @ gram * centred))
-    return coordinates, np.sqrt(squares), within / float(spread) if spread else 1.0
 
 
 def _losses(loss: Callable, plane: Plane, points: Any, at: np.ndarray, data: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What a grid comes to, as frozen pytrees: `Axis`, `Landscape`.
+"""What a grid comes to, as frozen pytrees: `Axis`, `Landscape`, and the marks on it.
 
 Orientation, everywhere: `loss[i, j]` is the loss at `(a.values[i], b.values[j])`.
 """
@@ -39,6 +39,13 @@ class Axis:
     """(n,) float, strictly increasing."""
     name: str = field(metadata=STATIC)
     """What the coordinate is called in figures and messages."""
+    unit: str = field(default="", metadata=STATIC)
+    """What 1 along it is, in words, for figures: `"filter-normalised"`; empty if not known."""
+
+    @property
+    def title(self) -> str:
+        """What figures write along it: the name and the unit."""
+        return f"{self.name} ({self.unit})" if self.unit else self.name
 
     def __len__(self) -> int:
         return int(self.values.shape[0])
@@ -59,6 +66,14 @@ class Cell(NamedTuple):
     a: float
     b: float
     loss: float
+
+
+class Mark(NamedTuple):
+    """A place on a plane that has a name, as the solutions have that it was laid through."""
+
+    a: float
+    b: float
+    name: str
 
 
 @jax.tree_util.register_dataclass
@@ -83,6 +98,8 @@ class Landscape:
     """What was measured, in words: `"squared error"`."""
     method: str = field(metadata=STATIC)
     """How it was computed: `"dense"` (every cell) or `"exact"` (a parabola a row)."""
+    marks: tuple[Mark, ...] = field(default=(), metadata=STATIC)
+    """The plane's marks, which figures show."""
 
     @property
     def shape(self) -> tuple[int, int]:

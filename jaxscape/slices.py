@@ -1,5 +1,6 @@
 """The loss of any model along lines: in many directions, or from one solution to another."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -242,17 +243,14 @@ def random_directions(
         raise TypeError(f"count: expected a whole number, got {count!r}")
     if count < 1:
         raise ValueError(f"count: expected 1 or more, got {count}")
-    if normalise not in ("filter", "layer", None):
-        raise ValueError(f"normalise: expected 'filter', 'layer' or None, got {normalise!r}")
-    found = jax.vmap(
-        lambda key: random_direction(key, params, normalise, output_axis, vectors, leaves)
-    )(jax.random.split(key, count))
-    if not jax.tree.leaves(found):
-        raise ValueError(
-            f"params, leaves: expected a leaf that moves, got none of "
-            f"{len(jax.tree.leaves(params))}; leaves of less than two axes move with vectors=True"
-        )
-    return found
+    draw = functools.partial(
+        random_direction,
+        normalise=normalise,
+        output_axis=output_axis,
+        vectors=vectors,
+        leaves=leaves,
+    )
+    return jax.vmap(lambda key: draw(key, params))(jax.random.split(key, count))
 
 
 def as_lines(found: Landscape | Mapping[str, Landscape], way: str | None) -> Any:

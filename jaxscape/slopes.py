@@ -1,5 +1,6 @@
 """The derivatives of a loss as figures: which way is down, and where the loss curves downwards."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -8,7 +9,7 @@ import plotly.graph_objects as go
 from jaxscape import layout, spatial, view
 from jaxscape.derivatives import Fields
 from jaxscape.outline import zero_line
-from jaxscape.results import Axis, Landscape
+from jaxscape.results import Landscape
 from jaxscape.trajectory import Trajectory
 
 _MOST_VALUES = 401
@@ -185,7 +186,7 @@ def _nodes(fields: Fields, paths: tuple[Trajectory, ...]) -> _Nodes:
     )
     loss = np.where(np.isfinite(loss), loss, np.nan)
     a, b = (
-        Axis(np.asarray(axis.values)[index], axis.name)
+        replace(axis, values=np.asarray(axis.values)[index])
         for axis, index in zip((fields.a, fields.b), chosen, strict=True)
     )
     surface = Landscape(loss, a, b, fields.loss_name, fields.method)

@@ -79,18 +79,20 @@ def scene(
     landscape: Landscape, a: np.ndarray, b: np.ndarray, loss: np.ndarray, ways: list[np.ndarray]
 ) -> dict[str, Any]:
     """Axes, proportions and the camera from which most of the ways shows, each (K, 3)."""
+    # Longer titles would be cut off at the figure's edge.
+    longer = bool(landscape.a.unit or landscape.b.unit)
     axis = {
         "showgrid": False,
         "zeroline": False,
-        "title_font_size": 18,
+        "title_font_size": 14 if longer else 18,
         "nticks": 6,
         "tickfont_size": 13,
     }
     return {
-        "xaxis": axis | {"title": landscape.a.name},
-        "yaxis": axis | {"title": landscape.b.name},
+        "xaxis": axis | {"title": landscape.a.title.replace(", ", ",<br>")},
+        "yaxis": axis | {"title": landscape.b.title.replace(", ", ",<br>")},
         "zaxis": axis | {"title": "loss"},
         "aspectmode": "manual",
         "aspectratio": {"x": 1, "y": 1, "z": 0.5},
-        "camera": view.camera(a, b, loss, ways),
+        "camera": view.camera(a, b, loss, ways, 1.85 if longer else 1.6),
     }

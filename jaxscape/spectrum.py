@@ -10,6 +10,7 @@ from scipy.linalg import qr
 
 from jaxscape import lanczos
 from jaxscape.data import Key, check_key
+from jaxscape.plane import Plane
 from jaxscape.products import Curvature, operator_of
 from jaxscape.progress import bar
 
@@ -33,6 +34,25 @@ class Eigenpairs(NamedTuple):
     """(k,) bool: whether the residual is within the tolerance."""
     name: str
     """What the matrix is called in figures."""
+
+    def plane(self, params: Any, pairs: tuple[int, int] = (0, 1)) -> Plane:
+        """The plane of two eigenvectors, through the parameters that they were found at.
+
+        Args:
+            params: the parameters at (0, 0).
+            pairs: which two, from 0, the outermost, on.
+
+        Raises:
+            ValueError: a pair that is not there, or was not found.
+        """
+        units = []
+        for k in pairs:
+            if not (0 <= k < len(self.values) and np.isfinite(self.values[k])):
+                raise ValueError(f"pairs: expected two of {len(self.values)} found, got {pairs}")
+            lost = "" if self.converged[k] else ", not converged"
+            units.append(f"eigenvector {k + 1}, λ = {self.values[k]:.4g}{lost}")
+        u, v = (jax.tree.map(lambda leaf, k=k: leaf[k], self.vectors) for k in pairs)
+        return Plane(params, u, v, units=(units[0], units[1]), marks=((0, 0, "origin"),))
 
     def __repr__(self) -> str:
         first, last = self.values[0], self.values[-1]
@@ -130,8 +150,8 @@ def eigenpairs(
         >>> found = jxs.eigenpairs(jxs.squared_error, data, weights, 2, jax.random.key(1))
         >>> found
         Eigenpairs(2 of the Hessian of squared error, from 1.28... to 0.02..., 2 converged)
-        >>> u, v = (jax.tree.map(lambda leaf: leaf[i], found.vectors) for i in (0, 1))
-        >>> plane = jxs.Plane(weights, u, v)
+        >>> found.plane(weights).units
+        ('eigenvector 1, λ = 1.28...', 'eigenvector 2, λ = 0.02...')
     """
     check_key(key)
     if which not in lanczos.WHICH:

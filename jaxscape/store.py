@@ -6,10 +6,12 @@ for every band of rows that is written: its first row, its end and its checksum.
 """
 
 import contextlib
+import itertools
 import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +21,7 @@ import numpy as np
 from jaxscape.devices import together
 from jaxscape.identity import digest
 from jaxscape.journal import PART, Destination, destination_errors, gaps, losses_file, rows_done
-from jaxscape.results import Axis, Landscape
+from jaxscape.results import Axis, Landscape, Mark
 
 SCHEMA = 1
 """The version this library writes, and the newest it reads."""
@@ -35,6 +37,7 @@ class Header(NamedTuple):
     b: Axis
     loss_name: str
     method: str
+    marks: tuple[Mark, ...]
     identity: Mapping[str, str]
 
 
@@ -68,6 +71,8 @@ def open_destination(folder: Path, header: Header) -> Iterator[Destination]:
         "loss_name": header.loss_name,
         "method": header.method,
         "names": [a.name, b.name],
+        "units": [a.unit, b.unit],
+        "marks": header.marks,
         "shape": [len(a), len(b)],
         "dtype": str(dtype),
         "identity": {
@@ -169,9 +174,17 @@ def load(folder: str | os.PathLike, compare: bool = True) -> Landscape:
     if rows == 0:
         raise ValueError(f"path: {str(folder)!r} does not have its first row yet")
     losses = np.load(losses_file(folder), mmap_mode="r")
-    a, b = (Axis(values, name) for values, name in zip(axes, names, strict=True))
-    a = Axis(a.values[:rows], a.name)
-    return Landscape(losses[:rows], a, b, header["loss_name"], header["method"])
+    # Folders of earlier versions hold neither units nor marks.
+    units, marks = header.get("units", ("", "")), header.get("marks", ())
+    a, b = itertools.starmap(Axis, zip(axes, names, units, strict=True))
+    return Landscape(
+        losses[:rows],
+        replace(a, values=a.values[:rows]),
+        b,
+        header["loss_name"],
+        header["method"],
+        tuple(itertools.starmap(Mark, marks)),
+    )
 
 
 def _read_header(folder: Path) -> dict[str, Any]:

@@ -78,6 +78,34 @@ def thin(landscape: Landscape, most: int) -> tuple[np.ndarray, np.ndarray, np.nd
     return a[rows], b[columns], loss[rows, columns], [note]
 
 
+def marks(landscape: Landscape) -> tuple[list[str], np.ndarray]:
+    """The names of the marks within the grid, and where they are, (M, 3): a, b and loss.
+
+    The loss is that of the surface as it is drawn: between nodes it is interpolated.
+    """
+    axes = [np.asarray(axis.values, float) for axis in (landscape.a, landscape.b)]
+    names, places = [], []
+    for mark in landscape.marks:
+        corner, parts = [], []
+        for value, values in zip(mark[:2], axes, strict=True):
+            # A node in float32 may be a rounding off.
+            slack = 1e-6 * (values[-1] - values[0])
+            if not values[0] - slack <= value <= values[-1] + slack:
+                break
+            k = min(max(int(np.searchsorted(values, value, "right")) - 1, 0), len(values) - 2)
+            corner.append(k)
+            parts.append(np.clip((value - values[k]) / (values[k + 1] - values[k]), 0, 1))
+        else:
+            i, j = corner
+            loss = np.asarray(landscape.loss[i : i + 2, j : j + 2], float)
+            share = np.outer(*([1 - part, part] for part in parts))
+            # On a node its neighbours do not count, whatever they are.
+            names.append(mark.name)
+            counts = share > 0
+            places.append((mark.a, mark.b, float(share[counts] @ loss[counts])))
+    return names, np.array(places).reshape(-1, 3)
+
+
 def lines(
     landscape: Landscape, paths: tuple[Trajectory | Projection, ...]
 ) -> tuple[list[Line], list[str]]:
@@ -167,7 +195,7 @@ def cut(way: np.ndarray, box: np.ndarray) -> np.ndarray:
 
 
 def camera(
-    a: np.ndarray, b: np.ndarray, loss: np.ndarray, ways: list[np.ndarray]
+    a: np.ndarray, b: np.ndarray, loss: np.ndarray, ways: list[np.ndarray], distance: float = 1.6
 ) -> dict[str, Any]:
     """The camera from which most of the ways, each (K, 3), shows, seen as large as may be.
 
@@ -215,5 +243,5 @@ def camera(
         candidates = [eye(azimuth, elevation) for elevation in elevations for azimuth in azimuths]
         # Higher views hide less; a path is worth looking down at only for what it shows more.
         chosen = max(candidates, key=lambda direction: score(direction) - 0.4 * direction[2] ** 2)
-    x, y, z = 1.6 * chosen
+    x, y, z = distance * chosen
     return {"eye": {"x": x, "y": y, "z": z}, "center": {"x": 0, "y": 0, "z": -0.08}}

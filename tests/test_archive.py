@@ -14,12 +14,16 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 import jaxscape as jxs
+from jaxscape.results import Mark
 
 
 def make_landscape(loss):
     n1, n2 = np.shape(loss)
-    axes = jxs.Axis(np.arange(n1) / 3, "w1"), jxs.Axis(np.arange(n2) ** 2.0, "b ∂")
-    return jxs.Landscape(np.asarray(loss), *axes, loss_name="squared error", method="dense")
+    axes = jxs.Axis(np.arange(n1) / 3, "w1", "distance"), jxs.Axis(np.arange(n2) ** 2.0, "b ∂")
+    marks = (Mark(0.0, 1.5, "first"), Mark(-0.1, 2.0, "→"))
+    return jxs.Landscape(
+        np.asarray(loss), *axes, loss_name="squared error", method="dense", marks=marks
+    )
 
 
 def make_path(params, evaluation=None):
@@ -121,6 +125,23 @@ def test_what_the_first_schema_held_is_still_read(tmp_path):
     assert_same(jxs.archive.load(path).paths[0], descent)
 
 
+def test_what_the_second_schema_held_is_still_read(tmp_path):
+    """It knew neither units nor marks."""
+    path, landscape = tmp_path / "a.npz", make_landscape(np.ones((2, 3)))
+    jxs.archive.save(path, landscape)
+
+    def age(header, _):
+        header["schema"] = 2
+        del header["landscape"]["marks"]
+        for name in "ab":
+            del header["landscape"][name][2]
+
+    rewrite(path, age)
+    loaded = jxs.archive.load(path).landscape
+    assert (loaded.marks, loaded.a.unit, loaded.a.name) == ((), "", "w1")
+    np.testing.assert_array_equal(loaded.loss, landscape.loss)
+
+
 def test_a_descent_comes_back_with_all_it_recorded(tmp_path):
     data = jxs.Dataset(np.linspace(-1, 1, 9), np.linspace(0, 1, 9))
     optimizers = {"named": optax.inject_hyperparams(optax.sgd)(0.1)}
@@ -154,8 +175,8 @@ def test_files_that_are_not_whole_ours_or_old_enough_are_told_apart(tmp_path):
         file.writestr("word/document.xml", "<a/>")
     refused("'a.npz' was not written by jaxscape: it holds")
     fresh()
-    rewrite(path, lambda header, _: header.update(schema=3))
-    refused("'a.npz' was written by a newer jaxscape .schema 3, this one reads up to 2.: update")
+    rewrite(path, lambda header, _: header.update(schema=4))
+    refused("'a.npz' was written by a newer jaxscape .schema 4, this one reads up to 3.: update")
     fresh()
     rewrite(path, lambda _, content: content.pop("loss"))
     refused("'a.npz' is damaged")

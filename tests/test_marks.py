@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 import jaxscape as jxs
-from jaxscape import plot
+from jaxscape import plot, view
+from jaxscape.results import Mark
 
 
 def hills(w1, w2):
@@ -71,6 +72,40 @@ def test_the_bottom_is_cut_at_the_edge_and_not_joined_through_infinity(draw):
     # Between its two halves no line crosses the grid.
     steps = np.hypot(np.diff(x), np.diff(y))
     assert np.nanmax(steps) < 0.5
+
+
+@pytest.mark.parametrize("draw", [plot.contour, plot.surface])
+def test_solutions_are_marked_where_they_are(draw):
+    """On no node: the height is that of the surface as it is drawn, to the right side."""
+    corners = [{"p": np.float32(p), "q": np.float32(q)} for p, q in ((0, 0), (2, 1), (-1, 3))]
+    plane = jxs.Plane.through(*corners)
+    loss = jax.jit(lambda p, _: 3 * p["p"] - p["q"] + 7)
+    surface = jxs.landscape(loss, None, plane, a=(-0.4, 1.33, 8), b=(-0.7, 0.8, 11))
+    figure = draw(surface)
+    assert "1 of the plane's marks lie beyond the grid" in figure.layout.title.subtitle.text
+    (marks,) = named(figure, "first (0, 0), second (1, 0)")
+    np.testing.assert_allclose([marks.x, marks.y], [[0, 1], [0, 0]])
+    assert list(marks.text) == ["first", "second"]
+    titles = figure.layout if draw is plot.contour else figure.layout.scene
+    assert titles.xaxis.title.text == "a (first → second)"
+    assert titles.yaxis.title.text == "b (first → third)"
+    words = titles.annotations
+    assert [(word.x, word.text) for word in words] == [(0, "first"), (1, "second")]
+    if draw is plot.surface:
+        above = np.array(marks.z) - [7, 12]
+        assert (above > 0).all()
+        assert (above < 0.05 * (surface.highest - surface.lowest.loss)).all()
+    assert not named(draw(SURFACE), "first")
+
+
+def test_a_mark_on_a_node_has_its_loss_beside_what_is_not_finite():
+    loss = np.array([[1.0, np.nan, 3.0], [4.0, 5.0, np.inf]])
+    axes = jxs.Axis(np.arange(2.0), "a"), jxs.Axis(np.arange(3.0), "b")
+    marks = (Mark(1, 1, "here"), Mark(0, 2, "there"), Mark(0.5, 0, "between"))
+    surface = jxs.Landscape(loss, *axes, "loss", "dense", marks)
+    names, places = view.marks(surface)
+    assert names == ["here", "there", "between"]
+    np.testing.assert_array_equal(places[:, 2], [5, 3, 2.5])
 
 
 def test_what_is_something_else_is_refused():

@@ -227,3 +227,141 @@ def test_directions_that_are_almost_collinear_are_a_plane():
     """Three roundings apart is enough; the test above shows where it stops."""
     plane = jxs.Plane([1.0, 2.0], [1.0, 3.0], [1.0, 3.0 + 1e-6])
     assert plane.names == ("a", "b")
+
+
+def test_two_solutions_and_a_direction(x64):
+    first, second, other = (
+        {"w": jax.random.normal(jax.random.key(k), (4, 3)), "late": jnp.ones(2) * k, "f": jnp.tanh}
+        for k in range(3)
+    )
+    direction = other | {"late": None, "f": None}
+    plane = jxs.Plane.between(first, second, direction)
+    for name in ("w", "late"):
+        np.testing.assert_allclose(plane.at(1.0, 0.0)[name], second[name], rtol=1e-12)
+    np.testing.assert_allclose(plane.at(0.0, 2.0)["w"], first["w"] + 2 * other["w"], rtol=1e-12)
+    assert plane.v["late"] is None
+    across = jxs.Plane.between(first, second, direction, orthogonal=True)
+    # By the definition: b's direction less its part along the line through the two.
+    step, away = second["w"] - first["w"], np.sum((second["w"] - first["w"]) ** 2) + 2 * 1.0
+    share = float(np.sum(other["w"] * step)) / float(away)
+    np.testing.assert_allclose(across.v["w"], other["w"] - share * step, rtol=1e-12)
+    np.testing.assert_allclose(across.v["late"], -share * np.ones(2), rtol=1e-12)
+    drawn = jxs.Plane.between(first, second, jax.random.key(5))
+    own = jxs.random_direction(jax.random.key(5), first)
+    np.testing.assert_array_equal(drawn.v["w"], own["w"])
+    assert drawn.units == ("first → second", "filter-normalised")
+    assert across.units == ("first → second", "orthogonal")
+
+
+def test_marks_are_where_the_solutions_are(x64):
+    solutions = [{"w": jax.random.normal(jax.random.key(k), (4, 3))} for k in range(3)]
+    between = jxs.Plane.between(*solutions[:2], solutions[2])
+    for plane in (jxs.Plane.through(*solutions), between):
+        for seen in (plane, plane.orthonormal()):
+            assert len(seen.marks) == (3 if plane is not between else 2)
+            for (a, b, name), solution in zip(seen.marks, solutions, strict=False):
+                np.testing.assert_allclose(seen.at(a, b)["w"], solution["w"], atol=1e-12)
+                assert name in ("first", "second", "third")
+    assert plane.orthonormal().units == ("distance", "distance")
+    surface = jxs.landscape(
+        lambda p, d: jnp.sum(p["w"] ** 2), None, plane, a=(0, 1, 3), b=(0, 1, 2)
+    )
+    assert surface.marks == plane.marks
+    assert (surface.a.title, surface.b.title) == ("a (first → second)", "b")
+    assert jxs.Plane.random(jax.random.key(0), solutions[0]).marks == ((0, 0, "origin"),)
+
+
+def test_what_figures_say_of_a_plane_compiles_nothing(compilations):
+    one, other = (
+        jxs.Plane([1.0, 2.0], [1.0, None], [None, 1.0], units=(unit, ""), marks=marks)
+        for unit, marks in (("x", ()), ("y", [(0.5, 1.0, "here")]))
+    )
+
+    def loss(params, _):
+        return params[0] ** 2 + params[1]
+
+    first, _ = (jxs.landscape(loss, None, p, a=(0, 1, 3), b=(0, 1, 2)) for p in (one, one))
+    compilations.clear()
+    surface = jxs.landscape(loss, None, other, a=(0, 1, 3), b=(0, 1, 2))
+    assert not compilations
+    assert surface.marks == ((0.5, 1.0, "here"),)
+    assert (first.a.unit, surface.a.unit) == ("x", "y")
+
+
+def test_late_directions_leave_early_layers_to_be_computed_once():
+    """All planes of a last layer: one tanh of (5, 4), read off the computation, for 3 × 2 cells."""
+    generator = np.random.default_rng(0)
+    first, second = (
+        {"early": jnp.ones((3, 4)), "late": jnp.asarray(generator.normal(size=(4, 2)), jnp.float32)}
+        for _ in range(2)
+    )
+    x = jnp.asarray(generator.normal(size=(5, 3)), jnp.float32)
+
+    def loss(params, x):
+        return jnp.mean((jnp.tanh(x @ params["early"]) @ params["late"]) ** 4)
+
+    def late(path):
+        return "late" in path
+
+    drawn = jxs.random_direction(jax.random.key(0), first, leaves=late)
+    step = {"early": None, "late": second["late"] - first["late"]}
+    planes = [
+        jxs.Plane.random(jax.random.key(1), first, leaves=late),
+        jxs.gradient_plane(loss, x, first, jax.random.key(1), leaves=late),
+        jxs.gradient_plane(loss, x, first, drawn, leaves=late),
+        jxs.Plane(first, step, drawn).orthonormal(),
+        jxs.Plane.between(first, second, drawn, orthogonal=True),
+        jxs.Plane.through(first, second, second | {"late": drawn["late"]}),
+    ]
+    for plane in planes:
+        assert plane.u["early"] is plane.v["early"] is None
+        assert sizes(loss, plane, x) == [(5, 4)]
+    # The twin: with zeros in its place, once a cell.
+    zeros = {"early": jnp.zeros((3, 4)), "late": drawn["late"]}
+    assert sizes(loss, jxs.Plane(first, step, zeros), x) == [(5, 2, 4)]
+
+
+def sizes(loss, plane, x):
+    """The shape of every tanh of a grid of 3 × 2 cells."""
+
+    def grid(plane, x):
+        cell = lambda a, b: loss(plane.at(a, b), x)  # noqa: E731
+        return jax.vmap(jax.vmap(cell, (None, 0)), (0, None))(jnp.zeros(3), jnp.zeros(2))
+
+    equations = jax.make_jaxpr(grid)(plane, x).eqns
+    return [e.outvars[0].aval.shape for e in equations if e.primitive.name == "tanh"]
+
+
+@pytest.mark.parametrize(
+    ("build", "error", "message"),
+    [
+        (
+            lambda: jxs.Plane.between([1.0], {"w": 1.0}, [2.0]),
+            ValueError,
+            "second: expected the first's structure",
+        ),
+        (
+            lambda: jxs.Plane.between([1.0, 2.0], [2.0, 3.0], [1.0]),
+            ValueError,
+            "plane.v: expected the origin's structure",
+        ),
+        (
+            lambda: jxs.Plane.between([1.0, 2.0], [2.0, 3.0], [2.0, 2.0], orthogonal=True),
+            ValueError,
+            "plane.v: .*the same line",
+        ),
+        (
+            lambda: jxs.Plane.between([1.0, 2.0], [1.0, 2.0], [2.0, 2.0]),
+            ValueError,
+            "plane.u: expected a direction, got None for every leaf",
+        ),
+        (
+            lambda: jxs.Plane.through([1.0, 2.0], [1, 2], [2.0, 2.0]),
+            TypeError,
+            r"second\[0\]: expected floating numbers",
+        ),
+    ],
+)
+def test_what_makes_no_plane_through_solutions_is_refused(build, error, message):
+    with pytest.raises(error, match=message):
+        build()

@@ -8,7 +8,7 @@ import optax
 import pytest
 
 import jaxscape as jxs
-from jaxscape import projection
+from jaxscape import nearest, projection
 
 ROWS, COLUMNS = (-3, 3, 13), (-2, 2, 9)
 
@@ -128,7 +128,7 @@ def test_points_in_blocks_are_all_points_at_once(network, per_block, monkeypatch
     plane = jxs.Plane.principal(path)
     whole = jxs.project(loss, data, plane, path)
     monkeypatch.setattr(projection, "_BLOCK_BYTES", per_block * 16 * 4)
-    monkeypatch.setattr(projection, "_AT_ONCE", 12 * 5)
+    monkeypatch.setattr(nearest, "_AT_ONCE", 12 * 5)
     shapes = []
 
     def seen_by_loss(params, data):

@@ -106,6 +106,32 @@ def test_eigenpairs_of_a_network_are_those_of_the_whole_matrix(point, curvature)
         assert found.converged.all()
 
 
+def test_the_plane_of_eigenvectors(point):
+    """Along its axes the loss curves as its titles say, and not between them."""
+    params, data = point
+    loss = jax.jit(CLASSIFIER)
+    found = eigenpairs(loss, data, params, 3, KEY)
+    plane = found.plane(params, (2, 0))
+    step = 1e-3
+    at = {
+        (a, b): float(loss(plane.at(a * step, b * step), data))
+        for a in (-1, 0, 1)
+        for b in (-1, 0, 1)
+    }
+    bends = [at[1, 0] + at[-1, 0] - 2 * at[0, 0], at[0, 1] + at[0, -1] - 2 * at[0, 0]]
+    np.testing.assert_allclose(np.array(bends) / step**2, found.values[[2, 0]], rtol=1e-3)
+    mixed = (at[1, 1] + at[-1, -1] - at[1, -1] - at[-1, 1]) / (4 * step**2)
+    assert abs(mixed) < 1e-4 * found.values[0]
+    assert plane.units == tuple(f"eigenvector {k + 1}, λ = {found.values[k]:.4g}" for k in (2, 0))
+    lost = found._replace(converged=np.array([True, False, True]))
+    assert lost.plane(params).units[1].endswith(", not converged")
+    for pairs in ((0, 3), (-1, 0)):
+        with pytest.raises(ValueError, match="pairs: expected two of 3 found"):
+            found.plane(params, pairs)
+    with pytest.raises(ValueError, match=r"plane.v: .*along the same line"):
+        found.plane(params, (1, 1))
+
+
 def test_the_residual_bounds_the_error_whatever_the_tolerance(point):
     params, data = point
     values = np.linalg.eigvalsh(whole(point, "hessian"))

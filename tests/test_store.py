@@ -61,6 +61,27 @@ def test_a_destination_holds_what_memory_would(tmp_path):
     assert len(journal(tmp_path / "grid")) > 2
 
 
+def test_a_destination_keeps_units_and_marks(tmp_path):
+    def at(folder, units=("distance", ""), marks=((0.5, 1.5, "first"),)):
+        plane = jxs.Plane([1.0, 2.0], [1.0, None], [None, 1.0], units=units, marks=marks)
+        return jxs.landscape(
+            lambda p, _: p[0] ** 2 * p[1], None, plane, destination=folder, a=(0, 1, 3), b=(0, 2, 4)
+        )
+
+    for surface in (at(tmp_path / "grid"), store.load(tmp_path / "grid")):
+        assert (surface.a.unit, surface.b.unit) == ("distance", "")
+        assert surface.marks == ((0.5, 1.5, "first"),)
+        assert surface.marks[0].name == "first"
+    # A folder of an earlier version holds neither; the same call goes on with it.
+    path = tmp_path / "grid" / "landscape.json"
+    header = json.loads(path.read_text())
+    del header["units"], header["marks"]
+    path.write_text(json.dumps(header))
+    old = store.load(tmp_path / "grid")
+    assert (old.a.title, old.marks) == ("a", ())
+    assert at(tmp_path / "grid").marks[0].name == "first"
+
+
 def test_a_finished_destination_is_read_and_not_computed_again(tmp_path, monkeypatch):
     first = compute(tmp_path / "grid")
     seen = computed_bands(monkeypatch)

@@ -1,0 +1,83 @@
+"""The plane of a loss's gradient and a direction at a right angle to it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxscape.directions import dot, is_key, is_none, is_parameter, random_direction
+from jaxscape.grid import check_is_function
+from jaxscape.network import scalar
+from jaxscape.plane import Plane
+from jaxscape.streams import mean_over
+
+
+def gradient_plane(
+    loss: Callable[[Any, Any], jax.Array],
+    data: Any,
+    params: Any,
+    direction: Any,
+    *,
+    leaves: Callable[[str], bool] | None = None,
+) -> Plane:
+    """The plane of the gradient, which points uphill, and another direction.
+
+    Both are of length 1 and at a right angle, so that in the second the loss is flat at the origin.
+
+    Args:
+        loss: (params, data) -> scalar of a floating dtype.
+        data: what the loss takes; or a `Stream` of it, for which the loss has to be a mean over
+            samples.
+        params: the parameters at (0, 0). Leaves that are not floating numbers stay as they are.
+        direction: a JAX random key for a Gaussian second direction; or a direction.
+        leaves: path of a leaf, as `jax.tree_util.keystr` writes it, -> whether it may move: so that
+            batch statistics, say, stay.
+
+    Returns:
+        The plane, with "a" along the gradient.
+
+    Raises:
+        TypeError: a loss that does not return a floating scalar.
+        ValueError: as `Plane`; a gradient that is zero or not finite.
+
+    Example:
+        >>> def bowl(p, data):
+        ...     return jnp.sum(p["w"] ** 2) + p["b"] ** 2
+        >>> plane = jxs.gradient_plane(bowl, None, {"w": jnp.ones(2), "b": 0.0}, jax.random.key(0))
+        >>> plane.u["w"].round(3), abs(float(plane.u["w"] @ plane.v["w"])) < 1e-6
+        (Array([0.707, 0.707], dtype=float32), True)
+    """
+    check_is_function("loss", loss)
+
+    def moves(path: Any, leaf: Any) -> bool:
+        return is_parameter(leaf) and (leaves is None or leaves(jax.tree_util.keystr(path)))
+
+    moving = jax.tree_util.tree_map_with_path(
+        lambda path, leaf: jnp.asarray(leaf) if moves(path, leaf) else None, params
+    )
+    if not jax.tree.leaves(moving):
+        raise ValueError("params, leaves: expected a leaf of floating numbers that moves, got none")
+
+    @jax.jit
+    def slope(moving: Any, batch: Any) -> Any:
+        def value(moving: Any) -> jax.Array:
+            filled = jax.tree.map(
+                lambda leaf, new: leaf if new is None else new, params, moving, is_leaf=is_none
+            )
+            return scalar(loss(filled, batch))
+
+        return jax.grad(value)(moving)
+
+    uphill = mean_over(data, lambda batch: slope(moving, batch))
+    # Of a stream they are in float64.
+    uphill = jax.tree.map(lambda step, leaf: jnp.asarray(step, leaf.dtype), uphill, moving)
+    length = np.sqrt(dot(uphill, uphill))
+    if not 0 < length < np.inf:
+        raise ValueError(f"loss: expected a gradient of finite length over 0, got {length:g}")
+    if is_key(direction):
+        direction = random_direction(direction, moving, normalise=None, vectors=True)
+    plane = Plane(params, uphill, direction).orthonormal()
+    units = "distance uphill", "distance across"
+    return Plane(params, plane.u, plane.v, units=units, marks=((0, 0, "origin"),))
