@@ -4,10 +4,12 @@ Figures are ordinary `plotly.graph_objects.Figure`s: `write_html`, `show` and ev
 plotly apply. This is the one place where a loss array is transposed: plotly wants rows along y.
 """
 
+from typing import Any, Literal
+
 import numpy as np
 import plotly.graph_objects as go
 
-from jaxscape import layout, marks, spatial, view
+from jaxscape import frames, layout, marks, spatial, view
 from jaxscape.charts import fan, profile, stability, steps
 from jaxscape.interpolations import lines
 from jaxscape.layout import HTML_CONFIG
@@ -21,6 +23,7 @@ from jaxscape.valleys import Barrier, Valley
 
 __all__ = [
     "HTML_CONFIG",
+    "animation",
     "basins",
     "contour",
     "curvature",
@@ -196,3 +199,50 @@ def contour(
     notes = [*notes, *marks.add(figure, landscape, critical, valley, barrier)]
     layout.name_axes(figure, landscape)
     return layout.finish(figure, landscape, notes, dark)
+
+
+def animation(
+    landscape: Landscape,
+    *paths: Trajectory | Projection,
+    kind: Literal["surface", "contour"] = "surface",
+    **drawn: Any,
+) -> go.Figure:
+    """Paths as they were walked, with play, pause and a slider over the epochs.
+
+    The figure opens with the whole of the paths. There is a frame for each recorded epoch, or 100
+    spread evenly over them, and a path stands in it at the last point recorded by then. Of a path
+    of more than 400 points, 400 are drawn, and the figure says so.
+
+    Args:
+        landscape: the surface.
+        paths: as in `surface`.
+        kind: what they go over, as `surface` or `contour` draws it.
+        **drawn: `critical`, `valley`, `barrier` and `dark`, as these take them.
+
+    Returns:
+        The figure; its frames hold the paths alone.
+
+    Raises:
+        TypeError: what is no path.
+        ValueError: no path, none with two points and a part on the grid, another kind, or what
+            `surface` and `contour` refuse.
+
+    Example:
+        >>> data = jxs.teacher_student(jax.random.key(0))
+        >>> surface = jxs.landscape(jxs.squared_error, data, w1=(-3, 3, 61), w2=(-3, 3, 41))
+        >>> path = jxs.descend(jxs.squared_error, jxs.Weights(1.0, 0.2), data,
+        ...                    optimizer=optax.sgd(0.5), epochs=20)
+        >>> len(jxs.plot.animation(surface, path).frames)
+        21
+    """
+    if kind not in ("surface", "contour"):
+        raise ValueError(f"kind: expected 'surface' or 'contour', got {kind!r}")
+    view.check_paths(paths)
+    shorter, notes = view.thinned(paths, frames.MOST_POINTS)
+    draw = surface if kind == "surface" else contour
+    figure = draw(landscape, *shorter, **drawn)
+    lines, _ = view.lines(landscape, tuple(shorter))
+    if not any(len(line.way) for line in lines):
+        raise ValueError("paths: expected one of two points or more that is on the grid, got none")
+    frames.note(figure, notes)
+    return frames.add(figure, lines, frames.moments(shorter))

@@ -1,8 +1,10 @@
 """What of a landscape and its paths is drawn, and seen from where: plain NumPy, no plotly."""
 
 import itertools
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from jaxscape.results import Landscape
@@ -29,6 +31,8 @@ class Line(NamedTuple):
     """Where it starts and ends: position (3,), marker symbol, what its hover says."""
     below: np.ndarray
     """(K, 3) the way on the surface under a path that leaves the plane; (0, 3) if it does not."""
+    epochs: np.ndarray
+    """(K,) the epoch at each point of `way`; NaN between its pieces."""
 
 
 def thin(landscape: Landscape, most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
@@ -115,10 +119,8 @@ def lines(
         ValueError: a path whose parameters are not named as the landscape's axes.
     """
     drawn, notes = [], []
-    for k, path in enumerate(paths):
-        if not isinstance(path, Trajectory | Projection):
-            raise TypeError(f"paths: expected Trajectory objects, got {type(path).__name__}")
-        name = path.name or ("descent" if len(paths) == 1 else f"descent {k + 1}")
+    check_paths(paths)
+    for k, (name, path) in enumerate(zip(names(paths), paths, strict=True)):
         line, note = _line(landscape, path, name, _PATH_COLOURS[k % len(_PATH_COLOURS)])
         drawn.append(line)
         notes += note
@@ -139,7 +141,7 @@ def _line(
     # Half a float32 rounding of slack: a point set on the border is on the grid.
     slack = 1e-6 * (box[:, 1] - box[:, 0])
     inside = ((points[:, :2] >= box[:, 0] - slack) & (points[:, :2] <= box[:, 1] + slack)).all(1)
-    way = cut(points[:, :3], box)
+    way, epochs = np.split(cut(points[:, :4], box), [3], axis=1)
     end = "end"
     if isinstance(path, Trajectory) and path.diverged:
         end = f"diverged at step {int(path.diverged_step)}, last"
@@ -159,7 +161,48 @@ def _line(
         label += f" by up to {seen.distance.max():.3g}"
         if is_off_plane(seen):
             below = cut(np.column_stack([points[:, :2], seen.surface_loss]), box)
-    return Line(name, label, colour, way, points[inside], tuple(ends), below), note
+    return Line(name, label, colour, way, points[inside], tuple(ends), below, epochs[:, 0]), note
+
+
+def check_paths(paths: Sequence[Any]) -> None:
+    """Refuse what is no path."""
+    for path in paths:
+        if not isinstance(path, Trajectory | Projection):
+            raise TypeError(f"paths: expected Trajectory objects, got {type(path).__name__}")
+
+
+def names(paths: Sequence[Trajectory | Projection]) -> list[str]:
+    """What paths are called: by their own names, or one after the other."""
+    return [
+        path.name or ("descent" if len(paths) == 1 else f"descent {k + 1}")
+        for k, path in enumerate(paths)
+    ]
+
+
+def thinned(
+    paths: Sequence[Trajectory | Projection], most: int
+) -> tuple[list[Trajectory | Projection], list[str]]:
+    """At most so many points of each path, spread evenly from its first to its last; what to note.
+
+    Of a run that diverged, those before it did.
+    """
+    shorter: list[Trajectory | Projection] = []
+    notes = []
+    for name, path in zip(names(paths), paths, strict=True):
+        if isinstance(path, Trajectory):
+            path = path.until_divergence()
+        count = len(path.epoch)
+        if count > most:
+            kept = np.linspace(0, count - 1, most).round().astype(int)
+            notes.append(f"{most} of {count} points of the {name} are drawn")
+            if isinstance(path, Projection):
+                fields = ("coordinates", "distance", "loss", "surface_loss", "epoch")
+                path = path._replace(**{field: getattr(path, field)[kept] for field in fields})
+            else:
+                # Arrays of one number each, such as `diverged_step`, belong to the whole run.
+                path = jax.tree.map(lambda leaf, k=kept: leaf[k] if np.ndim(leaf) else leaf, path)
+        shorter.append(path)
+    return shorter, notes
 
 
 def is_off_plane(path: Projection) -> bool:
@@ -172,7 +215,10 @@ def is_off_plane(path: Projection) -> bool:
 
 
 def cut(way: np.ndarray, box: np.ndarray) -> np.ndarray:
-    """The parts of a polyline (K, 3) within `box`, (2, 2) of low and high; NaN between parts."""
+    """The parts of a polyline within `box`, (2, 2) of low and high; NaN between parts.
+
+    The polyline, (K, columns), has its two coordinates first; all that follows is interpolated.
+    """
     pieces: list[np.ndarray] = []
     for p, q in itertools.pairwise(way):
         # Liang and Barsky (1984): the range of t for which p + t (q - p) is within all sides.
@@ -189,9 +235,9 @@ def cut(way: np.ndarray, box: np.ndarray) -> np.ndarray:
         start = p if first == 0 else p + first * (q - p)
         end = q if last == 1 else p + last * (q - p)
         if not pieces or not np.array_equal(pieces[-1], start):
-            pieces += [np.full(3, np.nan)] * bool(pieces) + [start]
+            pieces += [np.full(way.shape[1], np.nan)] * bool(pieces) + [start]
         pieces.append(end)
-    return np.array(pieces).reshape(-1, 3)
+    return np.array(pieces).reshape(-1, way.shape[1])
 
 
 def camera(

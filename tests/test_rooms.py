@@ -18,6 +18,7 @@ ROOMS = [
     "maps",
     "slopes",
     "spectra",
+    "frames",
     "marks",
     "spatial",
     "outline",

@@ -1,0 +1,158 @@
+"""Figures that move: paths as they were walked, frame by frame, with play, pause and a slider."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from jaxscape import view
+from jaxscape.trajectory import Projection, Trajectory
+
+MOST_POINTS = 400
+"""Of each path: every frame holds the path as far as it goes, in a page all of them."""
+_MOST_FRAMES = 100
+_MILLISECONDS = 8000
+"""Of the whole walk, and of a frame at most and at least:"""
+_SLOWEST, _FASTEST = 300, 50
+
+
+def moments(paths: Sequence[Trajectory | Projection]) -> np.ndarray:
+    """(F,) the epochs at which there is a frame: all that were recorded, or 100 of them."""
+    epochs = np.unique(np.concatenate([path.epoch for path in paths]))
+    count = min(len(epochs), _MOST_FRAMES)
+    return epochs[np.linspace(0, len(epochs) - 1, count).round().astype(int)]
+
+
+def add(
+    figure: go.Figure,
+    lines: list[view.Line],
+    epochs: np.ndarray,
+    more: Mapping[int, Sequence[dict[str, Any]]] | None = None,
+) -> go.Figure:
+    """Give a figure, on which paths are drawn to their ends, frames and what plays them.
+
+    A frame holds the traces that move, and of them no more than where they are: each line as far
+    as it was walked by then, the points on it, and its end where it had come to.
+
+    Args:
+        figure: what the frames are added to.
+        lines: the paths on it.
+        epochs: (F,) of each frame, in increasing order.
+        more: what else changes: traces, by index, and of each what is new in each of F frames.
+
+    Returns:
+        The figure.
+    """
+    moving: dict[int, Sequence[dict[str, Any]]] = {}
+    for line in lines:
+        moving |= _walk(figure, line, epochs)
+    moving |= more or {}
+    figure.frames = [
+        {
+            "name": f"{epoch:.6g}",
+            "traces": list(moving),
+            "data": [{"type": figure.data[k].type, **parts[f]} for k, parts in moving.items()],
+        }
+        for f, epoch in enumerate(epochs)
+    ]
+    _add_controls(figure, [frame.name for frame in figure.frames])
+    return figure
+
+
+def note(figure: go.Figure, notes: list[str]) -> None:
+    """Say more below a figure's title."""
+    title = figure.layout.title.subtitle
+    figure.update_layout(
+        title_subtitle_text="<br>".join([title.text, *notes]),
+        margin_t=figure.layout.margin.t + 18 * len(notes),
+        meta={"notes": [*figure.layout.meta["notes"], *notes]},
+    )
+
+
+def _walk(
+    figure: go.Figure, line: view.Line, epochs: np.ndarray
+) -> dict[int, Sequence[dict[str, Any]]]:
+    """The traces of one path, by index, and where each of them is in every frame.
+
+    The legend's words about where it ends are left out, as it is not there yet.
+    """
+    # A gap between two pieces belongs to the one after it.
+    along = np.fmin.accumulate(line.epochs[::-1])[::-1]
+    rows = np.searchsorted(along, epochs, side="right")
+    points = np.searchsorted(line.points[:, 3], epochs, side="right")
+    moving: dict[int, Sequence[dict[str, Any]]] = {}
+    top: list[np.ndarray] = []
+    for k, trace in enumerate(figure.data):
+        if trace.legendgroup != line.name or not len(line.way):
+            continue
+        axes = "xyz" if trace.type == "scatter3d" else "xy"
+        drawn = [np.asarray(trace[axis], np.float32) for axis in axes]
+        if trace.mode == "lines":
+            counts, top = rows, drawn
+        elif trace.hovertemplate:
+            counts, trace.name = points, line.name
+        elif trace.name == line.ends[-1][2]:
+            # It goes along with the line, as far above it as it is at the end.
+            above = [ends[0] - ways[-1] for ends, ways in zip(drawn, top, strict=True)]
+            drawn = [ways + offset for ways, offset in zip(top, above, strict=True)]
+            label = [f"epoch {epoch:.6g}" for epoch in epochs[:-1]] + [trace.name]
+            moving[k] = [
+                {axis: part[max(n - 1, 0) : n] for axis, part in zip(axes, drawn, strict=True)}
+                | {"name": label[f]}
+                for f, n in enumerate(rows)
+            ]
+            continue
+        else:
+            continue
+        moving[k] = [
+            {axis: part[:n] for axis, part in zip(axes, drawn, strict=True)} for n in counts
+        ]
+    return moving
+
+
+def _add_controls(figure: go.Figure, names: list[str]) -> None:
+    """Play, pause, and a slider that says the epoch, in a row below the figure."""
+    pause = round(min(_SLOWEST, max(_FASTEST, _MILLISECONDS / len(names))))
+    at_once = {"mode": "immediate", "transition": {"duration": 0}}
+    play = at_once | {"frame": {"duration": pause, "redraw": True}, "fromcurrent": True}
+    stop = at_once | {"frame": {"duration": 0, "redraw": True}}
+    entries = [trace for trace in figure.data if trace.name and trace.showlegend is not False]
+    below = 8 if figure.data[0].type == "surface" else 50
+    figure.update_layout(
+        # Names in a row, and the controls above them: also a small page has room for the picture.
+        legend_orientation="h",
+        margin_b=below + 85 + 24 * -(-len(entries) // 3),
+        updatemenus=[
+            {
+                "type": "buttons",
+                "direction": "left",
+                "showactive": False,
+                "x": 1,
+                "xanchor": "right",
+                "y": 0,
+                "yanchor": "top",
+                "pad": {"t": below - 6, "r": 0},
+                "font_size": 13,
+                "buttons": [
+                    {"label": "Play", "method": "animate", "args": [None, play]},
+                    {"label": "Pause", "method": "animate", "args": [[None], stop]},
+                ],
+            }
+        ],
+        sliders=[
+            {
+                "x": 0,
+                "len": 1,
+                "y": 0,
+                "yanchor": "top",
+                "pad": {"t": below, "l": 10, "r": 10},
+                "active": len(names) - 1,
+                "currentvalue": {"prefix": "epoch ", "font_size": 16},
+                "font_size": 12,
+                "steps": [
+                    {"label": name, "method": "animate", "args": [[name], stop]} for name in names
+                ],
+            }
+        ],
+    )
