@@ -66,7 +66,7 @@ def note(figure: go.Figure, notes: list[str]) -> None:
     figure.update_layout(
         title_subtitle_text="<br>".join([title.text, *notes]),
         margin_t=figure.layout.margin.t + 18 * len(notes),
-        meta={"notes": [*figure.layout.meta["notes"], *notes]},
+        meta=figure.layout.meta | {"notes": [*figure.layout.meta["notes"], *notes]},
     )
 
 
@@ -118,11 +118,12 @@ def _add_controls(figure: go.Figure, names: list[str]) -> None:
     play = at_once | {"frame": {"duration": pause, "redraw": True}, "fromcurrent": True}
     stop = at_once | {"frame": {"duration": 0, "redraw": True}}
     entries = [trace for trace in figure.data if trace.name and trace.showlegend is not False]
-    below = 8 if figure.data[0].type == "surface" else 50
+    below = 14 if figure.data[0].type == "surface" else 50
     figure.update_layout(
         # Names in a row, and the controls above them: also a small page has room for the picture.
         legend_orientation="h",
-        margin_b=below + 85 + 24 * -(-len(entries) // 3),
+        meta=(figure.layout.meta or {}) | {"milliseconds": pause},
+        margin_b=below + 80 + 24 * -(-len(entries) // 3),
         updatemenus=[
             {
                 "type": "buttons",
@@ -132,7 +133,7 @@ def _add_controls(figure: go.Figure, names: list[str]) -> None:
                 "xanchor": "right",
                 "y": 0,
                 "yanchor": "top",
-                "pad": {"t": below - 6, "r": 0},
+                "pad": {"t": below - 14},
                 "font_size": 13,
                 "buttons": [
                     {"label": "Play", "method": "animate", "args": [None, play]},

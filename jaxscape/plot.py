@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 
 from jaxscape import frames, layout, marks, spatial, view
 from jaxscape.charts import fan, profile, stability, steps
+from jaxscape.export import write
 from jaxscape.interpolations import lines
 from jaxscape.layout import HTML_CONFIG
 from jaxscape.maps import basins, trainability
@@ -36,6 +37,7 @@ __all__ = [
     "steps",
     "surface",
     "trainability",
+    "write",
 ]
 
 _MOST_SURFACE_VALUES = 401

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import jaxscape as jxs
 from jaxscape import plot
@@ -170,3 +171,60 @@ def test_hover_on_the_surface_and_its_path(open_page, tmp_path):
     assert on_surface
     for a, b, loss in on_surface:
         assert loss == pytest.approx(a**2 + 3 * b + a * b, abs=1e-4)
+
+
+@pytest.mark.slow
+def test_an_animation_plays_pauses_and_follows_its_slider(open_page, tmp_path):
+    plot.write(plot.animation(make_landscape(), make_path()), tmp_path / "figure.html")
+    page = open_page(tmp_path / "figure.html")
+    # plotly.js rejects the promise of what was playing when it is paused, with no reason given.
+    page.evaluate(
+        "addEventListener('unhandledrejection', e => e.reason === undefined && e.preventDefault())"
+    )
+
+    def shown():
+        active = "document.getElementById('jaxscape')._fullLayout.sliders[0].active"
+        return page.evaluate(active), pixels(page, "#ff4b1f", SCENE)
+
+    assert shown()[0] == 8
+    whole = shown()[1]
+    rail = page.locator(".slider-rail-touch-rect").bounding_box()
+    page.mouse.click(rail["x"] + 0.26 * rail["width"], rail["y"] + rail["height"] / 2)
+    page.wait_for_timeout(800)
+    early, part = shown()
+    assert early == 2
+    assert 0 < part < 0.7 * whole
+    page.get_by_text("Play", exact=True).click()
+    page.wait_for_function(
+        "document.getElementById('jaxscape')._fullLayout.sliders[0].active > 3", timeout=20_000
+    )
+    page.get_by_text("Pause", exact=True).click()
+    page.wait_for_timeout(800)
+    paused = shown()
+    assert paused[0] > 3
+    page.wait_for_timeout(800)
+    assert shown() == paused
+
+
+@pytest.mark.slow
+def test_a_gif_shows_the_path_grow_frame_by_frame(tmp_path):
+    figure = plot.animation(make_landscape(), make_path(), kind="contour")
+    plot.write(figure, tmp_path / "a.gif", width=500, height=400)
+    with Image.open(tmp_path / "a.gif") as file:
+        assert (file.size, file.n_frames) == ((500, 400), 9)
+        red = []
+        for k in range(9):
+            file.seek(k)
+            image = np.asarray(file.convert("RGB")).astype(int)[100:250]
+            red.append(int((abs(image - [255, 75, 31]).sum(axis=2) < 60).sum()))
+    assert red[1] > 20
+    assert sorted(set(red[1:])) == red[1:]
+
+
+@pytest.mark.slow
+def test_an_image_has_the_paths_colour(tmp_path):
+    plot.write(plot.animation(make_landscape(), make_path()), tmp_path / "a.png", width=600)
+    with Image.open(tmp_path / "a.png") as file:
+        image = np.asarray(file.convert("RGB")).astype(int)
+    assert image.shape == (900, 600, 3)
+    assert (abs(image - [255, 75, 31]).sum(axis=2) < 60).sum() > 200

@@ -13,6 +13,9 @@ PACKAGE = Path(__file__).parents[1] / "jaxscape"
 ROOMS = [
     "__main__",
     "plot",
+    "export",
+    "movie",
+    "browser",
     "charts",
     "interpolations",
     "maps",

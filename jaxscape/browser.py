@@ -1,0 +1,97 @@
+"""One page of a browser, without a window, in which a figure is stepped frame by frame."""
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+import plotly
+import plotly.graph_objects as go
+
+_LOAD = """
+document.body.style.margin = 0;
+const figure = document.getElementById("figure");
+new Promise((done, failed) => {
+  const late = setTimeout(() => failed("the figure was not drawn within a minute"), 60000);
+  const look = setInterval(() => {
+    if (figure._transitionData && figure._transitionData._frames.length == COUNT) {
+      clearInterval(look); clearTimeout(late); done();
+    }
+  }, 20);
+})
+"""
+_STEP = """
+Plotly.animate("figure", [NAME], {
+  mode: "immediate", frame: {duration: 0, redraw: true}, transition: {duration: 0}
+}).then(() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done))))
+"""
+
+
+def is_there() -> bool:
+    """Whether there is a browser that kaleido would use."""
+    from choreographer.browsers.chromium import Chromium
+
+    found = Chromium.find_browser(skip_local=False)
+    return found is not None and Path(found).is_file()
+
+
+async def pictures(figure: go.Figure, width: int, height: int) -> AsyncGenerator[bytes, None]:
+    """A PNG of each of a figure's frames, (height, width), from one page that goes through them.
+
+    The browser is the one that kaleido uses for images.
+
+    Raises:
+        RuntimeError: the browser or the page failed.
+    """
+    # It comes with kaleido.
+    from choreographer import Browser
+    from choreographer.utils import TmpDirectory
+
+    browser = await Browser()
+    # Where a browser that is locked up in its own folders can read, too.
+    folder = TmpDirectory(sneak=browser.is_isolated())
+    try:
+        page = Path(folder.path) / "figure.html"
+        script = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
+        page.write_text(
+            figure.to_html(
+                include_plotlyjs=script.as_uri(),
+                config={"displayModeBar": False},
+                div_id="figure",
+                auto_play=False,
+                default_width=f"{width}px",
+                default_height=f"{height}px",
+            ),
+            encoding="utf-8",
+        )
+        tab = await browser.create_tab("about:blank")
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        await _send(tab, "Emulation.setDeviceMetricsOverride", size)
+        await _send(tab, "Page.enable", {})
+        loaded = tab.subscribe_once("Page.loadEventFired")
+        await _send(tab, "Page.navigate", {"url": page.as_uri()})
+        await asyncio.wait_for(loaded, 60)
+        await _run(tab, _LOAD.replace("COUNT", str(len(figure.frames))))
+        for frame in figure.frames:
+            await _run(tab, _STEP.replace("NAME", json.dumps(frame.name)))
+            shot = await _send(tab, "Page.captureScreenshot", {"format": "png"})
+            yield base64.b64decode(shot["data"])
+    finally:
+        await browser.close()
+        folder.clean()
+
+
+async def _run(tab: Any, script: str) -> None:
+    asked = {"expression": script, "awaitPromise": True}
+    result = await _send(tab, "Runtime.evaluate", asked)
+    if "exceptionDetails" in result:
+        raise RuntimeError(f"the figure's page failed: {result['exceptionDetails']}")
+
+
+async def _send(tab: Any, command: str, parameters: dict[str, Any]) -> dict[str, Any]:
+    answer = await tab.send_command(command, parameters)
+    if "error" in answer:
+        raise RuntimeError(f"the browser refused {command}: {answer['error']}")
+    return answer["result"]
