@@ -32,7 +32,10 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("--function: expected a --box to draw it on")
     if options.box and not (options.function or describing):
         parser.error("--box: expected --describe, --describe-json or --function beside it")
-    files = [path for path in (options.output, options.save, options.describe_json) if path]
+    if options.explore and (options.function or options.as_published):
+        parser.error("--explore: expected the article's data and the squared error, no other")
+    wanted = (options.output, options.save, options.describe_json, options.explore)
+    files = [path for path in wanted if path]
     if len({path.resolve() for path in files}) < len(files):
         parser.error(f"expected a file of its own for each, got {', '.join(map(str, files))}")
     try:
@@ -73,6 +76,8 @@ def main(arguments: list[str] | None = None) -> int:
             )
             with archive.replacing(options.output) as file:
                 file.write(html.encode())
+            if options.explore:
+                plot.explore(train, test).write_html(options.explore)
             if options.save:
                 archive.save(options.save, surface, *paths)
             if found and options.describe_json:
@@ -115,6 +120,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--output", type=Path, default=Path("surface.html"), help="the figure (%(default)s)"
+    )
+    parser.add_argument(
+        "--explore",
+        type=Path,
+        nargs="?",
+        const=Path("explorer.html"),
+        metavar="FILE",
+        help="write a page on which a click starts a descent, too (%(const)s)",
     )
     parser.add_argument("--save", type=Path, help="keep surface and descent in this .npz file")
     parser.add_argument(

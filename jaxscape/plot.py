@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 
 from jaxscape import frames, layout, marks, spatial, view
 from jaxscape.charts import fan, profile, stability, steps
+from jaxscape.explorer import explore
 from jaxscape.export import write
 from jaxscape.interpolations import lines
 from jaxscape.layout import HTML_CONFIG
@@ -28,6 +29,7 @@ __all__ = [
     "basins",
     "contour",
     "curvature",
+    "explore",
     "fan",
     "lines",
     "profile",

@@ -1,5 +1,7 @@
 import gc
+import shutil
 import signal
+from pathlib import Path
 
 import jax
 import pytest
@@ -42,3 +44,45 @@ def compilations():
     jax.monitoring.register_event_duration_secs_listener(listen)
     yield events
     jax.monitoring.clear_event_listeners()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium; where it or playwright is missing, tests of pages are skipped and say so."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    names = ("chromium", "chromium-browser", "chrome")
+    chromium = next(filter(None, map(shutil.which, names)), None)
+    if chromium is None:
+        pytest.skip("no Chromium on this machine")
+    with playwright.sync_playwright() as driver:
+        flags = ["--no-sandbox", "--enable-unsafe-swiftshader"]
+        browser = driver.chromium.launch(executable_path=chromium, args=flags)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser):
+    """Opens a file offline; the test fails if the page raised an error or asked for anything."""
+    contexts, errors = [], []
+
+    def open_file(path: Path, **options):
+        given = {"viewport": {"width": 1000, "height": 750}, "offline": True} | options
+        contexts.append(browser.new_context(**given))
+        page = contexts[-1].new_page()
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on(
+            "request",
+            lambda request: (
+                request.url.startswith(("file:", "data:", "blob:")) or errors.append(request.url)
+            ),
+        )
+        page.goto(path.as_uri())
+        page.wait_for_selector(".plotly-graph-div .main-svg")
+        page.wait_for_timeout(1500)
+        return page
+
+    yield open_file
+    for context in contexts:
+        context.close()
+    assert errors == []

@@ -1,74 +1,15 @@
 """The figures in a real browser, offline: no error, the path's pixels, the right hover."""
 
-import base64
-import shutil
-from pathlib import Path
-
 import numpy as np
 import pytest
+from pages import pixels
 from PIL import Image
 
 import jaxscape as jxs
 from jaxscape import plot
 from jaxscape.__main__ import main
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
-SIZE = {"width": 1000, "height": 750}
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as driver:
-        flags = ["--no-sandbox", "--enable-unsafe-swiftshader"]
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=flags)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def open_page(browser):
-    """Opens a file offline; the test fails if the page raised an error."""
-    context = browser.new_context(viewport=SIZE, offline=True)
-    errors: list[str] = []
-
-    def open_file(path: Path):
-        page = context.new_page()
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.goto(path.as_uri())
-        page.wait_for_selector(".plotly-graph-div .main-svg")
-        page.wait_for_timeout(1500)
-        return page
-
-    yield open_file
-    context.close()
-    assert errors == []
-
-
-COUNT_PIXELS = """
-async ([png, red, green, blue]) => {
-  const image = new Image();
-  image.src = "data:image/png;base64," + png;
-  await image.decode();
-  const canvas = document.createElement("canvas");
-  [canvas.width, canvas.height] = [image.width, image.height];
-  const context = canvas.getContext("2d");
-  context.drawImage(image, 0, 0);
-  const data = context.getImageData(0, 0, image.width, image.height).data;
-  let count = 0;
-  for (let k = 0; k < data.length; k += 4)
-    count += Math.abs(data[k] - red) + Math.abs(data[k + 1] - green)
-      + Math.abs(data[k + 2] - blue) < 60;
-  return count;
-}
-"""
-
-
-def pixels(page, colour, clip=None):
-    """How many pixels of the page, or a part of it, have about this colour."""
-    png = base64.b64encode(page.screenshot(clip=clip)).decode()
-    return page.evaluate(COUNT_PIXELS, [png, *(int(colour[k : k + 2], 16) for k in (1, 3, 5))])
+pytestmark = pytest.mark.usefixtures("browser")
 
 
 def figure_file(figure, folder):
