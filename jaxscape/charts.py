@@ -13,6 +13,7 @@ from jaxscape.valleys import Valley
 
 # Okabe and Ito's colours for the colour-blind.
 _MEDIAN, _BAND = "#d55e00", "rgba(0, 114, 178, {})"
+_LEGEND_LETTERS = 62
 _LINES = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 
 
@@ -140,7 +141,8 @@ def steps(*paths: Trajectory, landscape: Landscape | None = None, dark: bool = F
             hoverinfo="name",
         )
     figure.update_xaxes(title="step")
-    figure.update_yaxes(title="length", type="log", exponentformat="power", dtick=1)
+    lengths = [np.asarray(trace.y, float) for trace in figure.data]
+    figure.update_yaxes(title="length", **_log(np.concatenate(lengths)))
     return _titled(figure, "Step sizes", "", dark)
 
 
@@ -172,7 +174,7 @@ def stability(found: Stability, dark: bool = False) -> go.Figure:
         (1, found.sharpness, "sharpness", _LINES[1], "solid"),
         (1, found.threshold, "2 / learning rate", _LINES[0], "dash"),
         (2, found.gradient_norm, "norm of the gradient", _LINES[2], "solid"),
-        (3, found.angle, "angle of the step to the negative gradient", _LINES[3], "solid"),
+        (3, found.angle, "angle of step to −gradient", _LINES[3], "solid"),
     )
     for row, values, name, colour, dash in panels:
         if values is None:
@@ -183,23 +185,44 @@ def stability(found: Stability, dark: bool = False) -> go.Figure:
             mode="lines",
             line={"color": colour, "width": 2.5, "dash": dash},
             name=name,
+            # Its axis says as much.
+            showlegend=row != 2,
             hovertemplate=f"step %{{x}}<br>{name} %{{y:.5~g}}<extra></extra>",
             row=row,
             col=1,
         )
-    figure.update_yaxes(title="sharpness", row=1, col=1)
-    figure.update_yaxes(title="gradient", type="log", exponentformat="power", dtick=1, row=2, col=1)
-    figure.update_yaxes(title="degrees", range=[0, 180], dtick=45, row=3, col=1)
+    # As the learning rate falls to 0 the threshold rises without end.
+    shown = [found.sharpness[np.isfinite(found.sharpness)]]
+    if found.threshold is not None and np.isfinite(found.threshold).any():
+        shown.append(np.min(found.threshold, keepdims=True))
+    low, high = (float(f(np.append(np.concatenate(shown), 0))) for f in (np.min, np.max))
+    margin = 0.1 * (high - low) or 1.0
+    figure.update_yaxes(title="sharpness", range=[low - margin, high + margin], nticks=5, row=1)
+    figure.update_yaxes(title="gradient", **_log(found.gradient_norm), row=2, col=1)
+    figure.update_yaxes(title="angle, °", range=[0, 180], dtick=90, row=3, col=1)
     figure.update_xaxes(title="step", row=3, col=1)
     return _titled(figure, "Edge of stability", "", dark)
 
 
+def _log(values: np.ndarray) -> dict:
+    """A log axis with few enough ticks to be read on a small figure."""
+    positive = values[np.isfinite(values) & (values > 0)]
+    decades = np.ptp(np.log10(positive)) if positive.size else 1
+    return {"type": "log", "exponentformat": "power", "dtick": max(1, int(np.ceil(decades / 6)))}
+
+
 def _titled(figure: go.Figure, title: str, note: str, dark: bool) -> go.Figure:
+    # As many rows as the legend has on a figure of 600 pixels.
+    rows, left = 1, _LEGEND_LETTERS
+    for trace in figure.data:
+        if trace.showlegend is not False:
+            rows, left = (rows, left) if left >= len(trace.name) else (rows + 1, _LEGEND_LETTERS)
+            left -= len(trace.name) + 6
     return figure.update_layout(
         template="plotly_dark" if dark else "plotly_white",
         title={"text": title, "subtitle": {"text": note}, "x": 0.02, "y": 0.96},
-        legend={"orientation": "h", "y": -0.14, "yanchor": "top", "x": 0},
-        margin={"l": 70, "r": 20, "t": 80, "b": 60},
+        legend={"orientation": "h", "y": 0.01, "yref": "container", "yanchor": "bottom", "x": 0},
+        margin={"l": 70, "r": 20, "t": 80, "b": 65 + 24 * rows},
         font_size=16,
     )
 

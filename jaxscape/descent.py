@@ -118,7 +118,7 @@ def descend(
     budget = budget_of(default_device(), memory)
     _check_history(course, first, n, count or 1, budget)
 
-    results = {}
+    results: dict[str, Any] = {}
     for name, one in optimizers.items():
         task = _Task(loss, one, course, batched, start, train, key, values, evaluate)
         steps = training.recorded_steps(course, n)

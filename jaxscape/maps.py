@@ -1,6 +1,6 @@
 """Images over a grid that are no loss surface: where descents end, and where training converges."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -44,7 +44,7 @@ def basins(found: Basins, *paths: Trajectory, dark: bool = False) -> go.Figure:
         raise TypeError(f"found: expected Basins, got {type(found).__name__}")
     surface = Landscape(found.loss, found.a, found.b, found.loss_name, "dense")
     lines, notes = view.lines(surface, paths)
-    colours = _limit_colours([limit.kind for limit in found.limits])
+    colours = _limit_colours(found)
     # The whole part of a value is the limit, the rest the steps to it, on a log scale.
     effort = np.log1p(found.steps) / max(1.0, float(np.log1p(found.steps.max())))
     shades, count = 0.999 * effort, len(colours)
@@ -160,12 +160,23 @@ def trainability(surface: Landscape, dark: bool = False) -> go.Figure:
     return figure.update_xaxes(showgrid=False).update_yaxes(showgrid=False)
 
 
-def _limit_colours(kinds: Sequence[str]) -> list[str]:
-    reached = [k for k, kind in enumerate(kinds) if kind not in _OTHER_COLOURS]
-    return [
-        _OTHER_COLOURS.get(kind) or _LIMIT_COLOURS[reached.index(k) % len(_LIMIT_COLOURS)]
-        for k, kind in enumerate(kinds)
-    ]
+def _limit_colours(found: Basins) -> list[str]:
+    """A colour for each limit; of more limits than colours, few that touch share one."""
+    count = len(found.limits)
+    borders = np.zeros((count, count), int)
+    for label in (found.label, found.label.T):
+        np.add.at(borders, (label[1:], label[:-1]), 1)
+    borders += borders.T
+    chosen: list[str] = []
+    for k, limit in enumerate(found.limits):
+        alike = {
+            colour: [j for j, other in enumerate(chosen) if other == colour]
+            for colour in _LIMIT_COLOURS
+        }
+        # Of the colours with the shortest common border, one of those used least.
+        best = min(_LIMIT_COLOURS, key=lambda c: (borders[k, alike[c]].sum(), len(alike[c])))
+        chosen.append(_OTHER_COLOURS.get(limit.kind, best))
+    return chosen
 
 
 def _place(params: Any, names: tuple[str, str]) -> tuple[float, float]:

@@ -1,5 +1,7 @@
 """Figures of what descents do hold what was measured."""
 
+import itertools
+
 import jax
 import numpy as np
 import optax
@@ -85,6 +87,18 @@ def test_many_limits_are_counted_and_not_all_listed(found):
     assert "and 12 limits more" in figure.layout.title.subtitle.text
 
 
+def test_basins_side_by_side_differ_in_colour():
+    """Nine limits and seven colours: a stripe each, the eighth beside the first."""
+    label = np.tile(np.array([0, 7, 1, 2, 3, 4, 5, 6, 8, 0]), (4, 1))
+    limits = tuple(jxs.Limit("minimum", None, float(k), None, 1) for k in range(9))
+    a, b = jxs.Axis(np.arange(4.0), "a"), jxs.Axis(np.arange(10.0), "b")
+    flat = np.zeros(label.shape)
+    figure = jxs.plot.basins(jxs.Basins(label, flat.astype(int), flat, a, b, limits, "loss"))
+    scale = [colour for _, colour in figure.data[0].colorscale[::2]]
+    assert len(set(scale[:7])) == 7
+    assert all(scale[one] != scale[other] for one, other in itertools.pairwise(label[0]))
+
+
 def test_the_fan_is_the_quantiles_of_the_runs(runs):
     outer, inner, median = jxs.plot.fan(runs).data
     np.testing.assert_allclose(median.y, np.median(runs.loss, axis=0))
@@ -156,6 +170,29 @@ def test_steps_are_drawn_with_the_learning_rate_and_the_grid(surface):
     # Schedules shrink steps far below a cell of the grid, here 4 / 20 and 3 / 16.
     assert by_name["a cell of the grid, 0.188"].y[0] == pytest.approx(3 / 16, rel=1e-5)
     assert by_name["cosine, length of the step"].y[-1] < 1e-3 < 3 / 16
+
+
+def test_step_sizes_of_many_decades_have_few_ticks():
+    path = jxs.descend(
+        lambda x, _: 5 * x**2, 1.0, np.ones(2, np.float32), optimizer=optax.sgd(0.05), epochs=60,
+        record="step",
+    )  # fmt: skip
+    figure = jxs.plot.steps(path)
+    decades = np.ptp(np.log10(path.step_size[1:]))
+    assert 10 < decades < 6 * figure.layout.yaxis.dtick + 1
+
+
+def test_a_threshold_without_bound_leaves_sharpness_its_range(x64):
+    steps = np.arange(3)
+    found = jxs.Stability(
+        steps, np.array([3.0, 5, 4]), np.zeros(3), np.array([8, 1e9, np.inf]), np.ones(3),
+        np.zeros(3),
+    )  # fmt: skip
+    low, high = jxs.plot.stability(found).layout.yaxis.range
+    assert low < 0 < 8 < high < 10
+    far = found._replace(sharpness=np.array([-3.0, np.nan, 40]), threshold=None)
+    low, high = jxs.plot.stability(far).layout.yaxis.range
+    assert -10 < low < -3 < 40 < high < 50
 
 
 def test_stability_has_its_threshold(x64):
