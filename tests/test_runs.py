@@ -448,6 +448,29 @@ def test_other_values_compile_nothing(compilations):
     assert len(compilations) == first > 0
 
 
+def test_each_optimizer_is_one_program_however_many_blocks(monkeypatch):
+    """Traced once each: three blocks of two runs, then one of five others."""
+    traced = []
+
+    def loss(x, data):
+        traced.append(x)
+        return jnp.mean((x - data) ** 2)
+
+    def run(starts):
+        traced.clear()
+        optimizers = {"SGD": SGD, "injected": INJECTED}
+        arguments = {"runs": 5, "optimizer": optimizers, "epochs": 2}
+        jxs.descend(loss, starts, np.ones(3, np.float32), **arguments)
+        return len(traced)
+
+    starts = np.arange(5, dtype=np.float32)
+    monkeypatch.setattr(descent, "_MOST_RUNS", 2)
+    first = run(starts)
+    assert run(starts + 1) == 0
+    monkeypatch.setattr(descent, "_MOST_RUNS", 5)
+    assert run(starts) == first > 0
+
+
 def test_median_and_single_runs():
     runs = jxs.descend(jxs.squared_error, STARTS, make_data(), runs=5, optimizer=SGD, epochs=4)
     assert [len(run) for run in runs] == [5] * 5
