@@ -12,11 +12,13 @@ from jaxscape.__main__ import main
 from jaxscape.panels import panels
 
 RATE, MOMENTUM, STEPS = 0.03, 0.8, 300
+# RMSProp's steps stay as long as its rate: at a valley's bottom, where they no longer fit, they
+# enlarge any rounding. At a tenth it is under way for all steps.
 OPTIMISERS = {
     "gd": optax.sgd(RATE),
     "momentum": optax.sgd(RATE, momentum=MOMENTUM),
     "nesterov": optax.sgd(RATE, momentum=MOMENTUM, nesterov=True),
-    "rmsprop": optax.rmsprop(RATE),
+    "rmsprop": optax.rmsprop(RATE / 10),
     "adam": optax.adam(RATE, b1=MOMENTUM),
 }
 
@@ -96,7 +98,7 @@ def test_the_page_is_small_and_stands_alone(page_file):
     text = page_file.read_text()
     assert page_file.stat().st_size < 6e6
     assert "<script src" not in text
-    assert "<link rel=\"stylesheet" not in text
+    assert '<link rel="stylesheet' not in text
     assert "{{" not in text.partition("</style>")[0]
 
 
@@ -136,7 +138,7 @@ def test_the_page_computes_what_the_sums_and_descend_do(open_page, page_file, x6
         )
 
     train = jxs.Dataset(x, y, weight)
-    start = jxs.Weights(-1.3, 1.1)
+    start = jxs.Weights(0.4, -1.5)
     paths = jxs.descend(
         jxs.squared_error, start, train, optimizer=OPTIMISERS, epochs=STEPS, record="step"
     )
@@ -144,14 +146,15 @@ def test_the_page_computes_what_the_sums_and_descend_do(open_page, page_file, x6
         page.evaluate("[...document.getElementById('optimiser').options].map(o => o.value)")
     )
     for name, path in paths.items():
-        ours = in_page(name, RATE, list(start), STEPS)
+        ours = in_page(name, RATE / 10 if name == "rmsprop" else RATE, list(start), STEPS)
         for column, values in (
             ("w1", path.params.w1),
             ("w2", path.params.w2),
             ("loss", path.training_loss),
         ):
-            np.testing.assert_allclose(ours[column], values, rtol=0, atol=1e-5, err_msg=name)
-        assert np.ptp(ours["w1"]) > 0.5, name
+            # 1e-5 is promised; where optax adds its eps shows from 1e-7 on.
+            np.testing.assert_allclose(ours[column], values, rtol=0, atol=1e-9, err_msg=name)
+        assert np.hypot(np.ptp(ours["w1"]), np.ptp(ours["w2"])) > 0.5, name
 
     wild = jxs.descend(jxs.squared_error, start, train, optimizer=optax.sgd(30.0), epochs=400)
     step = in_page("gd", 30.0, list(start), 400)["diverged"]
@@ -174,7 +177,7 @@ def test_a_click_starts_a_descent_and_so_does_a_key(open_page, page_file):
     contour, surface = (page.locator(f"#{name}").bounding_box() for name in ("contour", "surface"))
     assert pixels(page, "#ff4b1f") == 0
     page.mouse.click(*page.evaluate(PLACE, [1.7, -2.2]))
-    assert "starts at w1 1.7" in status.text_content()
+    assert "Descent 1. Gradient descent, rate 0.05: starts at w1 1." in status.text_content()
     page.wait_for_function(f"{STEPS_DONE}[0] > 20")
     page.wait_for_timeout(500)
     assert pixels(page, "#ff4b1f", contour) > 100
