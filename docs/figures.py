@@ -1,5 +1,7 @@
-"""Make the pictures of the documents: `python docs/figures.py` (needs the extra `export`)."""
+"""Make the pictures of the documents: `python docs/figures.py` (extras `export` and `test`)."""
 
+import shutil
+import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -201,6 +203,40 @@ def spectrum() -> go.Figure:
     return jxs.plot.spectrum(density, jxs.eigenpairs(*point, 5, jax.random.key(3)))
 
 
+def explorer() -> None:
+    """The page to descend on, after 120 steps of five descents."""
+    from playwright.sync_api import sync_playwright
+
+    train, test = jxs.split(
+        jxs.teacher_student(jax.random.key(0), noise=0.1), 0.3, jax.random.key(1)
+    )
+    chromium = shutil.which("chromium")
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as driver:
+        file = Path(folder) / "explorer.html"
+        jxs.plot.explore(train, test, w1=(-2, 3), w2=(-2, 2)).write_html(file)
+        flags = ["--no-sandbox", "--enable-unsafe-swiftshader"]
+        browser = driver.chromium.launch(executable_path=chromium, args=flags)
+        page = browser.new_page(viewport={"width": 1200, "height": 900})
+        page.goto(file.as_uri())
+        page.wait_for_function("window.jaxscape")
+        page.evaluate("jaxscape.state.paused = true")
+        for name, rate, w1, w2 in (
+            ("gd", -1.0, 2.4, -1.2),
+            ("momentum", -1.6, -1.5, 1.6),
+            ("nesterov", -1.6, -0.4, -1.8),
+            ("rmsprop", -1.3, 0.4, 1.7),
+            ("adam", -1.0, 2.6, 1.9),
+        ):
+            page.get_by_label("Optimiser").select_option(name)
+            page.get_by_label("Learning rate").fill(str(rate))
+            page.evaluate("([w1, w2]) => jaxscape.start(w1, w2)", [w1, w2])
+        page.evaluate("stepAll(119)")
+        page.get_by_role("button", name="Step", exact=True).click()
+        page.wait_for_timeout(3000)
+        page.screenshot(path=IMAGES / "explorer.png")
+        browser.close()
+
+
 def write(figure: go.Figure, name: str, width: int = 1100, height: int = 800) -> None:
     """Write one picture."""
     figure.write_image(IMAGES / f"{name}.png", width=width, height=height)
@@ -213,6 +249,7 @@ def main() -> None:
     draw: Callable[[], go.Figure]
     for draw in (optimizers, basins, trainability):
         write(draw(), draw.__name__)
+    explorer()
     write(stability(), "stability", 1000, 900)
     many, losses = orders()
     write(many, "orders")

@@ -147,7 +147,7 @@ def _packed(of: Panels) -> dict[str, Any]:
     return {
         "scale": of.scale,
         "terms": DEGREE + 1,
-        **{name: base64.b64encode(a.astype("<f8").tobytes()).decode() for name, a in arrays.items()},
+        **{name: base64.b64encode(a.astype("<f8")).decode() for name, a in arrays.items()},
     }
 
 

@@ -66,10 +66,12 @@ class Panels(NamedTuple):
         Example:
             >>> of_one = panels(np.array([2.0]), np.array([3.0]))
             >>> of_one.error(np.array([0.5]), np.array([1.0])).round(6)
-            array([5.010437])
+            array([5.010461])
         """
         floor, curvature, lowest = self.at(w1)
-        return floor + curvature * (np.tanh(w1 * self.scale) * w2 - lowest) ** 2
+        with np.errstate(over="ignore"):  # its tanh is 1
+            t = np.tanh(w1 * self.scale)
+        return floor + curvature * (t * w2 - lowest) ** 2
 
 
 def panels(x: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None) -> Panels:
@@ -84,21 +86,24 @@ def panels(x: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None) -> Pa
 
     Example:
         >>> panels(np.array([1.0, -2.0]), np.array([1.0, 1.0])).coefficients.shape
-        (14, 3, 17)
+        (16, 3, 17)
     """
     weight = np.ones_like(x) if weight is None else weight
     # By size, so that the samples that are saturated on a panel come last; those of x = 0 first.
     order = np.argsort(abs(x), kind="stable")
+    order = order[weight[order] > 0]
     size, signed, weight = abs(x)[order], (y * np.sign(x))[order], weight[order]
     weight = weight / math.fsum(weight)
     moving = int(np.searchsorted(size, 0, side="right"))
     idle = float(weight[:moving] @ y[order][:moving] ** 2)
     size, signed, weight = size[moving:], signed[moving:], weight[moving:]
-    if not len(size) or not weight.any():
+    if not len(size):
         return Panels(1.0, np.empty(0), np.empty((0, 3, DEGREE + 1)), np.array([idle, 0.0, 0.0]))
     scale = float(size[-1])
-    count = math.ceil(2 * math.log2(_SATURATED / _FIRST * (scale / size[0]))) + 1
-    ends = _FIRST / scale * math.sqrt(2) ** np.arange(count)
+    # From the end of the first panel to where all are saturated, or to the largest of numbers.
+    last = min(math.log2(_SATURATED) - math.log2(size[0]), 1000.0)
+    count = math.ceil(2 * (last + math.log2(scale / _FIRST))) + 1
+    ends = np.exp2(math.log2(_FIRST / scale) + np.arange(count) / 2)
     starts = np.concatenate([[0.0], ends[:-1]])
     angles = np.pi * (np.arange(DEGREE + 1) + 0.5) / (DEGREE + 1)
     # A discrete cosine transform, written out.
@@ -143,6 +148,6 @@ class _Samples(NamedTuple):
             square = sure + weighted @ h
             best = (sure * mean + weighted @ signed) / square
             floor = spread + sure * (mean - best) ** 2 + weight @ (signed - best * h) ** 2
-            t = math.tanh(value * scale)
+            t = math.tanh(float(value) * scale)
             found[:, k] = floor, square / t**2, t * best
         return found

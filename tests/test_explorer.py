@@ -30,7 +30,7 @@ def samples(kind):
         "heavy tails": 3 * rng.standard_t(2, 777) + 0.4,
         "many sizes": np.exp(6 * rng.normal(size=333)) * rng.choice([-1, 1], 333),
         "two sizes": np.concatenate([np.full(50, 10.0), np.full(31, -1e-3), np.zeros(5)]),
-        "as float32 goes": np.array([1e-38, -1e38, 3.0]),
+        "as float64 goes": np.array([1e-310, 1e-38, -1e38, 3.0]),
         "a perfect fit": rng.normal(size=99),
     }[kind]
     y = 0.8 * np.tanh(1.5 * x)
@@ -43,7 +43,8 @@ def points(x, count):
     """Weights on both sides of 0, near it, in the box, and far beyond where all is saturated."""
     rng = np.random.default_rng(8)
     size = abs(x[x != 0])
-    far = np.exp(rng.uniform(np.log(0.01 / size.max()), np.log(1e3 / size.min()), count))
+    most = min(np.log(1e3) - np.log(size.min()), np.log(1e300))
+    far = np.exp(rng.uniform(np.log(0.01 / size.max()), most, count))
     w1 = np.concatenate([[0.0], rng.uniform(-3, 3, count), far * rng.choice([-1, 1], count)])
     return w1, 3 * rng.normal(size=w1.size)
 
@@ -51,10 +52,9 @@ def points(x, count):
 def summed(x, y, weight, w1, w2):
     """The loss and its two derivatives, by float64 sums over the samples."""
     weight = weight / weight.sum()
-    h = np.tanh(w1[:, None] * x)
-    residual = w2[:, None] * h - y
     with np.errstate(over="ignore"):
-        slope = x / np.cosh(w1[:, None] * x) ** 2
+        h, slope = np.tanh(w1[:, None] * x), x / np.cosh(w1[:, None] * x) ** 2
+    residual = w2[:, None] * h - y
     by_w1, by_w2 = 2 * w2 * ((residual * slope) @ weight), 2 * (residual * h) @ weight
     return residual**2 @ weight, by_w1, by_w2
 
@@ -66,7 +66,7 @@ SLOPE_TOLERANCE = 1e-11
 
 
 @pytest.mark.parametrize(
-    "kind", ["heavy tails", "many sizes", "two sizes", "as float32 goes", "a perfect fit"]
+    "kind", ["heavy tails", "many sizes", "two sizes", "as float64 goes", "a perfect fit"]
 )
 def test_the_error_is_that_of_the_sums(kind):
     x, y, weight = samples(kind)
@@ -175,17 +175,16 @@ def test_a_click_starts_a_descent_and_so_does_a_key(open_page, page_file):
     page = open_page(page_file, viewport={"width": 1200, "height": 900})
     status = page.locator("#status")
     contour, surface = (page.locator(f"#{name}").bounding_box() for name in ("contour", "surface"))
-    assert pixels(page, "#ff4b1f") == 0
+    assert pixels(page, "#ff4b1f", contour) == 0
     page.mouse.click(*page.evaluate(PLACE, [1.7, -2.2]))
     assert "Descent 1. Gradient descent, rate 0.05: starts at w1 1." in status.text_content()
     page.wait_for_function(f"{STEPS_DONE}[0] > 20")
-    page.wait_for_timeout(500)
+    page.get_by_role("button", name="Pause").click()
     assert pixels(page, "#ff4b1f", contour) > 100
     assert pixels(page, "#ff4b1f", surface) > 30
     w1, w2 = page.evaluate("[jaxscape.state.descents[0].w1[0], jaxscape.state.descents[0].w2[0]]")
     assert (w1, w2) == (pytest.approx(1.7, abs=0.02), pytest.approx(-2.2, abs=0.02))
 
-    page.get_by_role("button", name="Pause").click()
     done = page.evaluate(STEPS_DONE)
     page.get_by_role("button", name="Step", exact=True).click()
     assert page.evaluate(STEPS_DONE) == [done[0] + 1]
@@ -193,19 +192,18 @@ def test_a_click_starts_a_descent_and_so_does_a_key(open_page, page_file):
     page.get_by_role("button", name="Run").click()
 
     page.locator("#contour").focus()
-    outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
     before = page.evaluate("jaxscape.state.cursor")
     for key in ("ArrowRight", "Shift+ArrowUp"):
         page.keyboard.press(key)
     after = page.evaluate("jaxscape.state.cursor")
     assert after == [pytest.approx(before[0] + 0.045), pytest.approx(before[1] + 0.45)]
     assert "Cursor at w1" in status.text_content()
-    assert outline == "solid"
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
     page.get_by_label("Optimiser").select_option("adam")
     page.locator("#contour").focus()
     page.keyboard.press("Enter")
     page.wait_for_function(f"{STEPS_DONE}[1] > 3")
-    assert "2. Adam, rate 0.05, momentum 0.9" in page.locator("#descents").text_content()
+    assert "2. Adam, rate 0.05, β 0.9" in page.locator("#descents").text_content()
     looks = page.evaluate("jaxscape.state.descents.map(d => [d.look.colour, d.look.shape])")
     assert looks == [["#ff4b1f", "circle"], ["#ffffff", "square"]]
 
@@ -218,8 +216,7 @@ def test_a_click_starts_a_descent_and_so_does_a_key(open_page, page_file):
     page.get_by_role("button", name="Reset").click()
     assert page.evaluate(STEPS_DONE) == []
     assert page.get_by_label("Optimiser").input_value() == "gd"
-    page.wait_for_timeout(300)
-    assert pixels(page, "#ff4b1f") == 0
+    assert pixels(page, "#ff4b1f", contour) == 0
 
 
 @pytest.mark.slow
@@ -249,7 +246,11 @@ def test_a_notebook_shows_it_in_a_frame(page_file):
     ("train", "more", "message"),
     [
         ([1.0, 2.0], {}, "train: expected a Dataset"),
-        (jxs.Dataset(np.ones((3, 2)), np.ones(3)), {}, r"train: .* x of shape \(n,\), got \(3, 2\)"),
+        (
+            jxs.Dataset(np.ones((3, 2)), np.ones(3)),
+            {},
+            r"train: .* x of shape \(n,\), got \(3, 2\)",
+        ),
         (jxs.Dataset(np.ones(3), np.ones((3, 1))), {}, r"train: .* y of shape \(n,\)"),
         (jxs.Dataset([1.0], [1.0]), {"test": 3}, "test: expected a Dataset"),
         (jxs.Dataset([1.0], [1.0]), {"w1": (2, -2)}, r"w1: expected \(lo, hi\).* got \(2, -2\)"),
@@ -281,6 +282,7 @@ def test_the_command_line_explores_the_squared_error_alone(other, capsys):
     assert "--explore: expected the article's data and the squared error" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_command_line_writes_the_page(tmp_path, capsys):
     figure, page = tmp_path / "surface.html", tmp_path / "explorer.html"
     assert main(["--output", str(figure), "--explore", str(page)]) == 0

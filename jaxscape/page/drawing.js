@@ -102,10 +102,12 @@ function heightOf(loss, scale) {
   return scale.log ? Math.log10(Math.max(loss, scale.least)) : loss;
 }
 
-function ticksOf(low, high, scale) {
+/** Ticks of an axis; fewer where it is short. */
+function ticksOf(low, high, scale, short = false) {
   if (!scale.log) return {};
   const values = [];
-  const fine = high - low < 1.5 ? [1, 1.5, 2, 3, 5, 7] : high - low < 3 ? [1, 2, 5] : [1];
+  const fine =
+    high - low < 1.5 ? [1, 1.5, 2, 3, 5, 7] : high - low < 3 && !short ? [1, 2, 5] : [1];
   const every = Math.max(1, Math.ceil((high - low) / 6));
   for (let power = Math.floor(low); power <= high; power++)
     if (power % every === 0) for (const k of fine) values.push(power + Math.log10(k));
@@ -178,7 +180,7 @@ function drawSurface(panel, grid, scale, paths) {
     scene: {
       xaxis: { ...plain, title: { text: "w1" } },
       yaxis: { ...plain, title: { text: "w2" } },
-      zaxis: { ...plain, title: { text: "loss", font: { size: 13 } }, ...ticksOf(low, high, scale) },
+      zaxis: { ...plain, title: { text: "loss", font: { size: 13 } }, ...ticksOf(low, high, scale, true) },
       aspectmode: "manual",
       aspectratio: { x: 1, y: 1, z: 0.7 },
       camera: {

@@ -55,7 +55,7 @@ function showSettings() {
   const label = OPTIMISERS[optimiser].momentum;
   element("rate-value").textContent = text(rate, 2);
   element("momentum-value").textContent = label ? momentum.toFixed(2) : "not used";
-  element("momentum-label").textContent = label ?? "Momentum";
+  element("momentum-label").textContent = label ?? "Momentum β";
   element("momentum").disabled = !label;
   element("momentum").parentElement.classList.toggle("off", !label);
   element("speed-value").textContent = speed();
@@ -93,7 +93,7 @@ function lookOf(index) {
 function nameOf(descent) {
   const { optimiser, rate, momentum } = descent.settings;
   const { name, momentum: used } = OPTIMISERS[optimiser];
-  return `${descent.number}. ${name}, rate ${text(rate, 2)}${used ? `, momentum ${momentum}` : ""}`;
+  return `${descent.number}. ${name}, rate ${text(rate, 2)}${used ? `, β ${momentum}` : ""}`;
 }
 
 function start(w1, w2) {
@@ -152,6 +152,7 @@ function stepAll(count) {
 function clearDescents() {
   state.descents = [];
   state.started = 0;
+  ended = [];
   state.lossAxes = { steps: 0, range: [0, 0] };
   element("descents").replaceChildren();
   drawSurface(panels.surface, GRID, state.scale, []);
@@ -182,10 +183,10 @@ function showNumbers(descent) {
   }
   const end = descent.loss.length - 1;
   const [w1, w2] = [descent.w1[end], descent.w2[end]];
-  const test = TEST ? `, test ${text(descent.test[end], 4)}` : "";
+  const test = TEST ? `, test ${text(descent.test[end], 3)}` : "";
   const beyond = cutAtEdge([w1, w2], [w1, w2], BOX) ? "" : ", beyond the edge";
   const doing = descent.state === "running" ? `step ${end}` : descent.state;
-  descent.numbers.textContent = `${doing}${beyond}: loss ${text(descent.loss[end], 4)}${test}`;
+  descent.numbers.textContent = `${doing}${beyond}: loss ${text(descent.loss[end], 3)}${test}`;
 }
 
 // Drawing
@@ -357,6 +358,7 @@ function connect() {
     state.paused = !state.paused;
     say(state.paused ? "Paused." : "Running.");
     paint();
+    paintSurface(running());
   });
   element("step").addEventListener("click", () => {
     state.paused = true;

@@ -105,7 +105,7 @@ const OPTIMISERS = {
   },
   momentum: {
     name: "Momentum",
-    momentum: "Momentum",
+    momentum: "Momentum β",
     direction(memory, gradient, momentum) {
       memory.trace = gradient.map((g, k) => g + momentum * memory.trace[k]);
       return memory.trace;
@@ -113,7 +113,7 @@ const OPTIMISERS = {
   },
   nesterov: {
     name: "Nesterov",
-    momentum: "Momentum",
+    momentum: "Momentum β",
     direction(memory, gradient, momentum) {
       memory.trace = gradient.map((g, k) => g + momentum * memory.trace[k]);
       return gradient.map((g, k) => g + momentum * memory.trace[k]);
@@ -128,7 +128,7 @@ const OPTIMISERS = {
   },
   adam: {
     name: "Adam",
-    momentum: "Momentum (Adam’s β₁)",
+    momentum: "Momentum β (Adam’s β₁)",
     direction(memory, gradient, momentum) {
       memory.count += 1;
       memory.trace = gradient.map((g, k) => momentum * memory.trace[k] + (1 - momentum) * g);
