@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from jaxscape.descent import descend
     from jaxscape.description import Description
     from jaxscape.edge import Stability, edge_of_stability
+    from jaxscape.fits import Predictions, predictions
     from jaxscape.lattice import Persistence, persistence
     from jaxscape.limits import Limit
     from jaxscape.points import CriticalPoint, CriticalPoints
@@ -87,6 +88,7 @@ __all__ = [
     "Persistence",
     "Plane",
     "PointwiseLoss",
+    "Predictions",
     "Projection",
     "Recorder",
     "Refinement",
@@ -123,6 +125,7 @@ __all__ = [
     "outcomes",
     "persistence",
     "plot",
+    "predictions",
     "project",
     "random_direction",
     "random_directions",
@@ -151,6 +154,8 @@ _LATER = {
     "CriticalPoint": "points",
     "CriticalPoints": "points",
     "describe": "report",
+    "Predictions": "fits",
+    "predictions": "fits",
     "ComposedLoss": "products",
     "Eigenpairs": "spectrum",
     "SpectralDensity": "spectrum",

@@ -118,7 +118,8 @@ def _add_controls(figure: go.Figure, names: list[str]) -> None:
     play = at_once | {"frame": {"duration": pause, "redraw": True}, "fromcurrent": True}
     stop = at_once | {"frame": {"duration": 0, "redraw": True}}
     entries = [trace for trace in figure.data if trace.name and trace.showlegend is not False]
-    below = 14 if figure.data[0].type == "surface" else 50
+    # Below the scene, or below the names of axes.
+    below = 64 if any(trace.type == "scatter" for trace in figure.data) else 14
     figure.update_layout(
         # Names in a row, and the controls above them: also a small page has room for the picture.
         legend_orientation="h",

@@ -9,10 +9,11 @@ from typing import Any, Literal
 import numpy as np
 import plotly.graph_objects as go
 
-from jaxscape import frames, layout, marks, spatial, view
+from jaxscape import fitted, frames, layout, marks, spatial, view
 from jaxscape.charts import fan, profile, stability, steps
 from jaxscape.explorer import explore
 from jaxscape.export import write
+from jaxscape.fits import Predictions
 from jaxscape.interpolations import lines
 from jaxscape.layout import HTML_CONFIG
 from jaxscape.maps import basins, trainability
@@ -31,6 +32,7 @@ __all__ = [
     "curvature",
     "explore",
     "fan",
+    "fit",
     "lines",
     "profile",
     "slopes",
@@ -239,6 +241,63 @@ def animation(
         >>> len(jxs.plot.animation(surface, path).frames)
         21
     """
+    figure, lines, shorter = _still(landscape, paths, kind, drawn)
+    return frames.add(figure, lines, frames.moments(shorter))
+
+
+def fit(
+    landscape: Landscape,
+    found: Predictions,
+    kind: Literal["surface", "contour"] = "surface",
+    **drawn: Any,
+) -> go.Figure:
+    """The path over the surface, and beside it the network's fit to its data at each point.
+
+    One slider moves both, so that each point is seen with its curve; both have one colour. Of more
+    than 1,000 samples, 1,000 are drawn, and the figure says so.
+
+    Args:
+        landscape: the surface.
+        found: what `predictions` returned.
+        kind: what the path goes over, as `surface` or `contour` draws it.
+        **drawn: `critical`, `valley`, `barrier` and `dark`, as these take them.
+
+    Returns:
+        The figure, animated as `animation` does it.
+
+    Raises:
+        TypeError: anything else than `Predictions`.
+        ValueError: what `animation` refuses.
+
+    Example:
+        >>> data = jxs.teacher_student(jax.random.key(0))
+        >>> surface = jxs.landscape(jxs.squared_error, data, w1=(-3, 3, 61), w2=(-3, 3, 41))
+        >>> path = jxs.descend(jxs.squared_error, jxs.Weights(1.0, 0.2), data,
+        ...                    optimizer=optax.sgd(0.5), epochs=20)
+        >>> found = jxs.predictions(jxs.squared_error, path, data)
+        >>> figure = jxs.plot.fit(surface, found)
+        >>> [trace.name for trace in figure.data[-2:]], len(figure.frames)
+        (["the network's curve", "the network's curve"], 21)
+    """
+    if not isinstance(found, Predictions):
+        raise TypeError(f"found: expected Predictions, got {type(found).__name__}")
+    figure, lines, shorter = _still(landscape, (found.path,), kind, drawn)
+    frames.note(figure, fitted.add(figure, found, lines[0].colour))
+    figure.update_layout(title_text="Loss surface, and the fit at each point of the descent")
+    epochs = frames.moments(shorter)
+    curves = found.y[np.searchsorted(found.path.epoch, epochs, side="right") - 1]
+    curve = [{"y": y.astype(np.float32)} for y in curves]
+    last = len(figure.data) - 1
+    return frames.add(figure, lines, epochs, {last - 1: curve, last: curve})
+
+
+def _still(
+    landscape: Landscape,
+    paths: tuple[Trajectory | Projection, ...],
+    kind: str,
+    drawn: dict[str, Any],
+) -> tuple[go.Figure, list[view.Line], list[Trajectory | Projection]]:
+    """The figure of paths to their ends, thinned for frames; as lines, and as paths."""
     if kind not in ("surface", "contour"):
         raise ValueError(f"kind: expected 'surface' or 'contour', got {kind!r}")
     view.check_paths(paths)
@@ -249,4 +308,4 @@ def animation(
     if not any(len(line.way) for line in lines):
         raise ValueError("paths: expected one of two points or more that is on the grid, got none")
     frames.note(figure, notes)
-    return frames.add(figure, lines, frames.moments(shorter))
+    return figure, lines, shorter

@@ -45,6 +45,7 @@ def test_every_public_function_has_an_example_or_is_said_to_need_none():
     # Results that the functions of about the same name show.
     without |= {"Barrier", "Basins", "BatchLandscapes", "Limit", "Stability"}
     without |= {"CriticalPoint", "Description", "Eigenpairs", "SpectralDensity", "TraceEstimate"}
+    without |= {"Predictions"}
     rooms = {"archive", "article", "data", "plot"}
     assert set(jxs.__all__) - rooms - without <= shown
 
