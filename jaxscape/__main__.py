@@ -4,13 +4,15 @@ import argparse
 import importlib.util
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from jaxscape import archive, article, plot
+from jaxscape import archive, article, export, plot
+from jaxscape.data import Dataset
+from jaxscape.description import Description
 from jaxscape.grid import landscape
 from jaxscape.network import Function, squared_error
 from jaxscape.report import describe
@@ -34,17 +36,33 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("--box: expected --describe, --describe-json or --function beside it")
     if options.explore and (options.function or options.as_published):
         parser.error("--explore: expected the article's data and the squared error, no other")
-    wanted = (options.output, options.save, options.describe_json, options.explore)
+    if options.gif and options.function:
+        parser.error("--gif: expected the article's descent, not --function, which has none")
+    wanted = (
+        options.output,
+        options.png,
+        options.gif,
+        options.explore,
+        options.save,
+        options.describe_json,
+    )
     files = [path for path in wanted if path]
     if len({path.resolve() for path in files}) < len(files):
         parser.error(f"expected a file of its own for each, got {', '.join(map(str, files))}")
     try:
         for path in files:
             archive.check_place(path)
+        for suffix in (".png", ".gif"):
+            image = getattr(options, suffix[1:])
+            if image and image.suffix.lower() != suffix:
+                raise ValueError(f"--{suffix[1:]}: expected a name ending in {suffix}, got {image}")
+            if image:
+                export.check(image)
         loss = _loss(options)
-    except ValueError as error:
+    except (ImportError, RuntimeError, ValueError) as error:
         parser.error(str(error))
 
+    written: list[Path] = []
     stages = iter(enumerate(["data", "surface", "descent", *["description"] * bool(describing)]))
     total = 4 + bool(describing)
     with tqdm(total=total, bar_format="{desc:<18}{bar} {n}/{total} {elapsed}", leave=False) as bar:
@@ -71,24 +89,15 @@ def main(arguments: list[str] | None = None) -> int:
                 stage()
                 found = describe(surface, loss, data, **(options.box or {}))
             bar.set_description_str("files")
-            html = plot.surface(surface, *paths).to_html(
-                config=plot.HTML_CONFIG, div_id="jaxscape", default_height="100vh"
-            )
-            with archive.replacing(options.output) as file:
-                file.write(html.encode())
-            if options.explore:
-                plot.explore(train, test).write_html(options.explore)
-            if options.save:
-                archive.save(options.save, surface, *paths)
-            if found and options.describe_json:
-                with archive.replacing(options.describe_json) as file:
-                    file.write(json.dumps(found.data, indent=1, allow_nan=False).encode())
+            for path in _write(options, surface, paths, found, (train, test)):
+                written.append(path)
             stage("done")
         except KeyboardInterrupt:
             bar.close()
-            print("python -m jaxscape: interrupted; nothing was written", file=sys.stderr)
+            what = _names(written) or "nothing was"
+            print(f"python -m jaxscape: interrupted; {what} written", file=sys.stderr)
             return 130
-        except (TypeError, ValueError, OSError) as error:
+        except (TypeError, ValueError, OSError, RuntimeError) as error:
             bar.close()
             print(f"python -m jaxscape: {error}", file=sys.stderr)
             return 1
@@ -98,12 +107,47 @@ def main(arguments: list[str] | None = None) -> int:
         ({} if options.function else rows)
         | _surface_rows(surface, options.as_published)
         | _path_rows(paths)
-        | {"written": ", ".join(map(str, files))}
+        | {"written": _names(files)}
     ).items():
         print(f"{name:<12} {text}")
     if found and options.describe:
         print(f"\n{found}")
     return 0
+
+
+def _write(
+    options: Any,
+    surface: Landscape,
+    paths: list[Trajectory],
+    found: Description | None,
+    data: tuple[Dataset, Dataset],
+) -> Iterator[Path]:
+    """Write what was asked for, what takes longest first; each file when it is complete."""
+    figure = plot.surface(surface, *paths)
+    if options.gif:
+        plot.write(plot.animation(surface, *paths), options.gif)
+        yield options.gif
+    if options.png:
+        plot.write(figure, options.png)
+        yield options.png
+    html = figure.to_html(config=plot.HTML_CONFIG, div_id="jaxscape", default_height="100vh")
+    with archive.replacing(options.output) as file:
+        file.write(html.encode())
+    yield options.output
+    if options.explore:
+        plot.explore(*data).write_html(options.explore)
+        yield options.explore
+    if options.save:
+        archive.save(options.save, surface, *paths)
+        yield options.save
+    if found and options.describe_json:
+        with archive.replacing(options.describe_json) as file:
+            file.write(json.dumps(found.data, indent=1, allow_nan=False).encode())
+        yield options.describe_json
+
+
+def _names(files: list[Path]) -> str:
+    return ", ".join(map(str, files))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -128,6 +172,10 @@ def _parser() -> argparse.ArgumentParser:
         const=Path("explorer.html"),
         metavar="FILE",
         help="write a page on which a click starts a descent, too (%(const)s)",
+    )
+    parser.add_argument("--png", type=Path, metavar="FILE", help="an image of the figure, too")
+    parser.add_argument(
+        "--gif", type=Path, metavar="FILE", help="the descent over the surface as a GIF, too"
     )
     parser.add_argument("--save", type=Path, help="keep surface and descent in this .npz file")
     parser.add_argument(

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import jaxscape as jxs
+from jaxscape import plot
 from jaxscape.__main__ import main
 
 
@@ -102,6 +103,36 @@ def test_a_function_of_two_numbers_is_drawn_and_described(tmp_path, capsys):
     assert "descent" not in printed
 
 
+def test_an_image_and_the_descent_as_a_gif_are_written_too(tmp_path, monkeypatch, capsys):
+    drawn = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(plot, "write", lambda figure, file: drawn.append((file.name, figure)))
+    assert main(["--png", "a.png", "--gif", "b.gif"]) == 0
+    assert "written      surface.html, a.png, b.gif" in capsys.readouterr().out
+    assert [(name, len(figure.frames)) for name, figure in drawn] == [("b.gif", 26), ("a.png", 0)]
+
+
+def test_what_is_written_when_it_is_interrupted_is_said(tmp_path, monkeypatch, capsys):
+    def write(_, file):
+        if file.suffix == ".png":
+            raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(plot, "write", write)
+    assert main(["--png", "a.png", "--gif", "b.gif"]) == 130
+    assert capsys.readouterr().err.endswith("jaxscape: interrupted; b.gif written\n")
+    assert main(["--png", "a.png"]) == 130
+    assert capsys.readouterr().err.endswith("jaxscape: interrupted; nothing was written\n")
+
+
+def test_without_a_browser_an_image_is_refused_in_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("BROWSER_PATH", "nowhere")
+    with pytest.raises(SystemExit):
+        main(["--png", str(tmp_path / "a.png")])
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert "error: file: .png needs a browser, and none was found: install" in last
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -113,6 +144,9 @@ def test_a_function_of_two_numbers_is_drawn_and_described(tmp_path, capsys):
         (["--function", "here.py:f", "--box=0:1,0:1"], "expected a function 'f' in here.py"),
         (["--function", "here.py:g"], "expected a --box to draw it on"),
         (["--function", "here.py:g", "--as-published"], "--as-published is for the article's"),
+        (["--gif", "a.png"], "--gif: expected a name ending in .gif, got a.png"),
+        (["--png", "no/a.png"], "expected a folder that exists"),
+        (["--gif", "a.gif", "--function", "here.py:g", "--box=0:1,0:1"], "--gif: expected the art"),
         (["--describe-json", "no/facts.json"], "expected a folder that exists"),
     ],
 )
