@@ -1,4 +1,4 @@
-"""A picture of the grid benchmark, from the figures it wrote.
+"""Pictures of the benchmarks, from the figures that they wrote.
 
 python -m benchmarks.chart docs/benchmarks/grid.json docs/images/grid_speed.png
 """
@@ -10,6 +10,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
@@ -55,6 +56,67 @@ def speed(figures: dict[str, Any]) -> go.Figure:
         margin={"t": 100},
     )
     return both
+
+
+def bars(figures: dict[str, Any], case: str) -> go.Figure:
+    """How long each way to one result takes, the fastest on top, titled with the machine.
+
+    Args:
+        figures: what a benchmark wrote.
+        case: which of its cases.
+
+    Returns:
+        The figure; jaxscape's bars in a colour of their own, times that are extrapolated from a
+        part of the work hatched.
+    """
+    timings = sorted(figures["cases"][case].items(), key=lambda item: -item[1]["median"])
+    names, times = zip(*timings, strict=True)
+    ours = [name.startswith("jaxscape") for name in names]
+    figure = go.Figure(
+        go.Bar(
+            y=names,
+            x=[timing["median"] for timing in times],
+            orientation="h",
+            text=[_duration(timing["median"]) for timing in times],
+            textposition="outside",
+            cliponaxis=False,
+            marker={
+                "color": ["#0072B2" if own else "#999999" for own in ours],
+                "pattern": {"shape": ["/" if t["part"] < t["whole"] else "" for t in times]},
+            },
+            customdata=[(t["fastest"], t["slowest"], t["repeats"]) for t in times],
+            hovertemplate="%{y}: %{x:.3~s}s<br>%{customdata[0]:.3~s}s to %{customdata[1]:.3~s}s "
+            "in %{customdata[2]} runs<extra></extra>",
+        )
+    )
+    machine = figures["machine"]
+    extrapolated = any(timing["part"] < timing["whole"] for timing in times)
+    low, high = (np.log10(end(t["median"] for t in times)) for end in (min, max))
+    figure.update_xaxes(type="log", title="seconds, median", dtick=1, exponentformat="power")
+    figure.update_xaxes(range=[low - 0.5, high + 0.2 * (high - low) + 0.5])
+    figure.update_yaxes(ticksuffix=" ", automargin=True)
+    return figure.update_layout(
+        template="plotly_white",
+        title={
+            "text": case,
+            "subtitle": {
+                "text": f"{machine['processor']}, {machine['cores']} cores, Python "
+                f"{machine['python']}, jax {machine['jax']}, {machine['date']}"
+                + ("; hatched: from a part of the work" if extrapolated else "")
+            },
+            "x": 0.02,
+        },
+        height=150 + 36 * len(times),
+        margin={"t": 80, "b": 50, "l": 10, "r": 10},
+        font_size=14,
+    )
+
+
+def _duration(seconds: float) -> str:
+    """Three digits, in the unit that suits."""
+    if seconds < 1:
+        return f"{1000 * seconds:.3g} ms"
+    return f"{seconds:.3g} s" if seconds < 1000 else f"{seconds:,.0f} s"
 
 
 def _add_lines(

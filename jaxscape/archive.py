@@ -15,6 +15,8 @@ from jaxscape.network import Weights
 from jaxscape.results import Axis, Landscape, Mark
 from jaxscape.trajectory import Trajectory
 
+__all__ = ["SCHEMA", "Archive", "load", "save"]
+
 SCHEMA = 3
 """The version this library writes, and the newest it reads."""
 
@@ -27,7 +29,9 @@ class Archive(NamedTuple):
     """What a file holds: a landscape and the paths saved with it, their arrays NumPy's."""
 
     landscape: Landscape
+    """The surface."""
     paths: tuple[Trajectory, ...]
+    """The descents that were saved with it."""
 
 
 def save(path: str | os.PathLike, landscape: Landscape, *paths: Trajectory) -> None:

@@ -20,9 +20,26 @@ from jaxscape.network import Network, Weights, squared_error
 from jaxscape.results import Landscape
 from jaxscape.trajectory import Trajectory
 
+__all__ = [
+    "AXIS",
+    "BATCH_SIZE",
+    "EPOCHS",
+    "START",
+    "Experiment",
+    "as_intended",
+    "as_published",
+    "broadcast_squared_error",
+    "data",
+    "path",
+    "surface",
+]
+
 BATCH_SIZE = 128
+"""Samples in a batch; the last one of an epoch is shorter."""
 EPOCHS = 25
+"""Times that the descent goes through the training set."""
 START = Weights(-1.0, -1.0)
+"""Where the descent begins."""
 AXIS = (-2, 1.95, 80)
 """Both weights' values: −2, −1.95, …, 1.95."""
 
@@ -35,7 +52,9 @@ class Experiment(NamedTuple):
     """A surface over the two weights and a descent on it."""
 
     surface: Landscape
+    """The test error on 80 × 80 cells."""
     path: Trajectory
+    """The descent's 26 points."""
 
 
 def data() -> tuple[Dataset, Dataset]:

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+__all__ = ["Dataset", "batches", "noisy_sine", "split", "weigh_batches_equally"]
+
 Key = jax.Array
 
 

@@ -1,0 +1,108 @@
+"""The pages: `python -m sphinx -W docs build/site`. Their code runs while they are built."""
+
+import operator
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import plotly.offline
+from docutils import nodes
+from docutils.utils.math import latex2mathml
+from sphinx.application import Sphinx
+from sphinx.errors import ExtensionError
+
+DOCS = Path(__file__).parent
+sys.path.insert(0, str(DOCS.parent))
+
+import jaxscape as jxs  # noqa: E402
+
+project, author, version = "jaxscape", "the authors of jaxscape", jxs.__version__
+copyright = author
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+exclude_patterns = ["_kernel", "**.ipynb"]
+
+html_theme = "furo"
+html_title = "jaxscape"
+html_static_path = ["_static", "images"]
+html_js_files = ["figures.js"]
+html_css_files = ["pages.css"]
+html_copy_source = False
+html_math_renderer = "mathml"
+
+myst_enable_extensions = ["dollarmath", "amsmath"]
+myst_heading_anchors = 3
+
+# Every cell runs, in a kernel for each page; one that fails, warns or hangs ends the build.
+nb_execution_mode = "force"
+nb_execution_in_temp = True
+nb_execution_raise_on_error = True
+nb_execution_timeout = 120
+nb_output_stderr = "error"
+nb_merge_streams = True
+os.environ["IPYTHONDIR"] = str(DOCS / "_kernel")
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    filter(None, [str(DOCS.parent), os.environ.get("PYTHONPATH")])
+)
+
+default_role = "code"
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"
+napoleon_numpy_docstring = False
+# A sentence, in which a colon is no type's.
+napoleon_custom_sections = ["Returns"]
+
+
+def public_names() -> set[str]:
+    """Every name that the API page has to have; those of `data` are the package's own, too."""
+    names = {*jxs.__all__, *jxs.data.__all__}
+    for room in ("archive", "article", "plot"):
+        names |= {f"{room}.{name}" for name in getattr(jxs, room).__all__}
+    return {f"jaxscape.{name}" for name in names if name != "data"}
+
+
+def check_api(app: Sphinx, env: Any) -> None:
+    """End the build if a public name is not on the API page, or has nothing said of it."""
+    documented = env.get_domain("py").objects
+    if missing := sorted(public_names() - documented.keys()):
+        raise ExtensionError(f"not on the API page: {', '.join(missing)}")
+    silent = [name for name in public_names() if not operator.attrgetter(name[9:])(jxs).__doc__]
+    if silent:
+        raise ExtensionError(f"without a docstring: {', '.join(sorted(silent))}")
+
+
+def plain_marks(app: Sphinx, what: str, name: str, found: Any, options: Any, lines: list) -> None:
+    """In docstrings |r| is a length and **axes are arguments: neither is markup."""
+    in_example = False
+    for k, line in enumerate(lines):
+        in_example = bool(line.strip()) and (in_example or ">>>" in line)
+        if not in_example:
+            lines[k] = re.sub(r"`[^`]*`|\||\*+(?=\w)", _escaped, line)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    text = found[0]
+    return text if text.startswith("`") else "".join(f"\\{mark}" for mark in text)
+
+
+def write_plotly(app: Sphinx) -> None:
+    """plotly.js, once for all pages, from the package that is installed."""
+    folder = Path(app.outdir) / "_static"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "plotly.min.js").write_text(plotly.offline.get_plotlyjs(), encoding="utf-8")
+    os.environ["JAXSCAPE_STATIC"] = str(folder)
+
+
+def _mathml(translator: Any, node: nodes.math | nodes.math_block) -> None:
+    block = isinstance(node, nodes.math_block)
+    translator.body.append(latex2mathml.tex2mathml(node.astext(), as_block=block))
+    raise nodes.SkipNode
+
+
+def setup(app: Sphinx) -> None:
+    """Mathematics as MathML, which browsers draw without a script."""
+    app.add_html_math_renderer("mathml", (_mathml, None), (_mathml, None))
+    app.connect("builder-inited", write_plotly)
+    app.connect("autodoc-process-docstring", plain_marks, priority=1)
+    app.connect("env-check-consistency", check_api)

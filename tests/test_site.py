@@ -1,0 +1,75 @@
+"""The pages: built with all their code run, every name and figure on them, drawn in a browser."""
+
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pages import pixels
+
+import jaxscape as jxs
+from jaxscape import plot
+
+DOCS = Path(__file__).parents[1] / "docs"
+ROOMS = ("archive", "article", "data", "plot")
+
+
+def test_every_public_name_is_on_the_api_page():
+    """Those of a room are there by its `__all__`; that the build finds them all, it checks."""
+    page = (DOCS / "api.md").read_text()
+    listed = set(re.findall(r"^\.\. auto(?:function|class|data|exception):: (\w+)$", page, re.M))
+    assert listed == {*jxs.__all__, *jxs.data.__all__} - {*ROOMS}
+    assert set(re.findall(r"automodule:: jaxscape\.(\w+)", page)) == {*ROOMS} - {"data"}
+
+
+def test_every_figure_function_is_in_the_gallery():
+    headings = re.split(r"^### ", (DOCS / "gallery.md").read_text(), flags=re.M)[1:]
+    shown = {name: text for text in headings for name in re.findall(r"^`plot\.(\w+)`", text)}
+    assert shown.keys() == {*plot.__all__} - {"HTML_CONFIG", "write"}
+    for name, text in shown.items():
+        code = "".join(re.findall(r"```{code-cell}\n(.*?)```", text, re.S))
+        assert f"jxs.plot.{name}(" in code
+
+
+def test_every_page_can_be_reached_and_no_cell_is_left_out():
+    pages = {path.stem: path.read_text() for path in DOCS.glob("*.md")}
+    contents = "".join(re.findall(r"```{toctree}\n(.*?)```", pages["index"], re.S))
+    assert {*re.findall(r"^(\w+)$", contents, re.M)} == pages.keys() - {"index"}
+    for name, text in pages.items():
+        assert ("```{code-cell}" in text) == text.startswith("---\nfile_format: mystnb\n"), name
+
+
+def test_notebooks_are_made_from_the_pages():
+    pytest.importorskip("myst_nb", reason="the extra docs is not installed")
+    spec = importlib.util.spec_from_file_location("notebooks", DOCS / "notebooks.py")
+    notebooks = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(notebooks)
+    for page in notebooks.PAGES:
+        assert (DOCS / f"{page}.ipynb").read_text() == notebooks.notebook(page), page
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The site, built as `docs/conf.py` says: warnings, and cells that fail or warn, end it."""
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "-j", "2", str(DOCS), str(folder)]
+    built = subprocess.run(command, capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr[-5000:]
+    return folder
+
+
+@pytest.mark.slow
+def test_the_site_is_built_and_figures_are_drawn(site, open_page):
+    front = open_page(site / "index.html", viewport={"width": 1200, "height": 900})
+    assert pixels(front, "#ff4b1f") > 100
+    # On a telephone nothing is wider than the page, and what comes into view is drawn.
+    start = open_page(site / "start.html", viewport={"width": 400, "height": 800})
+    assert start.evaluate("document.documentElement.scrollWidth") <= 400
+    last = start.locator("div.figure").last
+    assert last.locator(".main-svg").count() == 0
+    last.scroll_into_view_if_needed()
+    last.locator(".main-svg").first.wait_for()
+    # plotly.js is there once for all pages.
+    assert not [page for page in site.glob("*.html") if "plotly.js v" in page.read_text()]
