@@ -102,7 +102,8 @@ def marks(landscape: Landscape) -> tuple[list[str], np.ndarray]:
         else:
             i, j = corner
             loss = np.asarray(landscape.loss[i : i + 2, j : j + 2], float)
-            share = np.outer(*([1 - part, part] for part in parts))
+            near_a, near_b = ([1 - part, part] for part in parts)
+            share = np.outer(near_a, near_b)
             # On a node its neighbours do not count, whatever they are.
             names.append(mark.name)
             counts = share > 0
