@@ -268,7 +268,7 @@ let surfacePainted = 0;
 let surfaceTook = 0;
 let ended = [];
 
-/** Steps that are due, then the drawing of them; once a second for who asked for less motion. */
+/** Steps that are due, and 30 times a second a drawing; once for who asked for less motion. */
 function tick(now) {
   requestAnimationFrame(tick);
   const passed = Math.min((now - last) / 1000, 0.25);
@@ -284,7 +284,7 @@ function tick(now) {
   }
   ended.push(...before.filter((descent) => descent.state !== "running"));
   const moving = state.paused ? [] : before;
-  if ((moving.length || ended.length) && now - painted >= (calm.matches ? 1000 : 0)) {
+  if ((moving.length || ended.length) && now - painted >= (calm.matches ? 1000 : 30)) {
     painted = now;
     paint();
   }
@@ -433,7 +433,8 @@ function describe() {
   });
   element("about").textContent = `Mean squared error over ${all.join("; beside it ")}.`;
   const drawn = sets.map(([kind, { samples, drawn: { x } }]) => {
-    return `${x.length} of ${samples.toLocaleString("en")} ${kind} points`;
+    const mark = kind === "test" ? "▲" : "●";
+    return `${mark} ${x.length} of ${samples.toLocaleString("en")} ${kind} points`;
   });
   const targets = sets.flatMap(([, set]) => set.drawn.y);
   const [low, high] = endsOf(targets);
