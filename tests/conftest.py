@@ -70,6 +70,8 @@ def open_page(browser):
         given = {"viewport": {"width": 1000, "height": 750}, "offline": True} | options
         contexts.append(browser.new_context(**given))
         page = contexts[-1].new_page()
+        # A busy machine draws slowly; a page that hangs still fails.
+        page.set_default_timeout(120_000)
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.on(
             "request",

@@ -231,7 +231,7 @@ def test_on_a_phone_nothing_overflows_and_a_tap_starts(open_page, page_file):
     assert page.evaluate("document.documentElement.scrollWidth") == 360
     assert page.evaluate("document.documentElement.dataset.theme") == "dark"
     page.touchscreen.tap(*page.evaluate(PLACE, [-1.0, -1.0]))
-    page.wait_for_function(f"{STEPS_DONE}[0] > 20")
+    page.wait_for_function(f"{STEPS_DONE}[0] > 3")
     assert page.evaluate("scrollY") == 0
     assert page.evaluate("document.documentElement.scrollWidth") == 360
 
