@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxscape import limits, training
+from jaxscape import limits, sketch, training
 from jaxscape.axes import axes_of
 from jaxscape.devices import cores, default_device
 from jaxscape.grid import InterruptedWarning, check_is_function, loss_name
@@ -64,6 +64,13 @@ class Basins:
             loss = "" if np.isnan(limit.loss) else f", loss {limit.loss:.6g}"
             lines.append(f"  {100 * limit.starts / size:.4g} %: {limit.kind}{loss}")
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: a colour for each limit, grey where none is reached."""
+        reached = np.array([limit.params is not None for limit in self.limits])
+        labels = np.where(reached[self.label], self.label, -1)
+        a, b = np.asarray(self.a.values, float), np.asarray(self.b.values, float)
+        return sketch.kinds(labels, a, b, (self.a.name, self.b.name)) + sketch.text(self)
 
 
 class _State(NamedTuple):

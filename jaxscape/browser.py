@@ -10,17 +10,17 @@ from typing import Any
 import plotly
 import plotly.graph_objects as go
 
-_LOAD = """
-document.body.style.margin = 0;
-const figure = document.getElementById("figure");
-new Promise((done, failed) => {
-  const late = setTimeout(() => failed("the figure was not drawn within a minute"), 60000);
-  const look = setInterval(() => {
-    if (figure._transitionData && figure._transitionData._frames.length == COUNT) {
-      clearInterval(look); clearTimeout(late); done();
-    }
-  }, 20);
-})
+_SECONDS = 180
+"""For the page to load."""
+_PAGE = """<!DOCTYPE html>
+<html><head><meta charset="utf-8"></head><body style="margin: 0">
+<div id="figure" style="width: {width}px; height: {height}px"></div>
+<script src="{plotly}"></script><script src="figure.js"></script>
+</body></html>
+"""
+_DRAW = """
+Plotly.newPlot("figure", FIGURE.data, FIGURE.layout, {displayModeBar: false})
+  .then(() => Plotly.addFrames("figure", FIGURE.frames))
 """
 _STEP = """
 Plotly.animate("figure", [NAME], {
@@ -55,25 +55,17 @@ async def pictures(figure: go.Figure, width: int, height: int) -> AsyncGenerator
     try:
         page = Path(folder.path) / "figure.html"
         script = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
-        page.write_text(
-            figure.to_html(
-                include_plotlyjs=script.as_uri(),
-                config={"displayModeBar": False},
-                div_id="figure",
-                auto_play=False,
-                default_width=f"{width}px",
-                default_height=f"{height}px",
-            ),
-            encoding="utf-8",
-        )
-        tab = await browser.create_tab("about:blank")
+        page.write_text(_PAGE.format(width=width, height=height, plotly=script.as_uri()), "utf-8")
+        page.with_suffix(".js").write_text(f"const FIGURE = {figure.to_json()};", "utf-8")
+        # The one that is in front: others are drawn less often, or not at all.
+        tab = browser.get_tab() or await browser.create_tab("about:blank")
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         await _send(tab, "Emulation.setDeviceMetricsOverride", size)
         await _send(tab, "Page.enable", {})
         loaded = tab.subscribe_once("Page.loadEventFired")
         await _send(tab, "Page.navigate", {"url": page.as_uri()})
-        await asyncio.wait_for(loaded, 60)
-        await _run(tab, _LOAD.replace("COUNT", str(len(figure.frames))))
+        await asyncio.wait_for(loaded, _SECONDS)
+        await _run(tab, _DRAW)
         for frame in figure.frames:
             await _run(tab, _STEP.replace("NAME", json.dumps(frame.name)))
             shot = await _send(tab, "Page.captureScreenshot", {"format": "png"})
@@ -87,7 +79,9 @@ async def _run(tab: Any, script: str) -> None:
     asked = {"expression": script, "awaitPromise": True}
     result = await _send(tab, "Runtime.evaluate", asked)
     if "exceptionDetails" in result:
-        raise RuntimeError(f"the figure's page failed: {result['exceptionDetails']}")
+        thrown = result["exceptionDetails"].get("exception", {})
+        what = str(thrown.get("description") or thrown.get("value")).partition("\n")[0]
+        raise RuntimeError(f"figure: the browser could not draw it at this size: {what}")
 
 
 async def _send(tab: Any, command: str, parameters: dict[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxscape import sketch
+
 Box = tuple[tuple[float, float], tuple[float, float]]
 """The lower and the upper end of both coordinates."""
 
@@ -104,6 +106,21 @@ class CriticalPoints:
         if count > _MOST_LINES:
             lines.append(f"and {count - _MOST_LINES} more")
         return "\n  ".join([*lines, *self.notes])
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: a table of the points."""
+        heads = ("kind", *self.names, "loss", "eigenvalues", "certified")
+        rows = [
+            (
+                point.kind,
+                *map(rounded, (point.a, point.b, point.loss)),
+                ", ".join(f"{value:.4g}" for value in point.eigenvalues),
+                "yes" if point.certified else "no",
+            )
+            for point in self.points
+        ]
+        words = [repr(self).partition("\n")[0], *self.notes]
+        return sketch.table(heads, rows) + "".join(map(sketch.paragraph, words))
 
 
 def rounded(number: float) -> str:

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from jaxscape import sketch
+
 Array = jax.Array | np.ndarray
 """Results that one call on one device computed hold JAX arrays; those put together from several,
 and loaded ones, hold NumPy's, which keep float64 without x64."""
@@ -181,3 +183,13 @@ class Landscape:
             f"lowest at {a} = {cell.a:.6g}, {b} = {cell.b:.6g} ({edge})"
             + (f", {holes} cells not finite" if holes else "")
         )
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the losses as colours, the lowest marked."""
+        words = sketch.text(self)
+        if is_traced(self.loss) or self.lowest is None:
+            return words
+        a, b = np.asarray(self.a.values, float), np.asarray(self.b.values, float)
+        names, ends = (self.a.name, self.b.name), (self.lowest.loss, self._extent[1])
+        lowest = (self.lowest.a, self.lowest.b)
+        return sketch.surface(np.asarray(self.loss), a, b, names, ends, lowest) + words

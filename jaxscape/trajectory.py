@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from jaxscape import sketch
 from jaxscape.results import STATIC, Array, is_traced
 
 
@@ -111,6 +112,13 @@ class Trajectory(_Recorded):
             f"{head}, {int(self.step[-1])} steps, {end})\n"
             f"  loss from {float(kept.loss[0]):.6g} to {float(kept.loss[-1]):.6g}"
         )
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the loss by epoch."""
+        words = sketch.text(self)
+        if is_traced(self.step, self.loss, self.diverged_step):
+            return words
+        return sketch.lines(self.epoch, np.asarray(self.loss)[None], ("epoch", "loss")) + words
 
 
 @jax.tree_util.register_dataclass
@@ -214,6 +222,14 @@ class Descents(_Recorded):
             f"{head}, {points}, {int(self.step[-1])} steps, {int(diverged.sum())} diverged)\n"
             f"  last loss {end}"
         )
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the losses of those that have not diverged, by epoch."""
+        words = sketch.text(self)
+        if is_traced(self.step, self.loss, self.diverged_step) or self.diverged.all():
+            return words
+        kept = np.asarray(self.loss)[~self.diverged]
+        return sketch.lines(self.epoch, kept, ("epoch", "loss")) + words
 
 
 class Projection(NamedTuple):

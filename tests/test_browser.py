@@ -150,6 +150,8 @@ def test_an_animation_plays_pauses_and_follows_its_slider(open_page, tmp_path):
 @pytest.mark.slow
 def test_a_gif_shows_the_path_grow_frame_by_frame(tmp_path):
     figure = plot.animation(make_landscape(), make_path(), kind="contour")
+    with pytest.raises(RuntimeError, match="could not draw it at this size: Error: .* scaling"):
+        plot.write(figure, tmp_path / "a.gif", width=300, height=200)
     plot.write(figure, tmp_path / "a.gif", width=500, height=400)
     with Image.open(tmp_path / "a.gif") as file:
         assert (file.size, file.n_frames) == ((500, 400), 9)

@@ -96,6 +96,7 @@ ROOMS = [
     "devices",
     "trajectory",
     "results",
+    "sketch",
 ]
 
 
