@@ -54,7 +54,7 @@ def test_notebooks_are_made_from_the_pages():
 def site(tmp_path_factory):
     """The site, built as `docs/conf.py` says: warnings, and cells that fail or warn, end it."""
     folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "sphinx", "-q", "-W", "-j", "2", str(DOCS), str(folder)]
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", str(DOCS), str(folder)]
     built = subprocess.run(command, capture_output=True, text=True)
     assert built.returncode == 0, built.stderr[-5000:]
     return folder

@@ -9,8 +9,18 @@
     script.onerror = () => reject(new Error(`${script.src} does not load`));
     document.head.append(script);
   });
+  // On a telephone: smaller words, and surfaces from farther away, so that nothing is cut off.
+  const narrow = layout => {
+    layout.font = { ...layout.font, size: 11 };
+    layout.legend = { ...layout.legend, font: { size: 10 } };
+    for (const key of Object.keys(layout).filter(name => /^scene\d*$/.test(name))) {
+      const eye = layout[key].camera?.eye ?? {};
+      for (const axis of Object.keys(eye)) eye[axis] *= 1.5;
+    }
+  };
   const draw = async element => {
     const figure = JSON.parse(element.querySelector("script").textContent);
+    if (element.clientWidth < 600) narrow(figure.layout);
     await plotly();
     await Plotly.newPlot(element, { ...figure, config: JSON.parse(element.dataset.config) });
   };

@@ -1,5 +1,6 @@
 """How the cells of a page show figures: as data, for `_static/figures.js` to draw."""
 
+import hashlib
 import html
 import os
 from pathlib import Path
@@ -9,7 +10,7 @@ import plotly.graph_objects as go
 import plotly.io as pio
 import tqdm.auto
 from IPython import get_ipython
-from IPython.display import HTML, display
+from IPython.display import HTML, IFrame, display
 
 from jaxscape import plot
 from jaxscape.explorer import Explorer
@@ -31,9 +32,9 @@ def show(figure: go.Figure) -> bool:
 
 def show_page(page: Explorer) -> bool:
     """Put a page on the page: a file of its own beside the others, in a frame."""
-    file = Path(os.environ["JAXSCAPE_STATIC"]) / "explorer.html"
-    page.write_html(file)
-    display(HTML(f'<iframe class="explorer" src="_static/{file.name}" loading="lazy"></iframe>'))
+    name = f"explorer-{hashlib.sha256(page.html.encode()).hexdigest()[:8]}.html"
+    page.write_html(Path(os.environ["JAXSCAPE_STATIC"]) / name)
+    display(IFrame(f"_static/{name}", width="100%", height=820, extras=['loading="lazy"']))
     return True
 
 
