@@ -1,5 +1,7 @@
 """Make the pictures of the documents: `python docs/figures.py` (extras `export` and `test`)."""
 
+import contextlib
+import re
 import shutil
 import tempfile
 import warnings
@@ -237,6 +239,41 @@ def explorer() -> None:
         browser.close()
 
 
+def document(name: str) -> dict[str, Any]:
+    """What the examples of a document leave behind."""
+    blocks = re.findall(
+        r"```(?:python|\{code-cell\}[^\n]*)\n(.*?)```",
+        (IMAGES.parent / name).read_text(),
+        re.DOTALL,
+    )
+    names: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        for block in blocks:
+            exec(compile(block, name, "exec"), names)
+    return names
+
+
+def digits_by_seed() -> None:
+    """Print what the text says of three seeds: one line a network."""
+    names = document("digits.md")
+    for depth, skip, scale in ((2, 0, 1.4), (2, 1, 0.5), (20, 0, 1.4), (20, 1, 0.5), (20, 1, 1.4)):
+        loss = names["losses"][bool(skip)]
+        for seed in range(3):
+            start = names["start"](jax.random.key(seed), depth, scale)
+            params = names["trained"](start, names["batches"], bool(skip))
+            plane = jxs.Plane.random(jax.random.key(1), params)
+            surface = jxs.landscape(loss, names["train"], plane, a=(-1, 1, 41), b=(-1, 1, 31))
+            point = loss, names["train"], params
+            top = jxs.eigenpairs(*point, 1, jax.random.key(2), tolerance=0.01)
+            print(
+                f"{depth} layers, skip {skip}, scale {scale}, seed {seed}:"
+                f" loss {loss(params, names['train']):.3g},"
+                f" {len(jxs.persistence(surface).minima)} minima,"
+                f" up to {surface.loss.max():.3g}, eigenvalue {top.values[0]:.3g}",
+                flush=True,
+            )
+
+
 def write(figure: go.Figure, name: str, width: int = 1100, height: int = 800) -> None:
     """Write one picture."""
     figure.write_image(IMAGES / f"{name}.png", width=width, height=height)
@@ -260,6 +297,7 @@ def main() -> None:
     write(spectrum(), "spectrum", 1000, 600)
     for name, figure in known().items():
         write(figure, name, 1000, 750)
+    digits_by_seed()
 
 
 if __name__ == "__main__":

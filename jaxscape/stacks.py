@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxscape.directions import is_array
 from jaxscape.training import Batched
 
 
@@ -23,7 +24,12 @@ def floating(params: Any, data: Any) -> Any:
         if isinstance(leaf, int | float) and not isinstance(leaf, bool):
             dtype = jnp.result_type(*leaves, float) if leaves else jnp.result_type(float)
         if not jnp.issubdtype(dtype, jnp.floating):
-            raise TypeError(f"{name}: expected floating numbers, got dtype {dtype}")
+            kind = f"dtype {dtype}" if is_array(leaf) else type(leaf).__name__
+            raise TypeError(
+                f"{name}: expected floating numbers, got {kind}; train the "
+                "floating leaves alone and put the others back in the loss, as with "
+                "equinox.partition and equinox.combine"
+            )
         if isinstance(leaf, jax.core.Tracer):
             return leaf
         array = np.asarray(leaf).astype(dtype)

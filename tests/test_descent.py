@@ -194,6 +194,7 @@ def test_a_second_descent_compiles_nothing():
         ({"optimizer": optax.adam(np.inf)}, ValueError, "optimizer: expected a finite learning"),
         ({"params": jxs.Weights(np.nan, 1.0)}, ValueError, r"params.w1: expected finite numbers"),
         ({"params": jxs.Weights(1.0, "a")}, TypeError, r"params.w2: expected floating numbers"),
+        ({"params": jxs.Weights(1.0, jnp.tanh)}, TypeError, r"got .*; train the floating leaves"),
         ({"params": jxs.Weights(1.0, np.int32(1))}, TypeError, "params.w2: .* got dtype int32"),
         ({"params": {}}, ValueError, "params: expected at least one array or number"),
         ({"key": 3}, TypeError, r"key: expected a JAX random key .* got 3"),
