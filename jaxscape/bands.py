@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxscape import cells
+from jaxscape import cells, shares
 from jaxscape.cells import Limits
 from jaxscape.devices import budget_of, cores, default_device, of_all
 from jaxscape.progress import bar
@@ -63,6 +63,8 @@ class Plan(NamedTuple):
     """How large a tile within a band may be."""
     mesh: Mesh | None
     """The devices that share the rows of a band; None for the default device alone."""
+    parabolas: Any = None
+    """The compiled parabolas of a worker's share of all rows, where it is worth a thread."""
 
 
 def make_plan(problem: Problem, mesh: Mesh | None, memory: int | None, written: bool) -> Plan:
@@ -135,6 +137,10 @@ def _plan(method, loss, mesh, structure, shapes, axes, memory, written, _setting
     # A first guess, before anything is compiled: the cells, and a copy or two of them.
     rows = min(rows, max(1, budget * devices // (3 * n2 * itemsize)))
     rows = _even(rows, n1, devices, workers)
+    if rows >= n1 and method == "exact" and workers > 1 and not written:
+        parts = shares.compiled_share(loss, plane, a, data, workers, limits.cache)
+        if parts and workers * _needed(parts.memory_analysis()) + n1 * n2 * itemsize <= budget:
+            return Plan(rows, workers, limits, mesh, parts)
     if rows >= n1 and share.of(n1, n2).bytes <= budget:
         return Plan(rows, 1, limits, mesh)
 
@@ -205,8 +211,11 @@ def compute_traced(problem: Problem, memory: int | None) -> jax.Array:
 
 def compute_at_once(plan: Plan, problem: Problem) -> tuple[jax.Array, bool]:
     """All cells in one call, and whether all are finite, as far as that is known."""
-    strategy = getattr(cells, problem.method)
-    losses, finite = strategy(problem.loss, None, plan.limits, *problem[2:])
+    if plan.parabolas is not None:
+        losses, finite = shares.exact(plan.parabolas, plan.workers, *problem[2:])
+    else:
+        strategy = getattr(cells, problem.method)
+        losses, finite = strategy(problem.loss, None, plan.limits, *problem[2:])
     # A loss may itself hold on to a traced value.
     return losses, isinstance(finite, jax.core.Tracer) or bool(np.asarray(finite).all())
 

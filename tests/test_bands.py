@@ -11,7 +11,7 @@ import pytest
 import reference
 
 import jaxscape as jxs
-from jaxscape import bands, cells
+from jaxscape import bands, cells, shares
 from jaxscape.cells import Limits
 from jaxscape.plane import weight_plane
 
@@ -401,3 +401,33 @@ def test_a_million_points_take_bounded_memory_and_keep_their_digits(n):
     plan = bands.make_plan(task, None, None, False)
     compiled = cells.exact.lower(jxs.squared_error, None, plan.limits, *task[2:]).compile()
     assert compiled.memory_analysis().temp_size_in_bytes < 10 * data.x.nbytes
+
+
+def test_workers_share_the_parabolas(monkeypatch, x64):
+    """Rows that do not divide by the workers: equal to a loop, and to one worker's."""
+    monkeypatch.setattr(bands, "cores", lambda: 3)
+    monkeypatch.setattr(shares, "_WORTH_A_THREAD", 37 * 301 // 3)
+    task = problem(jxs.squared_error, make_data(301, np.float64))
+    task = task._replace(a=task.a.astype(float), b=task.b.astype(float))
+    plan = bands.make_plan(task, None, None, False)
+    assert plan.workers == 3
+    assert plan.parabolas is not None
+    losses, finite = bands.compute_at_once(plan, task)
+    assert finite
+    truth = [[reference.loss_at(float(p), float(q), task.data) for q in task.b] for p in task.a]
+    np.testing.assert_allclose(losses, truth, rtol=1e-13)
+    # With a sample less, it is not worth a thread.
+    fewer = task._replace(data=make_data(300, np.float64))
+    assert bands.make_plan(fewer, None, None, False).parabolas is None
+
+
+def test_a_loss_that_holds_a_traced_value_stays_in_its_thread(monkeypatch):
+    monkeypatch.setattr(shares, "_WORTH_A_THREAD", 1)
+    data, axes = make_data(50), {"w1": (-1, 1, 5), "w2": (-2, 1, 4)}
+
+    def mean_loss(factor):
+        predict = lambda weights, x: factor * weights.w2 * jnp.tanh(weights.w1 * x)  # noqa: E731
+        loss = jxs.squared_error.of(predict)
+        return jnp.mean(jxs.landscape(loss, data, method="exact", **axes).loss)
+
+    np.testing.assert_allclose(jax.jit(mean_loss)(1.0), mean_loss(1.0), rtol=1e-6)

@@ -83,6 +83,7 @@ ROOMS = [
     "bands",
     "cells",
     "affine",
+    "shares",
     "quadratic",
     "plane",
     "nearest",
