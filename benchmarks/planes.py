@@ -41,7 +41,7 @@ PARTS = 10
 JAXSCAPE, LOOP, IN_PARTS = "jaxscape", "PyTorch loop", f"PyTorch loop, {PARTS} parts"
 # Seconds of a call that is timed: of a longer one cells, or of jaxscape's whole rows, that are
 # spread over the grid. A grid of jaxscape's is timed whole where it takes less than a minute.
-PART, WHOLE = 2.0, 60.0
+PART, WHOLE = 1.0, 60.0
 # Of these times, what a run that is not in full takes.
 REDUCED = 0.03
 # Cells a side whose reference is computed, at most.

@@ -19,6 +19,8 @@ import numpy as np
 
 # Timed runs of a contender: as many as fill this time, within these bounds.
 _SECONDS, _FEWEST, _MOST = 2.0, 3, 15
+# A run as long as this has no need of another untimed before it, and ten seconds of such runs do.
+_LONG, _ENOUGH = 1.0, 10.0
 
 
 class Contender(NamedTuple):
@@ -97,10 +99,18 @@ def compare(contenders: Sequence[Contender], whole: int) -> list[Timing]:
     Raises:
         SystemExit: values that differ from the reference; nothing is timed then.
     """
-    compiling, errors, memory = [], [], []
+    compiling, warm, errors, memory = [], [], [], []
     for contender in contenders:
-        compiling.append(_compiling(contender))
-        error = contender.error(contender.run())
+        call = contender.compiles
+        first = None if call is None else _timed(call)
+        start = time.perf_counter()
+        found = jax.block_until_ready(contender.run())
+        warm.append(time.perf_counter() - start)
+        if call is not None and first is not None:
+            second = warm[-1] if call is contender.run else _timed(call)
+            first = max(0.0, first - second)
+        compiling.append(first)
+        error = contender.error(found)
         if not error <= contender.tolerance:
             raise SystemExit(
                 f"{contender.name}: relative error {error:.1e} over {contender.tolerance:g}; "
@@ -111,10 +121,12 @@ def compare(contenders: Sequence[Contender], whole: int) -> list[Timing]:
 
     taken: list[list[float]] = [[] for _ in contenders]
     for turn in range(_MOST):
-        for contender, times in zip(contenders, taken, strict=True):
-            if turn < _FEWEST or sum(times) + times[-1] <= _SECONDS:
-                # Untimed first: threads of the contender before may still spin for more work.
-                jax.block_until_ready(contender.run())
+        for contender, seconds, times in zip(contenders, warm, taken, strict=True):
+            fewest = turn < _FEWEST and sum(times) < _ENOUGH
+            if fewest or sum(times) + times[-1] <= _SECONDS:
+                if seconds < _LONG:
+                    # Untimed first: threads of the contender before may still spin for work.
+                    jax.block_until_ready(contender.run())
                 times.append(_timed(contender.run))
 
     return [
@@ -127,11 +139,6 @@ def _timed(run: Callable[[], Any]) -> float:
     start = time.perf_counter()
     jax.block_until_ready(run())
     return time.perf_counter() - start
-
-
-def _compiling(contender: Contender) -> float | None:
-    call = contender.compiles
-    return None if call is None else max(0.0, _timed(call) - _timed(call))
 
 
 def _timing(
