@@ -5,6 +5,7 @@ whole grid, and two multiply-adds a value for each cell. What depends on one coo
 split in the other. Nothing is sampled: the computation is read equation by equation.
 """
 
+import functools
 import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -15,10 +16,11 @@ from jax.extend.core import Literal
 
 from jaxscape.directions import is_array, is_none
 from jaxscape.plane import Plane
+from jaxscape.windows import largest
 
 # Multiply-adds of a product's value that are worth two, and the reading of three arrays, in their
-# place.
-_WORTH_SPLITTING = 8
+# place: from the cache, and from beyond it. Convolutions are slower, and worth it in any case.
+_WORTH_SPLITTING, _WORTH_READING = 8, 64
 # Coordinates in float16 would overflow where the weights that they make up do not.
 _PRECISIONS = ("float32", "float64")
 _LINEAR = frozenset(
@@ -45,7 +47,12 @@ class Form(NamedTuple):
 
 
 def split(
-    function: Callable[[Any, Any], jax.Array], plane: Plane, data: Any, dtype: Any, most_bytes: int
+    function: Callable[[Any, Any], jax.Array],
+    plane: Plane,
+    data: Any,
+    dtype: Any,
+    cached: int,
+    most: int | None = None,
 ) -> tuple[Any, Callable[[Any, jax.Array, jax.Array], jax.Array]]:
     """A function of a plane's parameters, as what is shared by all cells and what is not.
 
@@ -54,7 +61,8 @@ def split(
         plane: where the parameters lie.
         data: what the function takes.
         dtype: of the coordinates.
-        most_bytes: what may be kept for all cells.
+        cached: bytes kept for all cells, up to which all that is shared saves time.
+        most: bytes that may be kept for what saves time nevertheless; None for no more.
 
     Returns:
         Arrays, and a function of them and scalar coordinates: `cell(shared, a, b)` is
@@ -90,20 +98,22 @@ def split(
         (out,) = walk.through(closed.jaxpr, constants, arguments)
         return walk.crossed(walk.settled(out))
 
-    def record() -> list[Any]:
-        recording = _Walk(None, None, None)
+    def record(least: int) -> list[Any]:
+        recording = _Walk(None, None, None, least)
         run(recording)
         return recording.shared
 
-    # By their shapes first: what does not fit is not to be part of the computation.
-    shapes = jax.tree.leaves(jax.eval_shape(record))
-    if not shapes or sum(x.size * x.dtype.itemsize for x in shapes) > most_bytes:
-        return (), plain
+    for least, bytes_kept in ((_WORTH_SPLITTING, cached), (_WORTH_READING, most or 0)):
+        # By their shapes first: what does not fit is not to be part of the computation.
+        shapes = jax.tree.leaves(jax.eval_shape(functools.partial(record, least)))
+        if not shapes or sum(x.size * x.dtype.itemsize for x in shapes) > bytes_kept:
+            continue
 
-    def cell(shared: Any, a: jax.Array, b: jax.Array) -> jax.Array:
-        return run(_Walk(a, b, iter(shared))).constant
+        def cell(shared: Any, a: jax.Array, b: jax.Array, least: int = least) -> jax.Array:
+            return run(_Walk(a, b, iter(shared), least)).constant
 
-    return record(), cell
+        return record(least), cell
+    return (), plain
 
 
 class _Seed(NamedTuple):
@@ -136,8 +146,8 @@ class _Seed(NamedTuple):
 class _Walk:
     """One way through a computation: first through what is shared, then through the rest."""
 
-    def __init__(self, a: Any, b: Any, shared: Any):
-        self.coordinates = a, b
+    def __init__(self, a: Any, b: Any, shared: Any, least: int):
+        self.coordinates, self.least = (a, b), least
         self.recording = shared is None
         self.shared: Any = [] if shared is None else shared
 
@@ -192,7 +202,7 @@ class _Walk:
                 return [self._sum(equation, *forms)]
             if name == "div" and not any(forms[1].along):
                 return [self._product(equation, *forms)]
-            if name in _PRODUCTS and len(sloped) == 1 and _worth(equation):
+            if name in _PRODUCTS and len(sloped) == 1 and _worth(equation, self.least):
                 return [self._product(equation, *forms)]
         forms = [self.settled(f) for f in forms]
         # What was settled may depend on coordinates on which nothing here did before.
@@ -208,6 +218,8 @@ class _Walk:
         params = equation.primitive.get_bind_params(equation.params)
         # Some versions of JAX hand functions over apart.
         functions, params = params if isinstance(params, tuple) else ((), params)
+        if equation.primitive.name == "reduce_window_max":
+            return [largest(*arrays, **params)]
         found = equation.primitive.bind(*functions, *arrays, **params)
         return list(found) if equation.primitive.multiple_results else [found]
 
@@ -286,7 +298,7 @@ class _Walk:
         return form._replace(constant=constant, slopes=slopes, given=True)
 
 
-def _worth(equation: Any) -> bool:
+def _worth(equation: Any, least: int) -> bool:
     """Whether a product takes so many multiply-adds a value that it is worth splitting."""
     shapes = [variable.aval.shape for variable in equation.invars]
     if equation.primitive.name == "dot_general":
@@ -294,10 +306,10 @@ def _worth(equation: Any) -> bool:
         added = [shapes[0][k] for k in contracted]
     elif equation.primitive.name == "conv_general_dilated":
         out = equation.params["dimension_numbers"].rhs_spec[0]
-        added = [n for k, n in enumerate(shapes[1]) if k != out]
+        added, least = [n for k, n in enumerate(shapes[1]) if k != out], _WORTH_SPLITTING
     else:
         return True
-    return _size(added) >= _WORTH_SPLITTING
+    return _size(added) >= least
 
 
 def _size(shape: Sequence[int]) -> int:

@@ -144,7 +144,7 @@ def _plan(method, loss, mesh, structure, shapes, axes, memory, written, _setting
     if rows >= n1 and share.of(n1, n2).bytes <= budget:
         return Plan(rows, 1, limits, mesh)
 
-    strategy = getattr(cells, method)
+    strategy, most_rows = getattr(cells, method), rows
     while True:
         band = jax.ShapeDtypeStruct((rows,), a.dtype, sharding=a.sharding)
         compiled = strategy.lower(loss, mesh, limits, plane, band, b, data).compile()
@@ -152,6 +152,10 @@ def _plan(method, loss, mesh, structure, shapes, axes, memory, written, _setting
         if needed <= budget:
             workers = min(workers, math.ceil(n1 / rows), max(1, budget // max(1, needed)))
             return Plan(rows, workers, limits, mesh)
+        if rows <= devices and limits.memory:
+            # By itself a cell takes less than with what all cells share.
+            limits, rows = limits._replace(memory=0, shared=0), most_rows
+            continue
         if rows <= devices:
             raise ValueError(
                 f"memory: expected at least {needed:,} bytes, what one row of {n2} cells needs, "
@@ -161,12 +165,14 @@ def _plan(method, loss, mesh, structure, shapes, axes, memory, written, _setting
 
 
 def _limits(platform: str, memory: int) -> Limits:
+    # As a power of two, so that budgets that are almost equal compile once. The other half is for
+    # the band's own cells.
+    half = 2 ** int(math.log2(max(1, memory / 2)))
     return Limits(
         cells=_TILE_CELLS.get(platform, _TILE_CELLS_ELSEWHERE),
         cache=_CACHE.get(platform, _CACHE_ELSEWHERE),
-        # As a power of two, so that budgets that are almost equal compile once. The other half is
-        # for the band's own cells.
-        memory=min(2 ** int(math.log2(max(1, memory / 2))), _TILE_BYTES.get(platform, memory)),
+        memory=min(half, _TILE_BYTES.get(platform, memory)),
+        shared=half,
     )
 
 

@@ -38,6 +38,8 @@ class Limits(NamedTuple):
     """Bytes that a tile's matrix products read and write: what stays in the cache is faster."""
     memory: int
     """Bytes of all its intermediate values, as if each were stored."""
+    shared: int = 0
+    """Bytes of what all cells share, where it is worth more than the reading of so much memory."""
 
 
 class Count(NamedTuple):
@@ -152,7 +154,7 @@ def _losses(
     def value(params: Any, data: Any) -> jax.Array:
         return scalars(loss(params, data))
 
-    shared, cell = affine.split(value, plane, data, dtype, limits.memory)
+    shared, cell = affine.split(value, plane, data, dtype, limits.memory, limits.shared)
 
     def losses(shared: Any, a: jax.Array, b: jax.Array) -> jax.Array:
         return _over_grid(functools.partial(cell, shared), a, b)

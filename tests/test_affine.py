@@ -157,7 +157,10 @@ def test_convolutions_are_split(x64):
             x = jax.lax.conv_general_dilated(
                 x, p[name], (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
             )
-            x = jax.nn.relu(x + p["bias"]) if name == "first" else x
+            if name == "first":
+                x = jax.nn.relu(x + p["bias"])
+                shape = (1, 2, 2, 1)
+                x = jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, shape, (1, 1, 1, 1), "VALID")
         return jnp.mean(x**2)
 
     plane = jxs.Plane.random(jax.random.key(0), params)
@@ -220,6 +223,24 @@ def test_products_of_few_multiply_adds_are_not_split():
     layers, data = make((8, 9, 4), dtype=jnp.float32)
     plane = jxs.Plane(layers, directions(layers), directions(layers, seed=1))
     assert share(cross_entropy, plane, data).all.product_bytes > 3 * inputs
+
+
+def test_beyond_the_cache_only_long_products_and_convolutions_are_split():
+    """63 and 64 multiply-adds a value; and a convolution of nine."""
+
+    def convolution(kernel, x):
+        return jnp.mean(jnp.tanh(jax.lax.conv(x, kernel, (1, 1), "VALID")))
+
+    for size, kept, parts in ((63, (PLENTY,), 3), (63, (0, PLENTY), 0), (64, (0, PLENTY), 3)):
+        layers, data = make((size, 9, 4), dtype=jnp.float32)
+        plane = jxs.Plane(layers, directions(layers), directions(layers, seed=1))
+        found = jax.tree.leaves(split(cross_entropy, plane, data, jnp.float32, *kept)[0])
+        assert [array.shape for array in found].count((13, 9)) == parts
+    kernel, x = jnp.ones((5, 1, 3, 3)), jnp.ones((2, 1, 7, 6))
+    plane = jxs.Plane(kernel, 2 * kernel, kernel.at[0].set(0))
+    found = split(convolution, plane, x, jnp.float32, 0, PLENTY)[0]
+    assert [array.shape for array in jax.tree.leaves(found)] == 3 * [(2, 5, 5, 4)]
+    assert split(convolution, plane, x, jnp.float32, 0)[0] == ()
 
 
 def test_half_precision_is_not_split():

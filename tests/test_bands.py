@@ -431,3 +431,21 @@ def test_a_loss_that_holds_a_traced_value_stays_in_its_thread(monkeypatch):
         return jnp.mean(jxs.landscape(loss, data, method="exact", **axes).loss)
 
     np.testing.assert_allclose(jax.jit(mean_loss)(1.0), mean_loss(1.0), rtol=1e-6)
+
+
+def test_what_cells_share_is_given_up_for_the_budget(monkeypatch):
+    """Where the rest of a cell takes more than half of it, and would fit alone."""
+    monkeypatch.setattr(bands, "cores", lambda: 1)
+    kernel, x = jnp.ones((4, 1, 3, 3)), jnp.ones((1, 1, 252, 252))
+    plane = jxs.Plane(kernel, 2 * kernel, kernel.at[0].set(0))
+
+    def loss(kernel, x):
+        found = jnp.tanh(jax.lax.conv(x, kernel, (1, 1), "VALID"))
+        return jnp.max(jnp.sort(jnp.concatenate([k * found for k in range(7)])))
+
+    axis = np.linspace(-1, 1, 3, dtype=np.float32)
+    task = bands.Problem("dense", loss, plane, axis, axis, x)
+    # A product takes 1 MB, and what is sorted 7 MB.
+    ample, tight = (bands.make_plan(task, None, int(mb * 10**6), False) for mb in (100, 8.5))
+    assert ample.limits.memory > 0
+    assert tight.limits.memory == tight.limits.shared == 0

@@ -83,6 +83,7 @@ ROOMS = [
     "bands",
     "cells",
     "affine",
+    "windows",
     "shares",
     "quadratic",
     "plane",
