@@ -7,6 +7,7 @@ split in the other. Nothing is sampled: the computation is read equation by equa
 
 import functools
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -309,14 +310,7 @@ def _worth(equation: Any, least: int) -> bool:
         added, least = [n for k, n in enumerate(shapes[1]) if k != out], _WORTH_SPLITTING
     else:
         return True
-    return _size(added) >= least
-
-
-def _size(shape: Sequence[int]) -> int:
-    size = 1
-    for n in shape:
-        size *= n
-    return size
+    return math.prod(added) >= least
 
 
 def _either(pairs: Any) -> Pair:
