@@ -13,7 +13,6 @@ from jaxscape.valleys import Valley
 
 # Okabe and Ito's colours for the colour-blind.
 _MEDIAN, _BAND = "#d55e00", "rgba(0, 114, 178, {})"
-_LEGEND_LETTERS = 62
 _LINES = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 
 
@@ -66,10 +65,10 @@ def fan(descents: Descents, dark: bool = False) -> go.Figure:
         hovertemplate="epoch %{x:.5~g}<br>loss %{y:.6~g}<extra></extra>",
     )
     lost = len(descents) - len(kept)
-    note = f"{lost} of {len(descents)} runs diverged and are left out" if lost else ""
+    notes = [f"{lost} of {len(descents)} runs diverged and are left out"] if lost else []
     figure.update_xaxes(title="epoch")
     figure.update_yaxes(title="loss")
-    return _titled(figure, "Loss of many descents", note, dark)
+    return layout.frame(figure, "Loss of many descents", notes, dark)
 
 
 def steps(*paths: Trajectory, landscape: Landscape | None = None, dark: bool = False) -> go.Figure:
@@ -143,7 +142,7 @@ def steps(*paths: Trajectory, landscape: Landscape | None = None, dark: bool = F
     figure.update_xaxes(title="step")
     lengths = [np.asarray(trace.y, float) for trace in figure.data]
     figure.update_yaxes(title="length", **_log(np.concatenate(lengths)))
-    return _titled(figure, "Step sizes", "", dark)
+    return layout.frame(figure, "Step sizes", [], dark)
 
 
 def stability(found: Stability, dark: bool = False) -> go.Figure:
@@ -201,7 +200,7 @@ def stability(found: Stability, dark: bool = False) -> go.Figure:
     figure.update_yaxes(title="gradient", **_log(found.gradient_norm), row=2, col=1)
     figure.update_yaxes(title="angle, °", range=[0, 180], dtick=90, row=3, col=1)
     figure.update_xaxes(title="step", row=3, col=1)
-    return _titled(figure, "Edge of stability", "", dark)
+    return layout.frame(figure, "Edge of stability", [], dark)
 
 
 def _log(values: np.ndarray) -> dict:
@@ -209,22 +208,6 @@ def _log(values: np.ndarray) -> dict:
     positive = values[np.isfinite(values) & (values > 0)]
     decades = np.ptp(np.log10(positive)) if positive.size else 1
     return {"type": "log", "exponentformat": "power", "dtick": max(1, int(np.ceil(decades / 6)))}
-
-
-def _titled(figure: go.Figure, title: str, note: str, dark: bool) -> go.Figure:
-    # As many rows as the legend has on a figure of 600 pixels.
-    rows, left = 1, _LEGEND_LETTERS
-    for trace in figure.data:
-        if trace.showlegend is not False:
-            rows, left = (rows, left) if left >= len(trace.name) else (rows + 1, _LEGEND_LETTERS)
-            left -= len(trace.name) + 6
-    return figure.update_layout(
-        template="plotly_dark" if dark else "plotly_white",
-        title={"text": title, "subtitle": {"text": note}, "x": 0.02, "y": 0.96},
-        legend={"orientation": "h", "y": 0.01, "yref": "container", "yanchor": "bottom", "x": 0},
-        margin={"l": 70, "r": 20, "t": 80, "b": 65 + 24 * rows},
-        font_size=16,
-    )
 
 
 def profile(
@@ -300,10 +283,4 @@ def profile(
     figure.update_yaxes(title=second, range=[low - margin, high + margin], row=2, col=1)
     figure.update_yaxes(title="loss", row=1, col=1)
     figure.update_xaxes(title=first, row=2, col=1)
-    return figure.update_layout(
-        template="plotly_dark" if dark else "plotly_white",
-        title={"text": f"Bottom of the valley: {valley.loss_name}", "x": 0.02},
-        legend={"orientation": "h", "y": -0.16, "yanchor": "top"},
-        font_size=16,
-        margin={"t": 70, "r": 20, "b": 130},
-    )
+    return layout.frame(figure, "Bottom of the valley", [], dark, valley.loss_name)

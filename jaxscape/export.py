@@ -11,7 +11,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from jaxscape import archive, browser, movie
+from jaxscape import archive, browser, linked, movie
 from jaxscape.layout import HTML_CONFIG
 from jaxscape.progress import bar
 
@@ -130,6 +130,7 @@ def _page(figure: go.Figure, cdn: bool, width: int | None, height: int | None) -
         include_plotlyjs="cdn" if cdn else True,
         div_id="jaxscape",
         auto_play=False,
+        post_script=linked.script(figure),
         default_width=f"{width}px" if width else "100%",
         default_height=f"{height}px" if height else "100vh",
     )

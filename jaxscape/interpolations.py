@@ -1,7 +1,5 @@
 """Figures of losses along lines and curves: each line, their mean and how far they spread."""
 
-import math
-
 import numpy as np
 import plotly.graph_objects as go
 from plotly.colors import hex_to_rgb
@@ -62,28 +60,7 @@ def lines(*found: Lines, dark: bool = False) -> go.Figure:
     notes = [note for one, name, _ in drawn for note in _notes(one, name)]
     figure.update_xaxes(title="t", zeroline=False)
     figure.update_yaxes(title=" / ".join(dict.fromkeys(one.loss_name for one in found)))
-    # As many rows as on a narrow figure.
-    entries = sum(trace.showlegend is not False for trace in figure.data)
-    return figure.update_layout(
-        template="plotly_dark" if dark else "plotly_white",
-        title={
-            "text": "Loss along lines",
-            "subtitle": {"text": "<br>".join(notes)},
-            "x": 0.02,
-            "y": 0.96,
-        },
-        legend={
-            "orientation": "h",
-            "x": 0,
-            "y": 0.01,
-            "yref": "container",
-            "yanchor": "bottom",
-            "traceorder": "normal",
-        },
-        margin={"l": 80, "r": 20, "t": 76 + 20 * len(notes), "b": 75 + 24 * math.ceil(entries / 2)},
-        font_size=16,
-        meta={"notes": notes},
-    )
+    return layout.frame(figure, "Loss along lines", notes, dark)
 
 
 def _add_band(figure: go.Figure, one: Lines, name: str, colour: str) -> None:

@@ -1,5 +1,6 @@
 """What figures have in common: colours, hover texts, titles and legends."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -8,11 +9,15 @@ from plotly.colors import hex_to_rgb
 
 from jaxscape import view
 from jaxscape.results import Landscape
+from jaxscape.scale import Scale
 from jaxscape.trajectory import Descents
 
 # Viridis rises evenly in lightness, also to the colour-blind, and leaves the reds to the paths.
 COLOURS = "Viridis"
 _MOST_THIN_LINES = 400
+_LEGEND_SIZE = 13
+_MOST_LEGEND_ROWS = 8
+_WITHOUT_ENTRY = ("surface", "heatmap")
 OUTLINE = {"color": "black", "width": 1}
 
 HTML_CONFIG = {"showSendToCloud": False, "displaylogo": False, "responsive": True}
@@ -25,14 +30,14 @@ def mixed(colour: str, other: int, share: float) -> str:
     return "rgb({:.0f}, {:.0f}, {:.0f})".format(*parts)
 
 
-def check_finite(landscape: Landscape) -> None:
+def check_finite(landscape: Landscape, name: str = "landscape") -> None:
     """Refuse a landscape of which nothing can be drawn."""
     if not isinstance(landscape, Landscape):
-        raise TypeError(f"landscape: expected a Landscape, got {type(landscape).__name__}")
+        raise TypeError(f"{name}: expected a Landscape, got {type(landscape).__name__}")
     if landscape.lowest is None:
         n1, n2 = landscape.shape
         raise ValueError(
-            f"landscape: expected at least one finite loss to draw, got none in {n1} × {n2} cells"
+            f"{name}: expected at least one finite loss to draw, got none in {n1} × {n2} cells"
         )
 
 
@@ -73,7 +78,7 @@ def add_paths(figure: go.Figure, landscape: Landscape, lines: list[view.Line]) -
             customdata=line.points[:, 2:],
             hovertemplate=path_hover(landscape, line),
         )
-        for (x, y, _), symbol, label in line.ends:
+        for (x, y, loss), symbol, label in line.ends:
             figure.add_scatter(
                 x=[x],
                 y=[y],
@@ -83,6 +88,7 @@ def add_paths(figure: go.Figure, landscape: Landscape, lines: list[view.Line]) -
                 showlegend=False,
                 cliponaxis=False,
                 name=label,
+                customdata=[[loss]],
                 hoverinfo="name",
             )
 
@@ -130,9 +136,9 @@ def hover(landscape: Landscape, loss: str, name: str) -> str:
     return f"{a} %{{x:.5~g}}<br>{b} %{{y:.5~g}}<br>loss {loss}<extra>{name}</extra>"
 
 
-def cell_hover(landscape: Landscape) -> str:
-    """The hover text of a cell: what is drawn is its loss."""
-    return hover(landscape, "%{z:.6~g}", landscape.loss_name)
+def cell_hover(landscape: Landscape, scale: Scale) -> str:
+    """The hover text of a cell: what is drawn is its loss, or it is custom data."""
+    return hover(landscape, "%{customdata:.6~g}" if scale.log else "%{z:.6~g}", landscape.loss_name)
 
 
 def path_hover(landscape: Landscape, line: view.Line) -> str:
@@ -143,37 +149,88 @@ def path_hover(landscape: Landscape, line: view.Line) -> str:
     return hover(landscape, text, line.name)
 
 
-def colour_bar(landscape: Landscape) -> dict[str, Any]:
+def colour_bar(name: str, ticks: dict[str, Any] | None = None) -> dict[str, Any]:
     """The bar beside a landscape."""
-    return {"title": {"text": landscape.loss_name, "side": "right"}, "thickness": 18, "len": 0.75}
+    return {"title": {"text": name, "side": "right"}, "thickness": 18, "len": 0.75} | (ticks or {})
 
 
 def finish(figure: go.Figure, landscape: Landscape, notes: list[str], dark: bool) -> go.Figure:
-    """Title, notes, legend and margins."""
-    (n1, n2), holes = landscape.shape, int(landscape.nonfinite.sum())
-    if holes:
-        notes = [*notes, f"{holes} of {n1 * n2} cells are not finite"]
-    subtitle = "<br>".join([f"{landscape.loss_name}, {n1} × {n2}", *notes])
-    entries = sum(bool(trace.name) and trace.showlegend is not False for trace in figure.data)
-    turns = figure.data[0].type == "surface"
-    figure.update_layout(
+    """Title, notes, legend and margins of a figure of one landscape."""
+    notes = [*notes, *holes(landscape)]
+    n1, n2 = landscape.shape
+    head = f"{landscape.loss_name}, {n1} × {n2}"
+    return frame(figure, "Loss surface", notes, dark, head)
+
+
+def holes(landscape: Landscape) -> list[str]:
+    """What to note of cells that are not finite."""
+    (n1, n2), cell = landscape.shape, landscape.first_nonfinite
+    if cell is None:
+        return []
+    where = f"{landscape.a.name} = {cell.a:.4g}, {landscape.b.name} = {cell.b:.4g}"
+    count = landscape.nonfinite_count
+    return [f"{count} of {n1 * n2} cells are not finite, the first at {where}"]
+
+
+def frame(figure: go.Figure, title: str, notes: list[str], dark: bool, head: str = "") -> go.Figure:
+    """Title, notes, legend and margins, so that nothing lies over anything else at 600 × 450.
+
+    Args:
+        figure: with all its traces.
+        title: what is shown.
+        notes: what is to be said of it, a line each.
+        dark: light lines on a dark ground.
+        head: a line above the notes.
+    """
+    said = [*([head] if head else []), *notes]
+    in_space = all(trace.type in ("surface", "scatter3d") for trace in figure.data)
+    legend = _legend_height(figure)
+    return figure.update_layout(
         template="plotly_dark" if dark else "plotly_white",
-        title={"text": "Loss surface", "subtitle": {"text": subtitle}, "x": 0.02, "y": 0.97},
-        legend={
+        title={
+            "text": title,
+            "subtitle": {"text": "<br>".join(said), "font_size": 13},
             "x": 0.02,
+            "y": 1,
+            "yanchor": "top",
+            "yref": "container",
+            "pad": {"t": 12},
+            "font_size": 19,
+        },
+        # Plotly has one for a single trace only where it is asked for it.
+        showlegend=legend > 0,
+        legend={
+            "orientation": "h",
+            "x": 0.01,
+            "xref": "container",
             "y": 0.01,
             "yref": "container",
             "yanchor": "bottom",
             "itemsizing": "constant",
             "tracegroupgap": 0,
+            "traceorder": "normal",
+            "font_size": _LEGEND_SIZE,
         },
         margin={
-            "l": 0 if turns else 60,
-            "r": 10,
-            "t": 92 + 18 * len(notes),
-            "b": (10 if turns else 75) + 22 * min(entries, 8),
+            "l": 0 if in_space else 70,
+            "r": 10 if in_space else 20,
+            "t": 56 + 17 * len(said),
+            "b": (4 if in_space else 56) + legend,
         },
         font_size=15,
         meta={"notes": notes},
     )
-    return figure
+
+
+def _legend_height(figure: go.Figure) -> int:
+    """In pixels, of a figure 600 wide, where fewer entries stand side by side than on others."""
+    rows, room = 0, 0.0
+    for trace in figure.data:
+        if not trace.name or trace.showlegend is False or trace.type in _WITHOUT_ENTRY:
+            continue
+        lines = trace.name.split("<br>")
+        width = 52 + 0.52 * _LEGEND_SIZE * max(map(len, lines))
+        if width > room:
+            rows, room = rows + len(lines), 590.0
+        room -= width
+    return (10 + math.ceil(1.4 * _LEGEND_SIZE) * min(rows, _MOST_LEGEND_ROWS)) if rows else 0

@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 from jaxscape import layout, view
 from jaxscape.attraction import Basins
 from jaxscape.results import Landscape
+from jaxscape.scale import Scale
 from jaxscape.trajectory import Trajectory
 
 # Okabe and Ito's colours for the colour-blind.
@@ -16,6 +17,8 @@ _LIMIT_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e0
 _OTHER_COLOURS = {"diverged": "#808080", "unfinished": "#303030"}
 _MOST_LIMITS = 8
 """In the legend."""
+# Percent of losses whose colours differ: where training nearly diverges they are far larger.
+_TOLD_APART = 90
 
 
 def basins(found: Basins, *paths: Trajectory, dark: bool = False) -> go.Figure:
@@ -95,10 +98,8 @@ def basins(found: Basins, *paths: Trajectory, dark: bool = False) -> go.Figure:
         )
     layout.add_paths(figure, surface, lines)
     layout.name_axes(figure, surface)
-    figure = layout.finish(figure, surface, notes, dark)
-    n1, n2 = found.shape
-    subtitle = "<br>".join([f"{found.loss_name}, {n1} × {n2} starts, darker: more steps", *notes])
-    return figure.update_layout(title={"text": "Basins of attraction", "subtitle.text": subtitle})
+    head = "{}, {} × {} starts, darker: more steps".format(found.loss_name, *found.shape)
+    return layout.frame(figure, "Basins of attraction", notes, dark, head)
 
 
 def trainability(surface: Landscape, dark: bool = False) -> go.Figure:
@@ -135,28 +136,29 @@ def trainability(surface: Landscape, dark: bool = False) -> go.Figure:
     loss = np.asarray(surface.loss, float)
     finite = np.isfinite(loss)
     # A loss of exactly 0, and what rounds to it beside the largest, has the lowest colour.
-    floor = max(np.finfo(surface.loss.dtype).eps ** 2, lowest.loss)
-    top = np.log10(max(float(np.percentile(loss[finite], 90)), 10 * floor))
-    low = np.log10(floor)
-    ticks = np.arange(np.ceil(low), np.floor(top) + 1, max(1, np.ceil((top - low) / 8)))
+    floor = max(float(np.finfo(surface.loss.dtype).eps) ** 2, lowest.loss)
+    highest = float(loss[finite].max())
+    top = min(max(float(np.percentile(loss[finite], _TOLD_APART)), 10 * floor), highest)
+    scale = Scale(True, floor, highest, max(top, floor))
     figure = go.Figure(
         go.Heatmap(
             x=np.asarray(surface.a.values),
             y=np.asarray(surface.b.values),
-            z=np.log10(np.where(finite, np.maximum(loss, floor), np.nan)).T.astype(np.float32),
-            zmin=low,
-            zmax=top,
+            z=scale.height(np.where(finite, loss, np.nan)).T.astype(np.float32),
+            zmin=scale.ends[0],
+            zmax=scale.ends[1],
             colorscale=layout.COLOURS,
-            colorbar=layout.colour_bar(surface)
-            | {"tickvals": ticks, "ticktext": [f"10<sup>{tick:.0f}</sup>" for tick in ticks]},
+            colorbar=layout.colour_bar(surface.loss_name, scale.ticks(scale.top)),
             customdata=loss.T.astype(np.float32),
             hovertemplate=layout.hover(surface, "%{customdata:.4~g}", ""),
             hoverongaps=False,
         )
     )
     layout.name_axes(figure, surface)
-    figure = layout.finish(figure, surface, [], dark)
-    figure.update_layout(title_text="Where training converges", plot_bgcolor="#808080")
+    notes = [*scale.notes, *layout.holes(surface)]
+    head = "{}, {} × {}".format(surface.loss_name, *surface.shape)
+    layout.frame(figure, "Where training converges", notes, dark, head)
+    figure.update_layout(plot_bgcolor="#808080")
     return figure.update_xaxes(showgrid=False).update_yaxes(showgrid=False)
 
 

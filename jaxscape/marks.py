@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 from jaxscape import layout, spatial, view
 from jaxscape.points import CriticalPoints, rounded
 from jaxscape.results import Landscape
+from jaxscape.scale import Scale
 from jaxscape.valleys import Barrier, Valley
 
 # Colours after Okabe and Ito's for the colour-blind, and shapes that tell the kinds apart, too. Of
@@ -27,9 +28,9 @@ def add(
     critical: CriticalPoints | None,
     valley: Valley | None,
     barrier: Barrier | None,
-    lift: float | None = None,
+    scale: Scale | None = None,
 ) -> list[str]:
-    """Draw what is given, a hair above a surface or, without a lift, on a figure seen from above.
+    """Draw what is given, a hair above a surface or, without a scale, on a figure seen from above.
 
     Returns:
         What to note.
@@ -55,14 +56,14 @@ def add(
     notes = []
     if valley is not None:
         way = _within(landscape, _bottom(valley))
-        _line(figure, way, lift, _VALLEY, "dash", "bottom of the valley")
+        _line(figure, way, scale, _VALLEY, "dash", "bottom of the valley")
     if barrier is not None:
         way = np.array([cell[2:] for cell in barrier.path])
         name = f"way over the pass, {rounded(barrier.height)} high"
-        _line(figure, way, lift, _BARRIER, "solid", name)
+        _line(figure, way, scale, _BARRIER, "solid", name)
     if critical is not None:
-        notes += _points(figure, landscape, critical, lift)
-    return notes + _places(figure, landscape, lift)
+        notes += _points(figure, landscape, critical, scale)
+    return notes + _places(figure, landscape, scale)
 
 
 def ways(
@@ -106,7 +107,7 @@ def _within(landscape: Landscape, way: np.ndarray) -> np.ndarray:
 def _line(
     figure: go.Figure,
     way: np.ndarray,
-    lift: float | None,
+    scale: Scale | None,
     colour: str,
     dash: str,
     name: str,
@@ -120,18 +121,18 @@ def _line(
             "legendgroup": name,
             "showlegend": part == colour,
         }
-        if lift is None:
+        if scale is None:
             line_style = {"color": part, "width": width, "dash": line}
             x, y, _ = way.T
             figure.add_scatter(x=x, y=y, mode="lines", line=line_style, hoverinfo="skip", **style)
         else:
-            lifted = way + np.array([0, 0, lift * (1 if part == "black" else 1.6)])
+            lifted = scale.above(way, 1 if part == "black" else 1.6)
             # Dashes drown in the black below.
             spatial.add_line(figure, lifted, part, 1.6 * width, **style)
 
 
 def _points(
-    figure: go.Figure, landscape: Landscape, critical: CriticalPoints, lift: float | None
+    figure: go.Figure, landscape: Landscape, critical: CriticalPoints, scale: Scale | None
 ) -> list[str]:
     (left, right), (bottom, top) = _box(landscape)
     slack = 1e-6
@@ -158,10 +159,11 @@ def _points(
             "marker": {
                 "symbol": symbol,
                 "color": colour,
-                "size": 13 if lift is None else 6,
+                "size": 13 if scale is None else 6,
                 "line": layout.OUTLINE | {"width": 2},
             },
             "name": f"{len(of_kind)} {word}: loss {span}",
+            "legendgroup": word,
             "customdata": [[point.loss, *point.eigenvalues] for point in of_kind],
             "hovertemplate": layout.hover(
                 landscape,
@@ -169,10 +171,11 @@ def _points(
                 kind,
             ),
         }
-        if lift is None:
+        if scale is None:
             figure.add_scatter(**style, cliponaxis=False)
         else:
-            figure.add_scatter3d(**style, z=[loss + 2.2 * lift for loss in losses])
+            places = np.column_stack([style["x"], style["y"], losses])
+            figure.add_scatter3d(**style, z=scale.above(places, 2.2)[:, 2])
     beyond = len(critical.points) - len(inside)
     notes = [f"{beyond} critical points lie beyond the grid"] if beyond else []
     known = {
@@ -183,10 +186,10 @@ def _points(
     return [*notes, known[critical.completeness]]
 
 
-def _places(figure: go.Figure, landscape: Landscape, lift: float | None) -> list[str]:
+def _places(figure: go.Figure, landscape: Landscape, scale: Scale | None) -> list[str]:
     """The plane's own marks, as the solutions that it was laid through."""
     names, places = view.marks(landscape)
-    x, y, z = places.T
+    x, y, _ = places.T
     style: dict[str, Any] = {
         "x": x,
         "y": y,
@@ -194,10 +197,11 @@ def _places(figure: go.Figure, landscape: Landscape, lift: float | None) -> list
         "marker": {
             "symbol": "square",
             "color": "white",
-            "size": 11 if lift is None else 5,
+            "size": 11 if scale is None else 5,
             "line": layout.OUTLINE | {"width": 2},
         },
         "showlegend": True,
+        "legendgroup": "marks",
         "text": names,
         "name": ", ".join(
             f"{name} ({a:.3g}, {b:.3g})" for name, (a, b, _) in zip(names, places, strict=True)
@@ -220,11 +224,11 @@ def _places(figure: go.Figure, landscape: Landscape, lift: float | None) -> list
     ]
     if not names:
         pass
-    elif lift is None:
+    elif scale is None:
         figure.add_scatter(**style, cliponaxis=False)
         figure.update_layout(annotations=words)
     else:
-        heights = z + 2.2 * lift
+        heights = scale.above(places, 2.2)[:, 2]
         figure.add_scatter3d(**style, z=heights)
         raised = [word | {"z": height} for word, height in zip(words, heights, strict=True)]
         figure.update_layout(scene_annotations=raised)

@@ -10,6 +10,7 @@ from jaxscape import layout, spatial, view
 from jaxscape.derivatives import Fields
 from jaxscape.outline import zero_line
 from jaxscape.results import Landscape
+from jaxscape.scale import scale_of
 from jaxscape.trajectory import Trajectory
 
 _MOST_VALUES = 401
@@ -75,7 +76,7 @@ def slopes(fields: Fields, *paths: Trajectory, dark: bool = False) -> go.Figure:
             z=surface.loss.T,
             customdata=smaller.T,
             colorscale=layout.COLOURS,
-            colorbar=layout.colour_bar(surface),
+            colorbar=layout.colour_bar(surface.loss_name),
         )
     )
     figure.add_contour(
@@ -107,8 +108,7 @@ def slopes(fields: Fields, *paths: Trajectory, dark: bool = False) -> go.Figure:
             _add_arrows(figure, tails[chosen], heads[chosen], colour, name)
     layout.add_paths(figure, surface, lines)
     layout.name_axes(figure, surface)
-    layout.finish(figure, fields.landscape, notes, dark)
-    return figure.update_layout(title_text="Slopes")
+    return layout.finish(figure, fields.landscape, notes, dark).update_layout(title_text="Slopes")
 
 
 def curvature(fields: Fields, *paths: Trajectory, dark: bool = False) -> go.Figure:
@@ -148,7 +148,7 @@ def curvature(fields: Fields, *paths: Trajectory, dark: bool = False) -> go.Figu
     end = end or largest or 1.0
     if largest > end:
         notes = [*notes, f"colours end at ±{end:.3g}, eigenvalues at ±{largest:.3g}"]
-    lift = spatial.lift_of(loss)
+    scale = scale_of([surface])
     figure = go.Figure(
         go.Surface(
             **_coloured(nodes),
@@ -161,17 +161,17 @@ def curvature(fields: Fields, *paths: Trajectory, dark: bool = False) -> go.Figu
             cmin=-end,
             cmax=end,
             colorscale=_TWO_SIDED,
-            colorbar=layout.colour_bar(surface) | {"title": {"text": _SMALLER, "side": "right"}},
+            colorbar=layout.colour_bar(_SMALLER),
             lighting=spatial.LIGHTING,
         )
     )
     border = zero_line(smaller, a, b, loss)
     if len(border):
-        lifted = border + np.array([0, 0, 0.5 * lift])
+        lifted = scale.above(border, 0.5)
         spatial.add_line(figure, lifted, _BORDER, 6, name="border of negative curvature")
-    spatial.add_paths(figure, surface, lines, lift)
+    spatial.add_paths(figure, surface, lines, scale)
     ways = [line.way for line in lines]
-    figure.update_layout(scene=spatial.scene(surface, a, b, loss, ways))
+    figure.update_layout(scene=spatial.scene(surface, a, b, loss, ways, scale))
     layout.finish(figure, fields.landscape, notes, dark)
     return figure.update_layout(title_text="Curvature")
 

@@ -7,13 +7,10 @@ import plotly.graph_objects as go
 
 from jaxscape import layout, view
 from jaxscape.results import Landscape
+from jaxscape.scale import Scale
 
+_MOST_TICKS = 4
 LIGHTING = {"ambient": 0.75, "diffuse": 0.5, "specular": 0.08, "roughness": 0.8}
-
-
-def lift_of(loss: np.ndarray) -> float:
-    """How far above a surface things are drawn: on it they would fight with it for every pixel."""
-    return 0.012 * (float(np.nanmax(loss) - np.nanmin(loss)) or 1.0)
 
 
 def add_line(
@@ -37,23 +34,31 @@ def add_line(
     )
 
 
-def add_paths(figure: go.Figure, landscape: Landscape, lines: list[view.Line], lift: float) -> None:
+def add_paths(
+    figure: go.Figure, landscape: Landscape, lines: list[view.Line], scale: Scale
+) -> None:
     """Draw descents with their points, starts and ends."""
     for line in lines:
         size = layout.marker_size(line)
         # A dark line under the coloured one, so that the path shows on every colour.
         for colour, width, height in (("black", 3, 1), (line.colour, 2, 1.6)):
-            lifted = line.way + np.array([0, 0, height * lift])
+            lifted = scale.above(line.way, height)
             add_line(figure, lifted, colour, width * size, legendgroup=line.name)
         if len(line.below):
             # On the surface, under a path that is not on it; between them, how far apart they are.
-            below = line.below + np.array([0, 0, lift])
-            add_line(figure, below, "white", 3 * size, dash="dot", legendgroup=line.name)
-        x, y, z = line.points.T[:3]
+            add_line(
+                figure,
+                scale.above(line.below, 1),
+                "white",
+                3 * size,
+                dash="dot",
+                legendgroup=line.name,
+            )
+        x, y, z = scale.above(line.points[:, :3], 1.6).T
         figure.add_scatter3d(
             x=x,
             y=y,
-            z=z + 1.6 * lift,
+            z=z,
             mode="markers",
             marker={"color": line.colour, "size": size, "line": layout.OUTLINE},
             legendgroup=line.name,
@@ -61,11 +66,13 @@ def add_paths(figure: go.Figure, landscape: Landscape, lines: list[view.Line], l
             customdata=line.points[:, 2:],
             hovertemplate=layout.path_hover(landscape, line),
         )
-        for (x, y, z), symbol, label in line.ends:
+        for place, symbol, label in line.ends:
+            x, y, z = scale.above(place[None], 2.2).T
             figure.add_scatter3d(
-                x=[x],
-                y=[y],
-                z=[z + 2.2 * lift],
+                x=x,
+                y=y,
+                z=z,
+                customdata=[place[2:]],
                 mode="markers",
                 marker=layout.end_marker(line, symbol, 6.5),
                 legendgroup=line.name,
@@ -76,11 +83,17 @@ def add_paths(figure: go.Figure, landscape: Landscape, lines: list[view.Line], l
 
 
 def scene(
-    landscape: Landscape, a: np.ndarray, b: np.ndarray, loss: np.ndarray, ways: list[np.ndarray]
+    landscape: Landscape,
+    a: np.ndarray,
+    b: np.ndarray,
+    loss: np.ndarray,
+    ways: list[np.ndarray],
+    scale: Scale,
 ) -> dict[str, Any]:
     """Axes, proportions and the camera from which most of the ways shows, each (K, 3)."""
     # Longer titles would be cut off at the figure's edge.
     longer = bool(landscape.a.unit or landscape.b.unit)
+    seen = [np.column_stack([way[:, :2], scale.height(way[:, 2])]) for way in ways]
     axis = {
         "showgrid": False,
         "zeroline": False,
@@ -91,8 +104,8 @@ def scene(
     return {
         "xaxis": axis | {"title": landscape.a.title.replace(", ", ",<br>")},
         "yaxis": axis | {"title": landscape.b.title.replace(", ", ",<br>")},
-        "zaxis": axis | {"title": "loss"},
+        "zaxis": axis | {"title": "loss"} | scale.ticks(most=_MOST_TICKS),
         "aspectmode": "manual",
         "aspectratio": {"x": 1, "y": 1, "z": 0.5},
-        "camera": view.camera(a, b, loss, ways, 1.85 if longer else 1.6),
+        "camera": view.camera(a, b, loss, seen, 1.1 if longer else 1.0),
     }

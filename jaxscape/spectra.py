@@ -74,27 +74,7 @@ def spectrum(
         dtick=max(1, math.ceil(math.log10(top / floor) / 8)),
         range=[math.log10(floor), math.log10(2 * top)],
     )
-    notes = _notes(density)
-    return figure.update_layout(
-        template="plotly_dark" if dark else "plotly_white",
-        title={
-            "text": f"Spectrum of the {density.name}",
-            "subtitle": {"text": "<br>".join(notes)},
-            "x": 0.02,
-            "y": 0.96,
-        },
-        legend={
-            "orientation": "h",
-            "x": 0,
-            "y": 0.01,
-            "yref": "container",
-            "yanchor": "bottom",
-            "traceorder": "normal",
-        },
-        margin={"l": 80, "r": 20, "t": 76 + 20 * len(notes), "b": 99},
-        font_size=16,
-        meta={"notes": notes},
-    )
+    return layout.frame(figure, f"Spectrum of the {density.name}", _notes(density), dark)
 
 
 def _add_band(figure: go.Figure, density: SpectralDensity, floor: float, colour: str) -> None:

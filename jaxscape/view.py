@@ -1,4 +1,4 @@
-"""What of a landscape and its paths is drawn, and seen from where: plain NumPy, no plotly."""
+"""What of paths is drawn over a landscape, and seen from where: plain NumPy, no plotly."""
 
 import itertools
 from collections.abc import Sequence
@@ -33,53 +33,6 @@ class Line(NamedTuple):
     """(K, 3) the way on the surface under a path that leaves the plane; (0, 3) if it does not."""
     epochs: np.ndarray
     """(K,) the epoch at each point of `way`; NaN between its pieces."""
-
-
-def thin(landscape: Landscape, most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
-    """The landscape as a surface that a browser can turn, holes as NaN.
-
-    Returns:
-        Coordinates and losses: axes (n1,), (n2,) and losses (n1, n2) as they are, or of each
-        block of cells the one to draw, all three (m1, m2); and what to note.
-    """
-    a, b = np.asarray(landscape.a.values), np.asarray(landscape.b.values)
-    loss = np.asarray(landscape.loss)
-    loss = np.where(np.isfinite(loss), loss, np.nan)
-    size = [-(-n // most) for n in loss.shape]
-    if max(size) == 1:
-        return a, b, loss, []
-    blocks = [-(-n // k) for n, k in zip(loss.shape, size, strict=True)]
-    missing = [(0, m * k - n) for n, k, m in zip(loss.shape, size, blocks, strict=True)]
-    block = np.pad(loss, missing, constant_values=np.nan)
-    block = block.reshape(blocks[0], size[0], blocks[1], size[1]).swapaxes(1, 2)
-    block = block.reshape(*blocks, -1)
-    # Of most blocks the middle cell, so that the mesh is even, and of those along the border the
-    # border's, so that it reaches the edge. Of a block whose lowest (highest) cell is below
-    # (above) those of all blocks around it, that cell: no valley bottom or peak is lost.
-    drawn = [
-        np.clip(np.arange(m) * k + k // 2, 0, n - 1)
-        for n, k, m in zip(loss.shape, size, blocks, strict=True)
-    ]
-    for index, n in zip(drawn, loss.shape, strict=True):
-        index[0], index[-1] = 0, n - 1
-    rows, columns = (index.copy() for index in np.meshgrid(*drawn, indexing="ij"))
-    for sign in (1, -1):
-        heights = np.where(np.isnan(block), np.inf, sign * block)
-        lowest = heights.min(axis=2)
-        around = np.pad(lowest, 1, constant_values=np.inf)
-        neighbours = [
-            around[1 + di : 1 + di + blocks[0], 1 + dj : 1 + dj + blocks[1]]
-            for di in (-1, 0, 1)
-            for dj in (-1, 0, 1)
-            if (di, dj) != (0, 0)
-        ]
-        stands_out = lowest < np.min(neighbours, axis=0)
-        within = np.unravel_index(heights.argmin(axis=2), size)
-        for index, inside, k in zip((rows, columns), within, size, strict=True):
-            start = (index // k) * k
-            index[stands_out] = (start + inside)[stands_out]
-    note = f"drawn {blocks[0]} × {blocks[1]}, all peaks and pits kept"
-    return a[rows], b[columns], loss[rows, columns], [note]
 
 
 def marks(landscape: Landscape) -> tuple[list[str], np.ndarray]:
@@ -117,7 +70,8 @@ def lines(
     """The paths as they are drawn over the landscape, and what to note about them.
 
     Raises:
-        ValueError: a path whose parameters are not named as the landscape's axes.
+        ValueError: a path whose parameters are not named as the landscape's axes, or that was
+            projected on another plane.
     """
     drawn, notes = [], []
     check_paths(paths)
@@ -138,6 +92,8 @@ def _line(
     if seen is not None:
         columns.append(seen.distance)
     points = np.stack(columns, axis=1).astype(float)
+    if seen is not None:
+        _check_plane(landscape, seen, name)
     box = np.array([[float(axis.values[0]), float(axis.values[-1])] for axis in axes])
     # Half a float32 rounding of slack: a point set on the border is on the grid.
     slack = 1e-6 * (box[:, 1] - box[:, 0])
@@ -173,10 +129,14 @@ def check_paths(paths: Sequence[Any]) -> None:
 
 
 def names(paths: Sequence[Trajectory | Projection]) -> list[str]:
-    """What paths are called: by their own names, or one after the other."""
-    return [
+    """What paths are called, each otherwise: the legend switches them by these names."""
+    called = [
         path.name or ("descent" if len(paths) == 1 else f"descent {k + 1}")
         for k, path in enumerate(paths)
+    ]
+    return [
+        name if called.count(name) == 1 else f"{name} ({called[: k + 1].count(name)})"
+        for k, name in enumerate(called)
     ]
 
 
@@ -204,6 +164,43 @@ def thinned(
                 path = jax.tree.map(lambda leaf, k=kept: leaf[k] if np.ndim(leaf) else leaf, path)
         shorter.append(path)
     return shorter, notes
+
+
+def _check_plane(landscape: Landscape, path: Projection, name: str) -> None:
+    """Refuse a path that was projected on another plane, as far as losses tell.
+
+    Projection and landscape both know losses of their plane. Those of the cells around a point, and
+    as much again as they differ, hold the loss there, if cells show the surface at all: a path
+    with more than half of its points elsewhere is one of another plane, or another loss.
+    """
+    places, cells = path.coordinates, []
+    inside = np.isfinite(path.surface_loss)
+    for place, axis in zip(places.T, (landscape.a, landscape.b), strict=True):
+        values = np.asarray(axis.values, float)
+        inside &= (place >= values[0]) & (place <= values[-1])
+        first = np.searchsorted(values, place)[:, None] + np.arange(-2, 2)
+        cells.append(np.clip(first, 0, len(values) - 1))
+    rows, columns = cells
+    around = np.asarray(landscape.loss)[rows[:, :, None], columns[:, None, :]]
+    around = around.reshape(len(rows), -1).astype(float)
+    inside &= np.isfinite(around).all(axis=1)
+    if not inside.any():
+        return
+    low, high = around[inside].min(axis=1), around[inside].max(axis=1)
+    assert landscape.highest is not None
+    assert landscape.lowest is not None
+    slack = high - low + 1e-3 * (landscape.highest - landscape.lowest.loss)
+    theirs = path.surface_loss[inside]
+    apart = (theirs < low - slack) | (theirs > high + slack)
+    if 2 * apart.sum() > len(apart):
+        k = int(np.argmax(apart))
+        a, b = places[inside][k]
+        raise ValueError(
+            f"paths: expected a projection on the landscape's plane, got {name!r}, of whose "
+            f"{len(apart)} points over the grid {apart.sum()} are on a surface of other losses, "
+            f"as {theirs[k]:.4g} at ({a:.3g}, {b:.3g}), where the landscape has {low[k]:.4g} to "
+            f"{high[k]:.4g}"
+        )
 
 
 def is_off_plane(path: Projection) -> bool:
@@ -242,7 +239,7 @@ def cut(way: np.ndarray, box: np.ndarray) -> np.ndarray:
 
 
 def camera(
-    a: np.ndarray, b: np.ndarray, loss: np.ndarray, ways: list[np.ndarray], distance: float = 1.6
+    a: np.ndarray, b: np.ndarray, loss: np.ndarray, ways: list[np.ndarray], times: float = 1.0
 ) -> dict[str, Any]:
     """The camera from which most of the ways, each (K, 3), shows, seen as large as may be.
 
@@ -290,5 +287,6 @@ def camera(
         candidates = [eye(azimuth, elevation) for elevation in elevations for azimuth in azimuths]
         # Higher views hide less; a path is worth looking down at only for what it shows more.
         chosen = max(candidates, key=lambda direction: score(direction) - 0.4 * direction[2] ** 2)
-    x, y, z = distance * chosen
-    return {"eye": {"x": x, "y": y, "z": z}, "center": {"x": 0, "y": 0, "z": -0.08}}
+    # The higher, the more of the box is below the middle.
+    x, y, z = times * (1.1 + 0.85 * (chosen[2] + 0.5 * np.hypot(*chosen[:2]))) * chosen
+    return {"eye": {"x": x, "y": y, "z": z}, "center": {"x": 0, "y": 0, "z": -0.13}}

@@ -6,7 +6,7 @@ from pages import pixels
 from PIL import Image
 
 import jaxscape as jxs
-from jaxscape import plot
+from jaxscape import linked, plot
 from jaxscape.__main__ import main
 
 pytestmark = pytest.mark.usefixtures("browser")
@@ -14,7 +14,8 @@ pytestmark = pytest.mark.usefixtures("browser")
 
 def figure_file(figure, folder):
     path = folder / "figure.html"
-    figure.write_html(path, config=plot.HTML_CONFIG, div_id="figure")
+    script = linked.script(figure)
+    figure.write_html(path, config=plot.HTML_CONFIG, div_id="figure", post_script=script)
     return path
 
 
@@ -171,3 +172,82 @@ def test_an_image_has_the_paths_colour(tmp_path):
         image = np.asarray(file.convert("RGB")).astype(int)
     assert image.shape == (900, 600, 3)
     assert (abs(image - [255, 75, 31]).sum(axis=2) < 60).sum() > 200
+
+
+def hovered_on_surface(page, places):
+    """The first points (w1, w2, height) of a surface that the mouse finds at some places."""
+    found = []
+    for x, y in places:
+        page.mouse.move(x, y, steps=2)
+        page.wait_for_timeout(250)
+        last = page.evaluate("window.hovered.at(-1)")
+        if last and last[0] == "surface":
+            found.append((last[1:], page.locator(".hovertext").first.text_content()))
+    return found
+
+
+MARK = """
+() => {
+  const mark = document.querySelector(".linked-mark");
+  const box = mark.getBoundingClientRect();
+  return [mark.style.display, box.x + box.width / 2, box.y + box.height / 2, mark.textContent];
+}
+"""
+ON_CONTOUR = """
+([a, b]) => {
+  const figure = document.getElementById("figure");
+  const {xaxis, yaxis} = figure._fullLayout;
+  const box = figure.getBoundingClientRect();
+  return [box.x + xaxis._offset + xaxis.l2p(a), box.y + yaxis._offset + yaxis.l2p(b)];
+}
+"""
+
+
+@pytest.mark.slow
+def test_a_surface_and_its_contour_are_linked(open_page, tmp_path):
+    """A mark goes where the mouse is in the other; the legend switches a path in both."""
+    figure = plot.side_by_side(make_landscape(), make_path())
+    page = open_page(figure_file(figure, tmp_path))
+    page.evaluate(HOVERED)
+    a, b = -1.1, 1.75
+    page.mouse.move(*page.evaluate(ON_CONTOUR, [a, b]))
+    page.wait_for_timeout(300)
+    shown, x, y, text = page.evaluate(MARK)
+    assert (shown, text) == ("block", f"w1 {a}\nw2 {b}\nloss {a**2 + 3 * b + a * b:.5g}")
+    # There and back: the surface under the mark is at the cell that was under the mouse.
+    [((back_a, back_b, height), _)] = hovered_on_surface(page, [(x, y)])
+    assert (back_a, back_b) == (pytest.approx(a, abs=0.15), pytest.approx(b, abs=0.4))
+    assert height == pytest.approx(back_a**2 + 3 * back_b + back_a * back_b, abs=1e-4)
+    shown, x, y, _ = page.evaluate(MARK)
+    assert shown == "block"
+    assert [x, y] == pytest.approx(page.evaluate(ON_CONTOUR, [back_a, back_b]), abs=1)
+    assert pixels(page, "#ff4b1f", SCENE) > 300
+    page.locator(".legendtoggle").first.click()
+    page.mouse.move(5, 5)
+    page.wait_for_timeout(1500)
+    assert pixels(page, "#ff4b1f", SCENE) == 0
+
+
+@pytest.mark.slow
+def test_cameras_turn_together_and_log_heights_are_told_as_losses(open_page, tmp_path):
+    surface = make_landscape()
+    surface = jxs.Landscape(**(vars(surface) | {"loss": surface.loss + 1}))
+    figure = plot.compare({"one": surface, "two": surface}, log=True)
+    page = open_page(figure_file(figure, tmp_path), viewport={"width": 600, "height": 450})
+    page.evaluate(HOVERED)
+    box = page.locator("#scene").bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    places = [(x, y), (x + 12, y + 8), (x - 12, y - 6)]
+    [*_, ((a, b, height), text)] = hovered_on_surface(page, places)
+    loss = a**2 + 3 * b + a * b + 1
+    assert height == pytest.approx(np.log10(loss), abs=1e-4)
+    assert f"loss {loss:.6g}" in text
+    cameras = "['scene', 'scene2'].map(key => figure._fullLayout[key]._scene.getCamera().eye)"
+    before, _ = page.evaluate(cameras)
+    page.mouse.down()
+    page.mouse.move(x + 60, y + 10, steps=4)
+    page.mouse.up()
+    page.wait_for_timeout(1000)
+    one, other = page.evaluate(cameras)
+    assert one == pytest.approx(other)
+    assert abs(one["x"] - before["x"]) + abs(one["y"] - before["y"]) > 0.1

@@ -1,5 +1,6 @@
 """Figures: what is drawn is what was computed, where it was computed."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -209,6 +210,66 @@ def test_a_contour_too_large_is_thinned_and_says_so():
     assert np.shape(lines.z) == (350, 225)
     assert np.shape(lines.x) == (225,)
     assert len(figure.layout.meta["notes"]) == 2
+
+
+def test_a_heatmap_too_large_keeps_a_needle():
+    """Two cells far below and one far above, on rows and columns that strides of 2 leave out."""
+    loss = np.add.outer(np.linspace(0, 1, 2011), np.linspace(0, 2, 2003)).astype(np.float32)
+    loss[[137, 701, 333], [611, 45, 7]] = [-50, -40, 60]
+    loss[1001, 1001] = np.inf
+    axes = (jxs.Axis(np.linspace(0, 3, n), name) for n, name in ((2011, "w1"), (2003, "w2")))
+    landscape = jxs.Landscape(loss, *axes, loss_name="loss", method="dense")
+    figure = plot.contour(landscape)
+    for trace in [*traces(figure, "heatmap"), *traces(figure, "contour")]:
+        assert {-50, -40, 60} <= set(np.ravel(trace.z))
+        assert (trace.x[0], trace.x[-1], trace.y[0], trace.y[-1]) == (0, 3, 0, 3)
+        assert (np.diff(trace.x) > 0).all()
+    [image] = traces(figure, "heatmap")
+    j, i = np.argwhere(image.z == -50)[0]
+    assert abs(image.x[i] - landscape.a.values[137]) <= 3 / 2010 + 1e-9
+    assert abs(image.y[j] - landscape.b.values[611]) <= 3 / 2002 + 1e-9
+    notes = figure.layout.meta["notes"]
+    assert notes[0] == "heatmap of 1006 × 1002 cells, all peaks and pits kept"
+    assert notes[1].startswith("contour lines of 336 × 401")
+    assert f"1 of {2011 * 2003} cells are not finite, the first at w1 = 1.494" in notes[2]
+
+
+def test_a_cell_that_is_not_finite_is_a_hole():
+    loss = make_landscape().loss.copy()
+    loss[2, 1], loss[4, 3] = np.inf, np.nan
+    landscape = jxs.Landscape(**(vars(make_landscape()) | {"loss": loss}))
+    for draw, kind in ((plot.surface, "surface"), (plot.contour, "heatmap")):
+        figure = draw(landscape)
+        [trace] = traces(figure, kind)
+        np.testing.assert_array_equal(np.argwhere(np.isnan(trace.z)), [[1, 2], [3, 4]])
+        note = "2 of 35 cells are not finite, the first at w1 = -1, w2 = 1"
+        assert figure.layout.meta["notes"] == [note]
+
+
+def test_paths_of_one_name_are_told_apart():
+    twins = [dataclasses.replace(PATH, name="SGD")] * 2
+    figure = plot.contour(make_landscape(), *twins)
+    assert {t.legendgroup for t in figure.data} == {None, "SGD (1)", "SGD (2)"}
+
+
+def projection(surface_loss, coordinates):
+    count = len(coordinates)
+    own = np.zeros(count)
+    return jxs.Projection(
+        np.asarray(coordinates, float), own, own + surface_loss, np.asarray(surface_loss, float),
+        np.arange(count), 1.0, ("w1", "w2"), "walk",
+    )  # fmt: skip
+
+
+def test_a_path_projected_on_another_plane_is_refused():
+    """Between the cells too, where the loss is none of theirs; but not if losses are others."""
+    landscape = make_landscape(31, 21)
+    places = np.random.default_rng(0).uniform((-2.3, 0), (1.3, 4.4), (40, 2))
+    a, b = places.T
+    here = a**2 + 3 * b + a * b
+    assert plot.surface(landscape, projection(here, places)).layout.meta["notes"]
+    with pytest.raises(ValueError, match="paths: .* the landscape's plane, got 'walk', of whose"):
+        plot.contour(landscape, projection(here[::-1], places))
 
 
 def sun(figure):

@@ -1,0 +1,190 @@
+"""The loss over a plane as a figure: a surface that turns, or from above.
+
+This is the one place where a loss array is transposed: plotly wants rows along y.
+"""
+
+import plotly.graph_objects as go
+
+from jaxscape import blocks, layout, marks, spatial, view
+from jaxscape.points import CriticalPoints
+from jaxscape.results import Landscape
+from jaxscape.scale import scale_of
+from jaxscape.trajectory import Descents, Projection, Trajectory
+from jaxscape.valleys import Barrier, Valley
+
+_MOST_SURFACE_VALUES = 401
+"""An axis with more turns slowly in a browser."""
+_MOST_HEATMAP_VALUES = 2001
+
+
+def surface(
+    landscape: Landscape,
+    *paths: Trajectory | Projection,
+    critical: CriticalPoints | None = None,
+    valley: Valley | None = None,
+    barrier: Barrier | None = None,
+    log: bool = False,
+    clip: float | None = None,
+    dark: bool = False,
+) -> go.Figure:
+    """The loss as a surface that turns, with descents on it.
+
+    The camera is placed so that as much of the paths as possible is in view. Of a landscape with
+    more than 401 values along an axis, one cell of each block is drawn, where it is and with its
+    own loss: the lowest (highest) of a block that reaches below (above) all blocks around it, so
+    that no pit or peak is lost; the figure says so. Paths are drawn a hair above the surface, their
+    hover shows their own loss; what leaves the grid is cut at its edge and counted in a note.
+
+    Args:
+        landscape: the surface.
+        paths: descents whose parameters are named as the landscape's axes, as `Weights` are, or
+            what `project` makes of any other's. One that leaves the plane hangs at its own loss,
+            dotted on the surface under it.
+        critical, valley, barrier: what `critical_points`, `valley` and `barrier` return, drawn on
+            it.
+        log: heights and colours on a log scale, with ticks in units of the loss. What is lower than
+            the lowest cell is drawn at its height then.
+        clip: the share of cells, above 0 to 1, whose colours differ: those of higher loss have one
+            colour, and their heights.
+        dark: light lines on a dark ground.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: a landscape without a finite cell, or for a log scale with one that is not above
+            0; paths or points of other coordinates, or paths of another plane.
+
+    Example:
+        >>> data = jxs.noisy_sine(jax.random.key(0))
+        >>> sine = jxs.landscape(jxs.squared_error, data, w1=(-3, 3, 61), w2=(-3, 3, 41))
+        >>> figure = jxs.plot.surface(sine)
+        >>> figure.data[0].z.shape
+        (41, 61)
+    """
+    layout.check_finite(landscape)
+    scale = scale_of([landscape], log, clip)
+    a, b, loss, notes = blocks.surface(landscape, _MOST_SURFACE_VALUES)
+    lines, more = view.lines(landscape, paths)
+    heights, (low, top) = scale.height(loss), scale.ends
+    figure = go.Figure(
+        go.Surface(
+            x=a.T if a.ndim == 2 else a,
+            y=b.T if b.ndim == 2 else b,
+            z=heights.T,
+            # Plotly's hover reads these the other way round than `z`.
+            customdata=loss if log else None,
+            cmin=low if clip is not None else None,
+            cmax=top if clip is not None else None,
+            colorscale=layout.COLOURS,
+            colorbar=layout.colour_bar(landscape.loss_name, scale.ticks(scale.top)),
+            hovertemplate=layout.cell_hover(landscape, scale),
+            name=landscape.loss_name,
+            lighting=spatial.LIGHTING,
+        )
+    )
+    spatial.add_paths(figure, landscape, lines, scale)
+    known = marks.add(figure, landscape, critical, valley, barrier, scale)
+    ways = [line.way for line in lines] + marks.ways(landscape, critical, valley, barrier)
+    figure.update_layout(scene=spatial.scene(landscape, a, b, heights, ways, scale))
+    return layout.finish(figure, landscape, [*notes, *scale.notes, *more, *known], dark)
+
+
+def contour(
+    landscape: Landscape,
+    *paths: Trajectory | Projection | Descents,
+    critical: CriticalPoints | None = None,
+    valley: Valley | None = None,
+    barrier: Barrier | None = None,
+    log: bool = False,
+    clip: float | None = None,
+    dark: bool = False,
+) -> go.Figure:
+    """The loss from above: a heatmap with contour lines, with descents on it.
+
+    The heatmap shows every cell up to 2001 values along an axis, and the contour lines follow every
+    cell up to 401; beyond, one of each block of cells, the lowest (highest) where it is below
+    (above) all blocks around it, so that no pit or peak is lost; the figure says so. The lowest
+    cell is marked where it is in the full grid.
+
+    Args:
+        landscape: the surface.
+        paths: descents whose parameters are named as the landscape's axes, as `Weights` are, or
+            what `project` makes of any other's, dotted if the plane's loss is not its own.
+            `Descents` are drawn as thin lines, up to 400 spread evenly over them, with the
+            median of all that have not diverged.
+        critical, valley, barrier: what `critical_points`, `valley` and `barrier` return, drawn on
+            it.
+        log: colours and contour lines on a log scale, with ticks in units of the loss.
+        clip: the share of cells, above 0 to 1, whose colours differ: those of higher loss have one
+            colour.
+        dark: light lines on a dark ground.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: a landscape without a finite cell, or for a log scale with one that is not above
+            0; paths or points of other coordinates, or paths of another plane.
+
+    Example:
+        >>> data = jxs.noisy_sine(jax.random.key(0))
+        >>> sine = jxs.landscape(jxs.squared_error, data, w1=(-3, 3, 61), w2=(-3, 3, 41))
+        >>> figure = jxs.plot.contour(sine)
+        >>> figure.data[0].type, figure.data[0].z.shape
+        ('heatmap', (41, 61))
+    """
+    layout.check_finite(landscape)
+    scale = scale_of([landscape], log, clip)
+    single = tuple(path.median if isinstance(path, Descents) else path for path in paths)
+    lines, more = view.lines(landscape, single)
+    low, top = scale.ends
+    figure = go.Figure()
+    a, b, loss, notes = blocks.image(landscape, _MOST_HEATMAP_VALUES, "heatmap")
+    figure.add_heatmap(
+        x=a,
+        y=b,
+        z=scale.height(loss).T,
+        customdata=loss.T if log else None,
+        zmin=low if clip is not None else None,
+        zmax=top if clip is not None else None,
+        colorscale=layout.COLOURS,
+        colorbar=layout.colour_bar(landscape.loss_name, scale.ticks(scale.top)),
+        hovertemplate=layout.cell_hover(landscape, scale),
+        hoverongaps=False,
+        name=landscape.loss_name,
+    )
+    a, b, loss, thinned = blocks.image(landscape, _MOST_SURFACE_VALUES, "contour lines")
+    figure.add_contour(
+        x=a,
+        y=b,
+        z=scale.height(loss).T,
+        contours_coloring="none",
+        ncontours=24,
+        line={"color": "white", "width": 0.7},
+        opacity=0.7,
+        hoverinfo="skip",
+        showscale=False,
+        showlegend=False,
+    )
+    cell = landscape.lowest
+    assert cell is not None
+    edge = ", on the edge" if landscape.lowest_is_on_edge else ""
+    figure.add_scatter(
+        x=[cell.a],
+        y=[cell.b],
+        mode="markers",
+        marker={"symbol": "star", "size": 15, "color": "white", "line": layout.OUTLINE},
+        name=f"lowest cell: {cell.loss:.5g}{edge}",
+        customdata=[[cell.loss]],
+        cliponaxis=False,
+        hovertemplate=layout.hover(landscape, f"{cell.loss:.6g}", "lowest cell"),
+    )
+    notes = [*notes, *thinned, *scale.notes, *more]
+    for path, line in zip(paths, lines, strict=True):
+        if isinstance(path, Descents):
+            notes = [*notes, *layout.add_ensemble(figure, landscape, path, line)]
+    layout.add_paths(figure, landscape, lines)
+    notes = [*notes, *marks.add(figure, landscape, critical, valley, barrier)]
+    layout.name_axes(figure, landscape)
+    return layout.finish(figure, landscape, notes, dark)

@@ -1,0 +1,117 @@
+"""Several views in one figure: of the same numbers, on one scale."""
+
+import numpy as np
+import pytest
+from test_plot import PATH, make_landscape, make_path, traces
+from test_scale import steep
+
+import jaxscape as jxs
+from jaxscape import linked, plot
+
+WIDE, SMALL = make_landscape(9, 6), make_landscape(5, 4, lambda a, b: 40 + a - b)
+SMALL = jxs.Landscape(SMALL.loss, jxs.Axis(np.linspace(0, 7, 5), "w1"), SMALL.b, "other", "dense")
+
+
+def test_both_sides_are_the_figures_of_their_own():
+    paths = PATH, make_path([0.2, 0.3], [1, 2])
+    figure = plot.side_by_side(WIDE, *paths, clip=0.9)
+    apart = [*plot.surface(WIDE, *paths, clip=0.9).data, *plot.contour(WIDE, *paths, clip=0.9).data]
+    assert len(figure.data) == len(apart)
+    for ours, theirs in zip(figure.data, apart, strict=True):
+        assert ours.type == theirs.type
+        np.testing.assert_array_equal(ours.x, theirs.x)
+        np.testing.assert_array_equal(ours.y, theirs.y)
+    assert (figure.layout.xaxis.title.text, figure.layout.yaxis.title.text) == ("w1", "w2")
+    assert figure.layout.scene.domain.x[1] < figure.layout.xaxis.domain[0]
+    assert [t.showscale for t in figure.data if t.type in ("surface", "heatmap")] == [False, None]
+    assert len(figure.layout.meta["notes"]) == 1
+
+
+def test_a_path_has_one_entry_in_the_legend_for_both_sides():
+    figure = plot.side_by_side(WIDE, PATH, make_path([0.2, 0.3], [1, 2]))
+    entries = [t.name for t in figure.data if t.showlegend is not False and t.legendgroup]
+    assert entries == ["descent 1", "descent 2"]
+    for kind, count in (("scatter3d", 5), ("scatter", 5)):
+        assert sum(t.legendgroup == "descent 1" for t in traces(figure, kind)) == count
+
+
+def test_surfaces_are_on_one_scale_with_one_camera():
+    """Colours from the lowest of all to the highest of all, axes over all ranges, as in no one."""
+    figure = plot.compare({"wide": (WIDE, PATH), "small": SMALL})
+    first, second = traces(figure, "surface")
+    np.testing.assert_array_equal(second.z, SMALL.loss.T)
+    assert (first.scene, second.scene) == ("scene", "scene2")
+    ends = WIDE.loss.min(), SMALL.loss.max()
+    assert (first.cmin, first.cmax) == (second.cmin, second.cmax) == ends
+    assert [first.showscale, second.showscale] == [True, False]
+    one, other = figure.layout.scene, figure.layout.scene2
+    assert one.camera == other.camera
+    for axis in ("xaxis", "yaxis", "zaxis"):
+        assert one[axis].range == other[axis].range
+    assert one.xaxis.range == (-2, 7)
+    assert one.zaxis.range[0] == WIDE.loss.min()
+    # With the path's points a hair above the surface.
+    assert one.zaxis.range[1] >= SMALL.loss.max()
+    assert {t.scene for t in traces(figure, "scatter3d")} == {"scene"}
+    texts = [note.text for note in figure.layout.annotations]
+    assert texts[0].startswith("<b>wide</b>")
+    assert "squared error, 9 × 6" in texts[0]
+    assert "other, 5 × 4" in texts[1]
+    assert first.colorbar.title.text == "loss"
+
+
+def test_notes_say_of_which_surface_they_are():
+    holes = np.where(SMALL.loss > 40, np.nan, SMALL.loss)
+    broken = jxs.Landscape(holes, SMALL.a, SMALL.b, "loss", "dense")
+    notes = plot.compare({"wide": WIDE, "broken": broken}).layout.meta["notes"]
+    assert notes == ["broken: 2 of 20 cells are not finite, the first at w1 = 5.25, w2 = 0"]
+
+
+def test_one_quantile_of_all_cells_and_one_note():
+    found = {"one": make_landscape(9, 6, steep), "two": make_landscape(4, 3, steep)}
+    figure = plot.compare(found, log=True, clip=0.7)
+    top = np.quantile(np.concatenate([s.loss.ravel() for s in found.values()]), 0.7)
+    for trace in traces(figure, "surface"):
+        assert trace.cmax == pytest.approx(np.log10(top))
+    [note] = figure.layout.meta["notes"]
+    assert note.startswith("log scale, colours end")
+
+
+def test_a_path_of_one_name_is_switched_in_all():
+    figure = plot.compare({"a": (WIDE, PATH), "b": (WIDE, PATH)})
+    entries = [t for t in figure.data if t.legendgroup == "descent" and t.showlegend]
+    assert [t.name for t in entries] == ["descent"]
+    assert {t.scene for t in figure.data if t.legendgroup == "descent"} == {"scene", "scene2"}
+
+
+@pytest.mark.parametrize(
+    ("surfaces", "error", "words"),
+    [
+        (
+            [WIDE, SMALL],
+            TypeError,
+            "surfaces: expected landscapes by name, as a dictionary, got list",
+        ),
+        ({"a": WIDE}, ValueError, "surfaces: expected 2 to 12, got 1"),
+        ({str(k): WIDE for k in range(13)}, ValueError, "surfaces: expected 2 to 12, got 13"),
+        ({"a": WIDE, "b": 3}, TypeError, r"surfaces\['b'\]: expected a Landscape, got int"),
+        ({"a": WIDE, "b": ()}, TypeError, r"surfaces\['b'\]: expected a Landscape, got tuple"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(surfaces, error, words):
+    with pytest.raises(error, match=words):
+        plot.compare(surfaces)
+
+
+def test_surfaces_over_other_coordinates_are_refused():
+    other = jxs.Landscape(WIDE.loss, jxs.Axis(WIDE.a.values, "s"), WIDE.b, "loss", "dense")
+    words = r"surfaces\['b'\]: expected coordinates \('w1', 'w2'\), .* got \('s', 'w2'\)"
+    with pytest.raises(ValueError, match=words):
+        plot.compare({"a": WIDE, "b": other})
+
+
+def test_only_figures_with_several_views_have_a_script():
+    assert linked.script(plot.surface(WIDE)) is None
+    assert linked.script(plot.contour(WIDE, PATH)) is None
+    for figure in (plot.side_by_side(WIDE), plot.compare({"a": WIDE, "b": WIDE})):
+        assert "{plot_id}" in linked.script(figure)
