@@ -16,7 +16,7 @@ from jaxscape.data import Dataset
 from jaxscape.network import PointwiseLoss, check_same_shape, square
 from jaxscape.plane import Plane
 
-SAMPLES_AT_ONCE = 2**15
+SAMPLES_AT_ONCE = 2**17
 """Of more samples than this, blocks of so many are gone through one after the other."""
 # Of the cache, what the predictions of some rows take. On larger blocks XLA shares operations out
 # to threads, which then wait for one another after each: that took half as long again.

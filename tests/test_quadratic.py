@@ -54,7 +54,7 @@ def test_what_rounding_cuts_off_the_lowest_point_is_needed():
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("n", [4097, 9000, 32768, 32769, 70000])
+@pytest.mark.parametrize("n", [4097, 9000, 131072, 131073, 300000])
 def test_blocks_of_samples_equal_a_loop(n, weighted):
     """More samples than are gone through at once: with and without some left over."""
     generator = np.random.default_rng(n)
