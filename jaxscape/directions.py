@@ -221,11 +221,25 @@ def paired(tree: Any, other: Any) -> Iterator[tuple[str, Any, Any]]:
         yield jax.tree_util.keystr(path), leaf, there
 
 
+def check_structure(name: str, expected: str, first: Any, other: Any) -> None:
+    """Refuse a pytree of another structure than the first's, naming the leaf by its path."""
+    structures: list[Any] = [jax.tree.structure(p, is_leaf=is_none) for p in (first, other)]
+    if structures[0] == structures[1]:
+        return
+    here, there = ([path for path, *_ in paired(tree, tree)] for tree in (first, other))
+    missing = [path for path in here if path not in set(there)]
+    more = [path for path in there if path not in set(here)]
+    got = f"{structures[0]}, got {structures[1]}"
+    if missing:
+        got = f"with a leaf {missing[0] or 'alone'}, got {more[0] if more else 'none'} there"
+    elif more:
+        got = f"got a leaf {more[0]} beside it"
+    raise ValueError(f"{name}: expected {expected} {got}")
+
+
 def check_alike(name: str, first: Any, other: Any, whose: str = "the first's") -> None:
     """Refuse parameters of another structure than the first's, or of other shapes."""
-    structures: list[Any] = [jax.tree.structure(p, is_leaf=is_none) for p in (first, other)]
-    if structures[0] != structures[1]:
-        raise ValueError(f"{name}: expected {whose} structure {structures[0]}, got {structures[1]}")
+    check_structure(name, f"{whose} structure", first, other)
     for path, here, there in paired(first, other):
         if not is_parameter(here):
             continue
@@ -240,13 +254,8 @@ def check_alike(name: str, first: Any, other: Any, whose: str = "the first's") -
 
 def check_directions(origin: Any, u: Any, v: Any) -> None:
     """Refuse directions that do not fit the origin, or do not make a plane."""
-    structure: Any = jax.tree.structure(origin, is_leaf=is_none)
     for name, direction in (("u", u), ("v", v)):
-        along = jax.tree.structure(direction, is_leaf=is_none)
-        if along != structure:
-            raise ValueError(
-                f"plane.{name}: expected the origin's structure {structure}, got {along}"
-            )
+        check_structure(f"plane.{name}", "the origin's structure", origin, direction)
         if not jax.tree.leaves(direction):
             raise ValueError(f"plane.{name}: expected a direction, got None for every leaf")
         for path, leaf, step in paired(origin, direction):
@@ -258,6 +267,9 @@ def check_directions(origin: Any, u: Any, v: Any) -> None:
                     f"plane.{name}{path}: expected None, as the origin holds no floating numbers "
                     f"there but {kind}"
                 )
+            if not is_parameter(step):
+                kind = getattr(step, "dtype", type(step).__name__)
+                raise TypeError(f"plane.{name}{path}: expected floating numbers, got {kind}")
             if jnp.shape(step) != jnp.shape(leaf):
                 raise ValueError(
                     f"plane.{name}{path}: expected the origin's shape {jnp.shape(leaf)}, "

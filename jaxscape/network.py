@@ -136,7 +136,10 @@ def scalar(value: Any) -> jax.Array:
     if isinstance(value, float):
         return jnp.asarray(value)
     if shape is None or dtype is None:
-        raise TypeError(f"loss: expected a scalar, got {type(value).__name__}")
+        raise TypeError(
+            f"loss: expected a scalar, got {type(value).__name__}; return the loss alone, or "
+            "several scalars in a dictionary by name"
+        )
     if shape != ():
         raise TypeError(
             f"loss: expected a scalar, got an array of shape {shape}; take its mean, if it is one "

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxscape.directions import check_alike, is_none, is_parameter, paired
+from jaxscape.directions import check_alike, check_structure, is_none, is_parameter, paired
 from jaxscape.grid import NonFiniteWarning, landscape, loss_name
 from jaxscape.plane import Plane
 from jaxscape.results import Axis, Landscape, is_traced
@@ -173,11 +173,7 @@ def check_finite(name: str, params: Any) -> None:
 
 def check_directions(params: Any, directions: Any) -> int:
     """How many directions there are; refused if they are not directions from these parameters."""
-    structures: list[Any] = [jax.tree.structure(p, is_leaf=is_none) for p in (params, directions)]
-    if structures[0] != structures[1]:
-        raise ValueError(
-            f"directions: expected the structure of params {structures[0]}, got {structures[1]}"
-        )
+    check_structure("directions", "the structure of params", params, directions)
     counts, lengths = {}, 0.0
     for path, leaf, steps in paired(params, directions):
         if steps is None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxscape.axes import dtype_of
 from jaxscape.devices import in_full_precision
-from jaxscape.directions import is_none, is_parameter, paired
+from jaxscape.directions import check_structure, is_none, is_parameter, paired
 from jaxscape.grid import check_is_function
 from jaxscape.nearest import nearest
 from jaxscape.network import scalar, scalars
@@ -85,11 +85,7 @@ def project(loss: Callable[[Any, Any], jax.Array], data: Any, plane: Plane, path
 
 def _check_points(plane: Plane, points: Any) -> int:
     """How many points a path has; refused if they are not of the plane's structure and shapes."""
-    structures: list[Any] = [jax.tree.structure(t, is_leaf=is_none) for t in (plane.origin, points)]
-    if structures[0] != structures[1]:
-        raise ValueError(
-            f"path: expected the plane's structure {structures[0]}, got {structures[1]}"
-        )
+    check_structure("path", "the plane's structure", plane.origin, points)
     counts = set()
     for where, here, there in paired(plane.origin, points):
         if not is_parameter(here):

@@ -56,6 +56,7 @@ class Stream:
             )
         self._source, self._weight = source, weight
         self._seen: tuple[int, float] | None = None
+        self._last: Iterator[Any] | None = None
 
     def __iter__(self) -> Iterator[tuple[float, Any]]:
         """Every batch after its weight.
@@ -65,7 +66,7 @@ class Stream:
                 fewer or more batches than in an earlier pass.
         """
         count, total = 0, 0.0
-        for batch in _prefetched(self._source() if callable(self._source) else self._source):
+        for batch in _prefetched(self._batches()):
             weight = float(_samples(batch) if self._weight is None else self._weight(batch))
             if not (np.isfinite(weight) and weight >= 0):
                 raise ValueError(f"weight: expected a number of 0 or more, got {weight}")
@@ -86,6 +87,19 @@ class Stream:
                 "start anew each time?"
             )
 
+    def _batches(self) -> Iterable[Any]:
+        """The batches from the first on."""
+        batches = self._source() if callable(self._source) else self._source
+        if isinstance(batches, Iterator):
+            # What it has yielded would be missing.
+            if batches is self._last:
+                raise ValueError(
+                    "source: expected a function that returns a new iterator each time, got the "
+                    "same one again"
+                )
+            self._last = batches
+        return batches
+
     @property
     def batch_count(self) -> int | None:
         """How many batches there are, once all were gone through, or if the source says."""
@@ -99,8 +113,7 @@ class Stream:
         Raises:
             ValueError: there is none.
         """
-        source = self._source() if callable(self._source) else self._source
-        for batch in source:
+        for batch in self._batches():
             return batch
         raise ValueError("data: expected a stream with at least one batch, got none")
 

@@ -1,5 +1,7 @@
 """Planes through models as Flax, Equinox and Haiku make them, each by the same few lines."""
 
+import re
+
 import equinox as eqx
 import flax.linen as nn
 import haiku as hk
@@ -81,3 +83,53 @@ def test_a_plane_through_a_model(make):
     for step, matrix in zip(moved, matrices, strict=True):
         lengths = [np.linalg.norm(x, axis=1 + axis if axis else 1) for x in (step, matrix)]
         np.testing.assert_allclose(*lengths, rtol=1e-5)
+
+
+@pytest.mark.parametrize("make", [of_linen, of_nnx, of_equinox, of_haiku])
+def test_what_is_bad_about_a_model_is_refused_before_anything_is_computed(make, compilations):
+    params, loss, more = make()
+    plane = jxs.Plane.random(jax.random.key(2), params, **more)
+
+    def landscape(loss, data=DATA):
+        return jxs.landscape(loss, data, plane, a=(-1, 1, 5), b=(-2, 2, 3))
+
+    def changed(tree, change):
+        """The tree with its first matrix changed, and where that is."""
+        paths, structure = jax.tree_util.tree_flatten_with_path(tree)
+        k = next(k for k, (_, x) in enumerate(paths) if getattr(x, "ndim", 0) == 2)
+        leaves = [x for _, x in paths]
+        leaves[k] = change(np.array(leaves[k]))
+        return jax.tree.unflatten(structure, leaves), re.escape(jax.tree_util.keystr(paths[k][0]))
+
+    compilations.clear()
+    for bad, message in (
+        (lambda p, d: loss.predict(p, d.x) - d.y, r"an array of shape \(20, 1\); take its mean"),
+        (lambda p, d: loss(p, d)[None], r"an array of shape \(1,\)"),
+        (lambda p, d: (loss(p, d), d.x), "got tuple; return the loss alone"),
+        (lambda p, d: jnp.argmax(d.x), "expected a floating scalar, got dtype int32"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            landscape(bad)
+    for change, message in (
+        (lambda w: w[:-1], "expected the origin's shape"),
+        (lambda w: w * np.inf, "expected finite numbers"),
+    ):
+        u, where = changed(plane.u, change)
+        with pytest.raises(ValueError, match=f"plane.u{where}: {message}"):
+            jxs.Plane(params, u, plane.v)
+    whole, where = changed(params, lambda w: w.astype(int))
+    with pytest.raises(TypeError, match=f"plane.u{where}: expected None, as the origin holds no"):
+        jxs.Plane(whole, plane.u, plane.v)
+    hole, where = changed(params, lambda w: np.where(w == w.max(), np.nan, w))
+    with pytest.raises(ValueError, match=f"plane.origin{where}: expected finite"):
+        jxs.Plane(hole, plane.u, plane.v)
+    for v, message in (
+        (jax.tree.map(lambda x: -2.5 * np.asarray(x), plane.u), "along the same line"),
+        (jax.tree.map(np.zeros_like, plane.v), "got zeros"),
+        ({"w": 1.0}, r"expected the origin's structure with a leaf .*, got \['w'\] there"),
+    ):
+        with pytest.raises(ValueError, match=f"plane.v: .*{message}"):
+            jxs.Plane(params, plane.u, v)
+    with pytest.raises(ValueError, match="expected a stream with at least one batch, got none"):
+        landscape(loss, jxs.Stream([]))
+    assert not compilations

@@ -172,6 +172,31 @@ def test_coordinates_are_the_nearest_point_of_an_oblique_plane(x64):
             TypeError,
             r"plane.v\[1\]: expected",
         ),
+        (
+            lambda: jxs.Plane([1.0, jnp.ones(2)], [None, jnp.arange(2)], [1.0, None]),
+            TypeError,
+            r"plane.u\[1\]: expected floating numbers, got int32",
+        ),
+        (
+            lambda: jxs.Plane({"w": {"k": 1.0, "b": 2.0}}, {"w": {"k": 1.0}}, {}),
+            ValueError,
+            r"plane.u: .* with a leaf \['w'\]\['b'\], got none there",
+        ),
+        (
+            lambda: jxs.Plane({"w": 1.0}, {"w": 1.0}, {"w": 1.0, "b": 2.0}),
+            ValueError,
+            r"plane.v: .* got a leaf \['b'\] beside it",
+        ),
+        (
+            lambda: jxs.Plane({"w": 1.0}, {"w": 1.0}, {"v": 1.0}),
+            ValueError,
+            r"plane.v: .* with a leaf \['w'\], got \['v'\] there",
+        ),
+        (
+            lambda: jxs.Plane([1.0], [1.0], (2.0,)),
+            ValueError,
+            r"plane.v: .* PyTreeDef\(\[\*\]\), got PyTreeDef\(\(\*,\)\)",
+        ),
         (lambda: jxs.Plane([1.0, 2.0], [0.0, None], [None, 1.0]), ValueError, "u: .*got zeros"),
         (lambda: jxs.Plane([1.0, 2.0], [1.0, 3.0], [-2.0, -6.0]), ValueError, "the same line"),
         (

@@ -195,6 +195,13 @@ def test_a_later_pass_with_other_batches_is_refused(make):
         list(stream)
 
 
+def test_a_function_that_returns_the_same_iterator_again_is_refused():
+    """The batch that was looked at first would be missing from the mean."""
+    same = iter(cut([50, 51]))
+    with pytest.raises(ValueError, match="source: expected a function that returns a new iterator"):
+        jxs.landscape(loss, jxs.Stream(lambda: same), PLANE, **AXES)
+
+
 @pytest.mark.parametrize(
     ("build", "error", "message"),
     [
