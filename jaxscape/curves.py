@@ -1,6 +1,8 @@
 """Curves of low loss from one solution to another, trained."""
 
 import functools
+import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -14,15 +16,18 @@ from jaxscape import paths, stacks
 from jaxscape.data import Key, check_batch_size, check_key, sample_count, take
 from jaxscape.devices import in_full_precision
 from jaxscape.directions import is_array, is_none, is_parameter
-from jaxscape.grid import check_is_function
+from jaxscape.grid import InterruptedWarning, check_is_function
 from jaxscape.network import scalar
 from jaxscape.optimizers import check_optimizer, update
+from jaxscape.progress import bar
 from jaxscape.results import Array, is_traced
 from jaxscape.slices import as_lines
 from jaxscape.streams import Stream
 
 # One object, so that a second call compiles nothing.
 _ADAM = optax.adam(0.01)
+# What a block of steps takes at least, where there are as many.
+_BLOCK_SECONDS = 0.1
 
 
 @jax.tree_util.register_dataclass
@@ -48,7 +53,8 @@ class Curve:
     control: Any
     """The point that the curve bends towards and, as a rule, does not reach."""
     history: Array
-    """(steps,) float: the loss that each step of training saw, at a t of its own."""
+    """(steps,) float: the loss that each step of training saw, at a t of its own; after Ctrl-C as
+    far as it came."""
 
     def at(self, t: Any) -> Any:
         """The parameters at t, a number, or at T of them, every floating leaf with an axis T.
@@ -113,7 +119,8 @@ def bezier(
 
     The control point of a quadratic Bézier curve, which starts half way between the two, goes down
     the expected loss at a t drawn evenly from 0 to 1: one t, and one batch, a step. Training is one
-    compiled program; loss and optimiser are static, as in `descend`.
+    compiled program; loss and optimiser are static, as in `descend`. It has a progress bar in a
+    terminal; after Ctrl-C, the curve as far as it is trained is returned.
 
     Args:
         loss: (params, data) -> scalar of a floating dtype.
@@ -134,6 +141,9 @@ def bezier(
             data that are a `Stream`.
         ValueError: solutions of different structures or shapes, not finite, or equal; fewer than 1
             step; a batch size over n.
+
+    Warns:
+        InterruptedWarning: Ctrl-C; the steps that are done count.
 
     Example:
         >>> def ring(p, data):
@@ -180,31 +190,85 @@ class _Task(NamedTuple):
     """Their leaves that are no arrays, `None` for the others."""
 
 
-@functools.partial(jax.jit, static_argnums=0)
-@in_full_precision
 def train(
     task: _Task, ends: tuple[Any, Any], arrays: tuple, data: Any, key: Key
-) -> tuple[Any, jax.Array]:
-    """The control point after training, and the loss of every step.
+) -> tuple[Any, Array]:
+    """The control point after training, and the loss of every step that was done.
+
+    It goes on from block to block of steps, which take a tenth of a second or more, so that there
+    is a bar to see and Ctrl-C is heard. Blocks do not change what is computed.
 
     Args:
         task: what is compiled for.
         ends: the leaves of the two ends that move.
         arrays: the other leaves that are arrays, `None` for the rest.
         data, key: as in `bezier`.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C before any block was done.
     """
-    first, second = ends
+    keys = jax.random.split(key, task.steps)
+    state, done, size = start(task, ends, arrays, data), 0, 1
+    with bar(task.steps, "steps") as progress:
+        try:
+            while done < task.steps:
+                end, began = min(done + size, task.steps), time.perf_counter()
+                state = jax.block_until_ready(
+                    advance(task, ends, arrays, data, keys, state, done, end)
+                )
+                size *= 4 if time.perf_counter() - began < _BLOCK_SECONDS else 1
+                progress.update(end - done)
+                done = end
+        except KeyboardInterrupt:
+            if done == 0:
+                raise
+            warnings.warn(
+                f"interrupted: the curve is trained in the first {done} of {task.steps} steps",
+                InterruptedWarning,
+                stacklevel=3,
+            )
+    return state.control, state.history[:done]
+
+
+class _State(NamedTuple):
+    """How far training is."""
+
+    control: Any
+    memory: Any
+    """The optimiser's."""
+    history: jax.Array
+    """(steps,) the losses of the steps that are done."""
+
+
+@functools.partial(jax.jit, static_argnums=0)
+@in_full_precision
+def start(task: _Task, ends: tuple[Any, Any], arrays: tuple, data: Any) -> _State:
+    """Half way between the ends, before any step."""
+    control = paths.on_curve(ends, None, 0.5)
+    t = jnp.zeros((), jnp.result_type(*jax.tree.leaves(ends)))
+    loss = jax.eval_shape(_value(task, ends, arrays), control, t, data)
+    return _State(control, task.optimizer.init(control), jnp.zeros(task.steps, loss.dtype))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+@in_full_precision
+def advance(
+    task: _Task,
+    ends: tuple[Any, Any],
+    arrays: tuple,
+    data: Any,
+    keys: jax.Array,
+    state: _State,
+    done: Any,
+    end: Any,
+) -> _State:
+    """The state after the steps from `done` to `end`, each with a key of its own."""
+    value = _value(task, ends, arrays)
     dtype = jnp.result_type(*jax.tree.leaves(ends))
-    still = [b if a is None else a for a, b in zip(arrays, task.others, strict=True)]
-    params = jax.tree.unflatten(task.structure, still)
 
-    def value(control: Any, t: jax.Array, batch: Any) -> jax.Array:
-        point = paths.on_curve((first, control, second), None, t)
-        return scalar(task.loss(_filled(params, point), batch))
-
-    def step(state: tuple[Any, Any], key: Key) -> tuple[tuple[Any, Any], jax.Array]:
-        control, memory = state
-        t_key, batch_key = jax.random.split(key)
+    def step(k: jax.Array, state: _State) -> _State:
+        control, memory, history = state
+        t_key, batch_key = jax.random.split(keys[k])
         t = jax.random.uniform(t_key, (), dtype)
         batch = data
         if task.batch_size is not None:
@@ -214,12 +278,22 @@ def train(
         change, memory = update(
             task.optimizer, gradient, memory, control, loss, lambda c: value(c, t, batch)
         )
-        return (optax.apply_updates(control, change), memory), loss
+        return _State(optax.apply_updates(control, change), memory, history.at[k].set(loss))
 
-    control = paths.on_curve(ends, None, 0.5)
-    state = control, task.optimizer.init(control)
-    (control, _), losses = jax.lax.scan(step, state, jax.random.split(key, task.steps))
-    return control, losses
+    return jax.lax.fori_loop(done, end, step, state)
+
+
+def _value(task: _Task, ends: tuple[Any, Any], arrays: tuple) -> Callable[..., jax.Array]:
+    """(control point, t, batch) -> the loss at t."""
+    first, second = ends
+    still = [b if a is None else a for a, b in zip(arrays, task.others, strict=True)]
+    params = jax.tree.unflatten(task.structure, still)
+
+    def value(control: Any, t: jax.Array, batch: Any) -> jax.Array:
+        point = paths.on_curve((first, control, second), None, t)
+        return scalar(task.loss(_filled(params, point), batch))
+
+    return value
 
 
 def _filled(params: Any, points: Any) -> Any:

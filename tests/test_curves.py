@@ -10,6 +10,7 @@ from test_slices import ROUNDING, error, make_data, mlp, model
 from test_slices import loss as loss_of_model
 
 import jaxscape as jxs
+from jaxscape import curves
 from jaxscape.curves import Curve, _Task, bezier, train
 from jaxscape.slices import interpolate
 
@@ -202,6 +203,46 @@ def test_other_numbers_compile_nothing(compilations):
     assert not compilations
     call(2, second, 5)
     assert compilations
+
+
+def interrupted(monkeypatch, at):
+    """`advance`, which Ctrl-C stops at this call; and where it was."""
+    ends, original = [], curves.advance
+
+    def advance(*arguments):
+        if len(ends) == at:
+            raise KeyboardInterrupt
+        ends.append(arguments[-1])
+        return original(*arguments)
+
+    monkeypatch.setattr(curves, "advance", advance)
+    return ends
+
+
+def test_ctrl_c_keeps_the_steps_that_are_done(monkeypatch):
+    whole = bezier(ring, None, *ENDS, KEY, steps=300)
+    ends = interrupted(monkeypatch, 3)
+    with pytest.warns(jxs.InterruptedWarning, match="in the first .* of 300 steps"):
+        part = bezier(ring, None, *ENDS, KEY, steps=300)
+    done = ends[-1]
+    assert 3 <= done < 300
+    np.testing.assert_array_equal(part.history, whole.history[:done])
+    assert part.control["x"] not in (whole.control["x"], 0.2)
+    # As far as one block of so many steps goes, to the bit.
+    monkeypatch.undo()
+    task = _Task(ring, curves._ADAM, 300, None, jax.tree.structure(ENDS[0]), (None, None))
+    points = jax.tree.map(jnp.float32, ENDS)
+    state = curves.start(task, points, (None, None), None)
+    keys = jax.random.split(KEY, 300)
+    state = curves.advance(task, points, (None, None), None, keys, state, 0, done)
+    assert part.control == state.control
+    assert f"trained in {done} steps" in repr(part)
+
+
+def test_ctrl_c_before_the_first_step_is_raised(monkeypatch):
+    interrupted(monkeypatch, 0)
+    with pytest.raises(KeyboardInterrupt):
+        bezier(ring, None, *ENDS, KEY, steps=300)
 
 
 def test_training_that_diverged_says_so():
