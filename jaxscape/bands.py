@@ -15,6 +15,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxscape import cells, shares
 from jaxscape.cells import Limits
 from jaxscape.devices import budget_of, cores, default_device, of_all
+from jaxscape.parabolas import Checked, refuse_wrong
 from jaxscape.progress import bar
 
 # Operations in a band: at least some hundredths of a second, long beside the cost of a call and
@@ -211,7 +212,7 @@ def compute_traced(problem: Problem, memory: int | None) -> jax.Array:
     device = default_device()
     budget = budget_of(device, memory)
     strategy = getattr(cells, problem.method)
-    losses, _ = strategy(problem.loss, None, _limits(device.platform, budget), *problem[2:])
+    losses, *_ = strategy(problem.loss, None, _limits(device.platform, budget), *problem[2:])
     return losses
 
 
@@ -221,7 +222,8 @@ def compute_at_once(plan: Plan, problem: Problem) -> tuple[jax.Array, bool]:
         losses, finite = shares.exact(plan.parabolas, plan.workers, *problem[2:])
     else:
         strategy = getattr(cells, problem.method)
-        losses, finite = strategy(problem.loss, None, plan.limits, *problem[2:])
+        losses, finite, *checked = strategy(problem.loss, None, plan.limits, *problem[2:])
+        _refuse_wrong(checked, problem.a, problem)
     # A loss may itself hold on to a traced value.
     return losses, isinstance(finite, jax.core.Tracer) or bool(np.asarray(finite).all())
 
@@ -284,7 +286,8 @@ def _computed(
     ).compile()
 
     def one(rows: range, a: jax.Array) -> tuple[range, np.ndarray, np.ndarray]:
-        losses, finite = compiled(plane, a, b, data)
+        losses, finite, *checked = compiled(plane, a, b, data)
+        _refuse_wrong(checked, problem.a[rows.start : rows.stop], problem)
         return rows, np.asarray(losses)[: len(rows)], np.asarray(finite)[: len(rows)]
 
     with ThreadPoolExecutor(plan.workers) as pool:
@@ -299,6 +302,13 @@ def _computed(
         finally:
             for future in running:
                 future.cancel()
+
+
+def _refuse_wrong(checked: Sequence[Checked | None], a: np.ndarray, problem: Problem) -> None:
+    """Refuse a band before it is kept, if its parabolas were checked and are not the loss."""
+    for rows in checked:
+        if rows is not None:
+            refuse_wrong(rows, a, problem.plane.names)
 
 
 def gathered(losses: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ from jaxscape import affine
 from jaxscape.data import Dataset
 from jaxscape.devices import in_full_precision
 from jaxscape.network import Network, PointwiseLoss, check_same_shape, scalars
+from jaxscape.parabolas import Checked, of_any_loss
 from jaxscape.plane import Plane
 from jaxscape.quadratic import cells_of, parabolas
 
@@ -98,18 +99,22 @@ def dense(
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 @in_full_precision
 def exact(
-    loss: PointwiseLoss,
+    loss: Callable,
     mesh: Mesh | None,
     limits: Limits,
     plane: Plane,
     a: jax.Array,
     b: jax.Array,
-    data: Dataset,
-) -> tuple[jax.Array, jax.Array]:
-    """As `dense`, from a parabola a row."""
+    data: Any,
+) -> tuple[jax.Array, jax.Array, Checked | None]:
+    """As `dense`, from a parabola a row, which is checked where it is not proved."""
 
     def band(plane, a, b, data):
-        return cells_of([parabolas(loss.predict, plane, a, data, limits.cache)], b, a.size)
+        if not isinstance(loss, PointwiseLoss):
+            cells, checked = of_any_loss(loss, plane, a, b, data)
+            return cells, jnp.isfinite(cells).all(axis=1), checked
+        rows = [parabolas(loss.predict, plane, a, data, limits.cache)]
+        return *cells_of(rows, b, a.size), None
 
     return _over_devices(band, mesh)(plane, a, b, data)
 
@@ -210,7 +215,7 @@ def _over_devices(rows: Callable, mesh: Mesh | None) -> Callable:
         rows,
         mesh=mesh,
         in_specs=(whole, shared, whole, whole),
-        out_specs=(shared, shared),
+        out_specs=shared,
         check_vma=False,
     )
 

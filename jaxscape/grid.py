@@ -23,9 +23,9 @@ from jaxscape.devices import (
 )
 from jaxscape.identity import digest, identity
 from jaxscape.network import PointwiseLoss
+from jaxscape.parabolas import chosen
 from jaxscape.plane import Plane, weight_plane
 from jaxscape.progress import bar
-from jaxscape.quadratic import why_not_exact
 from jaxscape.results import Axis, Landscape, Mark
 from jaxscape.streams import Stream, example_of
 
@@ -69,7 +69,9 @@ def landscape(
         plane: where the parameters lie; None for the plane of the two weights.
         method: "dense" evaluates the loss in every cell; "exact" uses that a squared error is a
             parabola in the second coordinate where the prediction is affine in it, which costs
-            one pass over the data a row; "auto" takes "exact" where it holds.
+            one pass over the data a row; "auto" takes "exact" where that is proved, of
+            `squared_error`. Asked for "exact", a function of your own is compared with its
+            parabola at both ends of every row and at a random cell, and refused if they differ.
         memory: bytes that the computation may take on a device, beside data and result; None for a
             quarter of what the device has.
         mesh: devices that share the rows, in a mesh of any shape; None for all that this process
@@ -120,22 +122,18 @@ def landscape(
     if folder is not None:
         store.check_place(folder)
     example = example_of(data)
-    if method != "dense":
-        objection = why_not_exact(loss, plane, example)
-        if objection and method == "exact":
-            raise ValueError(f"method: 'exact' does not hold here: {objection}; use 'dense'")
-        method = "dense" if objection else "exact"
     names = scalar_names(loss, plane, example)
+    strategy = chosen(method, loss, plane, example, names is not None)
 
     problem = bands.Problem(
-        method, loss, plane, np.asarray(a.values), np.asarray(b.values), example
+        strategy, loss, plane, np.asarray(a.values), np.asarray(b.values), example
     )
     name = loss_name(loss)
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((plane, data))):
         if folder is not None or mesh is not None:
             raise ValueError("destination, mesh: expected None under a transformation of JAX")
         traced = bands.compute_traced(problem, memory)
-        return _named(traced, a, b, name, names, method, plane.marks)
+        return _named(traced, a, b, name, names, strategy, plane.marks)
 
     # Machines may differ in their memory.
     with together("plan"):
@@ -158,7 +156,7 @@ def landscape(
         else:
             losses, all_finite = _in_memory(plan, problem, a, b, len(names) if names else None)
         done = replace(a, values=a.values[: len(losses)])
-        surface = _named(losses, done, b, name, names, method, plane.marks)
+        surface = _named(losses, done, b, name, names, strategy, plane.marks)
 
     each = list(surface.values()) if isinstance(surface, dict) else [surface]
     rows = len(each[0].a)

@@ -18,12 +18,12 @@ _WORTH_A_THREAD = 2**19
 
 
 def compiled_share(
-    loss: PointwiseLoss, plane: Any, a: Any, data: Any, workers: int, cache: int
+    loss: Any, plane: Any, a: Any, data: Any, workers: int, cache: int
 ) -> Any:
-    """The parabolas of a worker's share of all rows, compiled; None if not worth a thread.
+    """The parabolas of a worker's share of all rows, compiled; None if not worth a thread, or checked.
 
     Args:
-        loss: the squared error of what is affine in the second coordinate.
+        loss: what the exact strategy is asked for.
         plane, a, data: shapes of a plane, of all its rows' coordinates, and of data.
         workers: how many share the rows.
         cache: bytes of it.
@@ -31,7 +31,7 @@ def compiled_share(
     Returns:
         A function (plane, share of a, data) -> parabolas.
     """
-    if a.size * data.y.size < workers * _WORTH_A_THREAD:
+    if not isinstance(loss, PointwiseLoss) or a.size * data.y.size < workers * _WORTH_A_THREAD:
         return None
     traced = jax.make_jaxpr(lambda plane, x: loss.predict(plane.at(0.0, 0.0), x))(plane, data.x)
     if any(isinstance(constant, jax.core.Tracer) for constant in traced.consts):

@@ -90,6 +90,7 @@ ROOMS = [
     "affine",
     "windows",
     "shares",
+    "parabolas",
     "quadratic",
     "plane",
     "nearest",
