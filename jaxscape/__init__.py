@@ -31,6 +31,7 @@ from jaxscape.recorder import Recorder
 from jaxscape.refinement import Refinement, refine
 from jaxscape.results import Axis, Landscape
 from jaxscape.slices import Lines, interpolate, lines, random_directions
+from jaxscape.statistics import Recomputed
 from jaxscape.streams import Stream
 from jaxscape.trajectory import Descents, Projection, Trajectory
 
@@ -90,6 +91,7 @@ __all__ = [
     "PointwiseLoss",
     "Predictions",
     "Projection",
+    "Recomputed",
     "Recorder",
     "Refinement",
     "SpectralDensity",

@@ -27,6 +27,7 @@ from jaxscape.parabolas import chosen
 from jaxscape.plane import Plane, weight_plane
 from jaxscape.progress import bar
 from jaxscape.results import Axis, Landscape, Mark
+from jaxscape.statistics import refuse_stream
 from jaxscape.streams import Stream, example_of
 
 # Of the machine's memory, for a result that is held there whole.
@@ -112,6 +113,7 @@ def landscape(
     if not isinstance(plane, Plane):
         raise TypeError(f"plane: expected a Plane, got {type(plane).__name__}")
     check_is_function("loss", loss)
+    refuse_stream(loss, data)
     a, b = axes_of(plane, example_of(data), axes)
     if hasattr(loss, "check_grid"):
         loss.check_grid(plane, a, b, example_of(data))

@@ -15,6 +15,7 @@ from jaxscape.devices import in_full_precision
 from jaxscape.directions import is_array, is_none, is_parameter
 from jaxscape.grid import check_is_function, loss_name
 from jaxscape.network import PointwiseLoss, check_same_shape, mean_over_samples, scalar
+from jaxscape.statistics import refuse_stream
 from jaxscape.streams import example_of, mean_over
 
 Curvature = Literal["hessian", "gauss-newton"]
@@ -164,6 +165,7 @@ def operator_of(
             curvature.
     """
     check_is_function("loss", loss)
+    refuse_stream(loss, data)
     if curvature not in ("hessian", "gauss-newton"):
         raise ValueError(f"curvature: expected 'hessian' or 'gauss-newton', got {curvature!r}")
     if curvature == "gauss-newton" and not isinstance(loss, PointwiseLoss | ComposedLoss):

@@ -16,6 +16,7 @@ from jaxscape.nearest import nearest
 from jaxscape.network import scalar, scalars
 from jaxscape.plane import Plane
 from jaxscape.recorder import Recorder
+from jaxscape.statistics import refuse_stream
 from jaxscape.streams import mean_over
 from jaxscape.trajectory import Projection, Trajectory
 
@@ -55,6 +56,7 @@ def project(loss: Callable[[Any, Any], jax.Array], data: Any, plane: Plane, path
         (True, 1.0)
     """
     check_is_function("loss", loss)
+    refuse_stream(loss, data)
     name, epoch, points = "", None, path
     if isinstance(path, Trajectory):
         path = path.until_divergence()

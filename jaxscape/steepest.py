@@ -11,6 +11,7 @@ from jaxscape.directions import dot, is_key, is_none, is_parameter, random_direc
 from jaxscape.grid import check_is_function
 from jaxscape.network import scalar
 from jaxscape.plane import Plane
+from jaxscape.statistics import refuse_stream
 from jaxscape.streams import mean_over
 
 
@@ -50,6 +51,7 @@ def gradient_plane(
         (Array([0.707, 0.707], dtype=float32), True)
     """
     check_is_function("loss", loss)
+    refuse_stream(loss, data)
 
     def moves(path: Any, leaf: Any) -> bool:
         return is_parameter(leaf) and (leaves is None or leaves(jax.tree_util.keystr(path)))

@@ -2,6 +2,8 @@
 
 import itertools
 
+import equinox as eqx
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -205,6 +207,44 @@ def test_logits_of_a_last_layers_plane_are_products_of_rows():
     found = share(cross_entropy, plane, data)
     assert found.cell.product_bytes == found.column.product_bytes == 0
     assert found.row.product_bytes > 0
+
+
+def classifier_of_linen():
+    model = nn.Sequential([nn.Dense(9), nn.relu, nn.Dense(4)])
+    params = model.init(jax.random.key(0), jnp.ones((13, 11)))
+    return params, model.apply, {}, ("layers_0", "layers_2")
+
+
+def classifier_of_equinox():
+    model = eqx.nn.MLP(11, 4, 9, 1, key=jax.random.key(0))
+    names = (".layers[0]", ".layers[1]")
+    return model, lambda m, x: jax.vmap(m)(x), {"output_axis": 0}, names
+
+
+@pytest.mark.parametrize("model", [classifier_of_linen, classifier_of_equinox])
+def test_logits_of_a_real_model_are_two_products_a_row(model):
+    """Of all rows the hidden layer, of every row x @ W and x @ V, of no cell any."""
+    params, apply, more, names = model()
+    u, v = (
+        jxs.random_direction(jax.random.key(k), params, leaves=lambda p, n=n: n in p, **more)
+        for k, n in enumerate(names)
+    )
+    plane, (_, data) = jxs.Plane(params, u, v), make(dtype=jnp.float32)
+
+    def loss(params, data):
+        x, y = data
+        return optax.softmax_cross_entropy_with_integer_labels(apply(params, x), y).mean()
+
+    found = share(loss, plane, data)
+    assert found.cell.product_bytes == found.column.product_bytes == 0
+    # x @ W and x @ U, then of each row its hidden values times W and times V, which all rows read.
+    assert found.all.product_bytes == 2 * 4 * (13 * 11 + 11 * 9 + 13 * 9) + 2 * 4 * 9 * 4
+    assert found.row.product_bytes == 2 * 4 * (13 * 9 + 13 * 4)
+    axes = {"a": (-1, 1, 3), "b": (-1, 2, 4)}
+    surface = jxs.landscape(loss, data, plane, **axes)
+    for i, j in ((0, 3), (2, 1)):
+        at = plane.at(surface.a.values[i], surface.b.values[j])
+        np.testing.assert_allclose(surface.loss[i, j], loss(at, data), rtol=2e-5)
 
 
 def test_frozen_layers_are_computed_once_for_all_cells():

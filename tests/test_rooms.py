@@ -96,6 +96,7 @@ ROOMS = [
     "nearest",
     "directions",
     "network",
+    "statistics",
     "streams",
     "files",
     "data",
