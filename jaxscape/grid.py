@@ -289,7 +289,7 @@ def _at_destination(
             if jax.process_index() == 0:
                 place.finish()
     found = store.load(folder, compare=False)
-    # As this call has them: what figures say is no part of what a folder is known by.
+    # What figures say is this call's: a folder is not known by it.
     return replace(found, a=replace(a, values=found.a.values), b=b, marks=header.marks), False
 
 

@@ -17,10 +17,8 @@ from jaxscape.quadratic import cells_of, parabolas
 _WORTH_A_THREAD = 2**19
 
 
-def compiled_share(
-    loss: Any, plane: Any, a: Any, data: Any, workers: int, cache: int
-) -> Any:
-    """The parabolas of a worker's share of all rows, compiled; None if not worth a thread, or checked.
+def compiled_share(loss: Any, plane: Any, a: Any, data: Any, workers: int, cache: int) -> Any:
+    """The parabolas of a worker's share of all rows, compiled.
 
     Args:
         loss: what the exact strategy is asked for.
@@ -29,7 +27,8 @@ def compiled_share(
         cache: bytes of it.
 
     Returns:
-        A function (plane, share of a, data) -> parabolas.
+        A function (plane, share of a, data) -> parabolas; None where that is not worth a thread,
+        or of a loss whose parabolas have to be checked.
     """
     if not isinstance(loss, PointwiseLoss) or a.size * data.y.size < workers * _WORTH_A_THREAD:
         return None
