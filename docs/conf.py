@@ -25,7 +25,7 @@ exclude_patterns = ["_kernel", "**.ipynb"]
 
 html_theme = "furo"
 html_title = "jaxscape"
-html_static_path = ["_static", "images"]
+html_static_path = ["_static"]
 html_js_files = ["figures.js"]
 html_css_files = ["pages.css"]
 html_copy_source = False

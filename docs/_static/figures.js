@@ -18,11 +18,15 @@
       for (const axis of Object.keys(eye)) eye[axis] *= 1.5;
     }
   };
+  let drawn = 0;
   const draw = async element => {
     const figure = JSON.parse(element.querySelector("script").textContent);
     if (element.clientWidth < 600) narrow(figure.layout);
     await plotly();
     await Plotly.newPlot(element, { ...figure, config: JSON.parse(element.dataset.config) });
+    // What links the parts of a figure finds it by its id.
+    element.id = `figure-${drawn++}`;
+    new Function(element.dataset.after.replaceAll("{plot_id}", element.id))();
   };
   const watch = () => {
     const seen = new IntersectionObserver(entries => {

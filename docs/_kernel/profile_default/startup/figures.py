@@ -12,18 +12,20 @@ import tqdm.auto
 from IPython import get_ipython
 from IPython.display import HTML, IFrame, display
 
-from jaxscape import plot
+from jaxscape import linked, plot
 from jaxscape.explorer import Explorer
 
 
 def show(figure: go.Figure) -> bool:
     """Put a figure on the page, without plotly.js, which the site holds once."""
     content = figure.to_json().replace("</", "<\\/")
+    after = html.escape(linked.script(figure) or "")
     height = figure.layout.height or 560
     display(
         HTML(
             f'<div class="figure plotly-graph-div" style="height: {height}px" '
-            f'data-config="{html.escape(pio.json.to_json_plotly(plot.HTML_CONFIG))}">'
+            f'data-config="{html.escape(pio.json.to_json_plotly(plot.HTML_CONFIG))}" '
+            f'data-after="{after}">'
             f'<script type="application/json">{content}</script></div>'
         )
     )
