@@ -32,7 +32,6 @@ def surfaces() -> None:
         figure.update_scenes(xaxis_title_font_size=26, yaxis_title_font_size=26)
         figure.update_traces(colorbar_title_text="loss", selector={"type": "surface"})
         write(figure, name, 1000, 800)
-    write(jxs.plot.contour(*experiment), "contour", 1000, 750)
 
 
 def optimizers() -> go.Figure:
@@ -140,69 +139,15 @@ def steps() -> go.Figure:
     return jxs.plot.steps(*paths.values(), landscape=jxs.article.surface())
 
 
-def known() -> dict[str, go.Figure]:
-    """What is known of a teacher's surface: points, valley, pass, slopes and curvature."""
+def critical() -> go.Figure:
+    """A teacher's surface: its critical points, its valley, and the way over a saddle."""
     data = jxs.teacher_student(jax.random.key(0), noise=0.3)
     loss = jxs.squared_error
     surface = jxs.landscape(loss, data, w1=(-4, 4, 401), w2=(-2.5, 2.5, 321))
     points = jxs.critical_points(loss, data, w1=(-4, 4), w2=(-2.5, 2.5))
     way = jxs.barrier(surface, points.points[0], points.points[1], points)
     bottom = jxs.valley(loss, data, w1=(-4, 4, 801))
-    fields = jxs.fields(loss, data, w1=(-3, 3, 301), w2=(-2, 2, 241))
-    return {
-        "critical": jxs.plot.contour(surface, critical=points, valley=bottom, barrier=way),
-        "profile": jxs.plot.profile(jxs.valley(loss, data, w1=(0.1, 6, 400)), points),
-        "slopes": jxs.plot.slopes(fields),
-        "curvature": jxs.plot.curvature(fields),
-    }
-
-
-def tanh_network(key: jax.Array) -> tuple[jxs.PointwiseLoss, dict[str, jax.Array], jxs.Dataset]:
-    """A network of one hidden layer that is to learn sin(x·y): its loss, start and data."""
-    x = jax.random.uniform(jax.random.key(0), (200, 2), minval=-2.0, maxval=2.0)
-    data = jxs.Dataset(x, jnp.sin(x[:, 0] * x[:, 1]))
-    keys = jax.random.split(key)
-    params = {
-        "hidden": jax.random.normal(keys[0], (2, 32)),
-        "bias": jnp.zeros((1, 32)),
-        "output": jax.random.normal(keys[1], (32,)) / np.sqrt(32),
-    }
-    loss = jxs.squared_error.of(lambda p, x: jnp.tanh(x @ p["hidden"] + p["bias"]) @ p["output"])
-    return loss, params, data
-
-
-def model() -> go.Figure:
-    """A network's descent over the plane in which it varies most."""
-    loss, params, data = tanh_network(jax.random.key(1))
-    path = jxs.descend(loss, params, data, optimizer=optax.adam(0.02), epochs=100)
-    plane = jxs.Plane.principal(path)
-    seen = jxs.project(loss, data, plane, path)
-    (low_a, low_b), (high_a, high_b) = seen.coordinates.min(axis=0), seen.coordinates.max(axis=0)
-    surface = jxs.landscape(
-        loss, data, plane, a=(low_a - 1, high_a + 1, 201), b=(low_b - 1, high_b + 1, 161)
-    )
-    return jxs.plot.surface(surface, seen)
-
-
-def between() -> go.Figure:
-    """Two solutions, the straight line through them, and a curve of low loss."""
-    ends = []
-    for key in jax.random.split(jax.random.key(2)):
-        loss, params, data = tanh_network(key)
-        path = jxs.descend(loss, params, data, optimizer=optax.adam(0.02), epochs=300)
-        ends.append(jax.tree.map(lambda leaf: leaf[-1], path.params))
-    straight = jxs.interpolate(loss, data, *ends, t=(0, 1, 201))
-    curve = jxs.bezier(loss, data, *ends, jax.random.key(3), steps=2000)
-    return jxs.plot.lines(straight, curve.losses(loss, data, t=(0, 1, 201)))
-
-
-def spectrum() -> go.Figure:
-    """The eigenvalues of a trained network's Hessian."""
-    loss, params, data = tanh_network(jax.random.key(1))
-    path = jxs.descend(loss, params, data, optimizer=optax.adam(0.02), epochs=300)
-    point = loss, data, jax.tree.map(lambda leaf: leaf[-1], path.params)
-    density = jxs.spectral_density(*point, jax.random.key(2), steps=60)
-    return jxs.plot.spectrum(density, jxs.eigenpairs(*point, 5, jax.random.key(3)))
+    return jxs.plot.contour(surface, critical=points, valley=bottom, barrier=way)
 
 
 def explorer() -> None:
@@ -292,11 +237,7 @@ def main() -> None:
     write(many, "orders")
     write(losses, "fan", 1000, 600)
     write(steps(), "steps", 1000, 600)
-    write(model(), "model", 1000, 750)
-    write(between(), "between", 1000, 600)
-    write(spectrum(), "spectrum", 1000, 600)
-    for name, figure in known().items():
-        write(figure, name, 1000, 750)
+    write(critical(), "critical", 1000, 750)
     digits_by_seed()
 
 

@@ -41,6 +41,14 @@ def test_every_page_can_be_reached_and_no_cell_is_left_out():
         assert ("```{code-cell}" in text) == text.startswith("---\nfile_format: mystnb\n"), name
 
 
+def test_every_picture_is_shown_and_made():
+    texts = [path.read_text() for path in (DOCS.parent / "README.md", *DOCS.glob("*.md"))]
+    shown = {name for text in texts for name in re.findall(r"images/(\w+)\.png\)", text)}
+    assert {path.stem for path in (DOCS / "images").iterdir()} == shown
+    script = (DOCS / "figures.py").read_text()
+    assert all(f'"{name}"' in script or f"def {name}(" in script for name in shown - {"grid_speed"})
+
+
 def test_notebooks_are_made_from_the_pages():
     pytest.importorskip("myst_nb", reason="the extra docs is not installed")
     spec = importlib.util.spec_from_file_location("notebooks", DOCS / "notebooks.py")
