@@ -6,6 +6,7 @@ python -m benchmarks.chart docs/benchmarks/grid.json docs/images/grid_speed.png
 import argparse
 import json
 import re
+import textwrap
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -49,11 +50,12 @@ def speed(figures: dict[str, Any]) -> go.Figure:
         title={
             "text": "Grids of the two-weight network, 3,000 points"
             f"<br><sup>{machine['processor']}, {machine['cores']} cores, jax {machine['jax']}, "
-            f"{machine['date']}; medians; dotted without marks: the least this machine needs</sup>"
+            f"{machine['date']}</sup>"
+            "<br><sup>medians; dotted without marks: the least this machine needs</sup>"
         },
         font={"size": 16},
         legend={"orientation": "h", "y": -0.2},
-        margin={"t": 100},
+        margin={"t": 150},
     )
     return both
 
@@ -91,6 +93,7 @@ def bars(figures: dict[str, Any], case: str) -> go.Figure:
     )
     machine = figures["machine"]
     extrapolated = any(timing["part"] < timing["whole"] for timing in times)
+    title = textwrap.wrap(case, 60)
     low, high = (np.log10(end(t["median"] for t in times)) for end in (min, max))
     figure.update_xaxes(type="log", title="seconds, median", dtick=1, exponentformat="power")
     figure.update_xaxes(range=[low - 0.5, high + 0.2 * (high - low) + 0.5])
@@ -98,7 +101,7 @@ def bars(figures: dict[str, Any], case: str) -> go.Figure:
     return figure.update_layout(
         template="plotly_white",
         title={
-            "text": case,
+            "text": "<br>".join(title),
             "subtitle": {
                 "text": f"{machine['processor']}, {machine['cores']} cores, Python "
                 f"{machine['python']}, jax {machine['jax']}, {machine['date']}"
@@ -106,8 +109,8 @@ def bars(figures: dict[str, Any], case: str) -> go.Figure:
             },
             "x": 0.02,
         },
-        height=150 + 36 * len(times),
-        margin={"t": 80, "b": 50, "l": 10, "r": 10},
+        height=142 + 26 * len(title) + 36 * len(times),
+        margin={"t": 72 + 26 * len(title), "b": 50, "l": 10, "r": 10},
         font_size=14,
     )
 
