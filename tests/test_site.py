@@ -71,14 +71,15 @@ def site(tmp_path_factory):
 
 @pytest.mark.slow
 def test_the_site_is_built_and_figures_are_drawn(site, open_page):
-    front = open_page(site / "index.html", viewport={"width": 1200, "height": 900})
-    assert pixels(front, "#ff4b1f") > 100
+    page = open_page(site / "index.html", viewport={"width": 1200, "height": 900})
+    assert pixels(page, "#ff4b1f") > 100
     # On a telephone nothing is wider than the page, and what comes into view is drawn.
-    start = open_page(site / "start.html", viewport={"width": 400, "height": 800})
-    assert start.evaluate("document.documentElement.scrollWidth") <= 400
-    last = start.locator("div.figure").last
+    page.set_viewport_size({"width": 400, "height": 800})
+    page.goto((site / "start.html").as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") <= 400
+    last = page.locator("div.figure").last
     assert last.locator(".main-svg").count() == 0
     last.scroll_into_view_if_needed()
-    last.locator(".main-svg").first.wait_for()
+    last.locator(".main-svg").first.wait_for(timeout=120_000)
     # plotly.js is there once for all pages.
     assert not [page for page in site.glob("*.html") if "plotly.js v" in page.read_text()]
