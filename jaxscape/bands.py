@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxscape import cells, shares
+from jaxscape import cells, shares, stretches
 from jaxscape.cells import Limits
-from jaxscape.devices import budget_of, cores, default_device, of_all
+from jaxscape.devices import budget_of, cores, default_device
 from jaxscape.parabolas import Checked, refuse_wrong
 from jaxscape.progress import bar
 
@@ -190,23 +190,6 @@ def _even(rows: int, n: int, devices: int, workers: int) -> int:
     return devices * math.ceil(n / count / devices)
 
 
-def mine(todo: Sequence[range], process: int | None = None) -> list[range]:
-    """A process's share of some stretches of rows: as many as any other's, or one less."""
-    process = jax.process_index() if process is None else process
-    n, processes = sum(map(len, todo)), jax.process_count()
-    first, end = n * process // processes, n * (process + 1) // processes
-    share = []
-    for stretch in todo:
-        share.append(stretch[max(first, 0) : max(end, 0)])
-        first, end = first - len(stretch), end - len(stretch)
-    return [stretch for stretch in share if stretch]
-
-
-def cut(todo: Sequence[range], rows: int) -> list[range]:
-    """Stretches of rows cut into bands."""
-    return [stretch[k : k + rows] for stretch in todo for k in range(0, len(stretch), rows)]
-
-
 def compute_traced(problem: Problem, memory: int | None) -> jax.Array:
     """All cells, under a transformation of JAX, whose one program they become a part of."""
     device = default_device()
@@ -251,7 +234,7 @@ def run(
     done, all_finite = 0, True
     with bar(sum(map(len, todo)), "rows") as progress:
         try:
-            for rows, losses, finite in _computed(plan, problem, cut(todo, plan.rows)):
+            for rows, losses, finite in _computed(plan, problem, stretches.cut(todo, plan.rows)):
                 keep(rows, losses)
                 done += len(rows)
                 progress.update(len(rows))
@@ -309,19 +292,6 @@ def _refuse_wrong(checked: Sequence[Checked | None], a: np.ndarray, problem: Pro
     for rows in checked:
         if rows is not None:
             refuse_wrong(rows, a, problem.plane.names)
-
-
-def gathered(losses: np.ndarray) -> np.ndarray:
-    """The rows of all processes, each of which has filled in its own."""
-    rows, processes = range(len(losses)), jax.process_count()
-    part = np.zeros((math.ceil(len(rows) / processes), *losses.shape[1:]), losses.dtype)
-    for own in mine([rows]):
-        part[: len(own)] = losses[own.start : own.stop]
-    parts = of_all(part)
-    for process in range(processes):
-        for share in mine([rows], process):
-            losses[share.start : share.stop] = parts[process, : len(share)]
-    return losses
 
 
 def _placed(leaf: Any, sharding: Any) -> jax.Array:

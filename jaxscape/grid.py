@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxscape import bands, store
+from jaxscape import bands, store, stretches
 from jaxscape.axes import axes_of, dtype_of
 from jaxscape.devices import (
     check_agreement,
@@ -266,11 +266,11 @@ def _in_memory(
             identity(problem.loss, problem.plane, problem.data, a.values.dtype)
             | {axis.name: digest("", [axis.values]) for axis in (a, b)}
         )
-    todo = bands.mine([range(len(a))])
+    todo = stretches.mine([range(len(a))])
     with together("rows"):
         done, all_finite = bands.run(plan, problem, todo, keep)
     if jax.process_count() > 1:
-        losses, all_finite, done = bands.gathered(losses), False, len(a)
+        losses, all_finite, done = stretches.gathered(losses), False, len(a)
     return losses[:done], all_finite
 
 
@@ -282,7 +282,7 @@ def _at_destination(
     header = store.Header(a, b, name, problem.method, problem.plane.marks, known_by)
     with store.open_destination(folder, header) as place:
         with together("rows that are missing"):
-            todo = bands.mine(place.missing())
+            todo = stretches.mine(place.missing())
         with together("rows"):
             bands.run(plan, problem, todo, place.write)
         with together("file of losses"):

@@ -86,6 +86,7 @@ ROOMS = [
     "store",
     "journal",
     "bands",
+    "stretches",
     "cells",
     "affine",
     "windows",
