@@ -15,7 +15,7 @@ import pytest
 from flax import nnx
 
 import jaxscape as jxs
-from jaxscape import projection, rows
+from jaxscape import nearest, projection, rows
 from jaxscape.recorder import Recorder
 
 # Bytes of a row: four leaves with numbers and its end, each of up to 64.
@@ -524,7 +524,7 @@ def test_a_path_on_disk_is_never_in_memory_whole(tmp_path, monkeypatch):
         record({"w": generator.normal(size=(5, 10_000)).astype(np.float32)})
     path = record.path()
     whole = path["w"].nbytes
-    monkeypatch.setattr(projection, "_AT_ONCE", 2**15)
+    monkeypatch.setattr(nearest, "_AT_ONCE", 2**15)
     monkeypatch.setattr(projection, "_BLOCK_BYTES", 2**20)
     plane = jxs.Plane.random(jax.random.key(0), {"w": jnp.array(path["w"][0])})
     stream = jxs.Stream([jnp.ones(5), 2 * jnp.ones(5)])
