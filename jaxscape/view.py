@@ -46,17 +46,20 @@ def marks(landscape: Landscape) -> tuple[list[str], np.ndarray]:
         corner, parts = [], []
         for value, values in zip(mark[:2], axes, strict=True):
             # A node in float32 may be a rounding off.
-            slack = 1e-6 * (values[-1] - values[0])
+            slack = 1e-6 * ((values[-1] - values[0]) or abs(values[0]))
             if not values[0] - slack <= value <= values[-1] + slack:
                 break
-            k = min(max(int(np.searchsorted(values, value, "right")) - 1, 0), len(values) - 2)
+            k = max(min(int(np.searchsorted(values, value, "right")) - 1, len(values) - 2), 0)
             corner.append(k)
-            parts.append(np.clip((value - values[k]) / (values[k + 1] - values[k]), 0, 1))
+            # Between two nodes, or on the only one.
+            near = values[k : k + 2]
+            part = np.clip((value - near[0]) / np.ptp(near), 0, 1) if len(near) > 1 else 0.0
+            parts.append([1 - part, part][: len(near)])
         else:
             i, j = corner
             loss = np.asarray(landscape.loss[i : i + 2, j : j + 2], float)
-            near_a, near_b = ([1 - part, part] for part in parts)
-            share = np.outer(near_a, near_b)
+            of_rows, of_columns = parts
+            share = np.outer(of_rows, of_columns)
             # On a node its neighbours do not count, whatever they are.
             names.append(mark.name)
             counts = share > 0

@@ -108,6 +108,21 @@ def test_a_mark_on_a_node_has_its_loss_beside_what_is_not_finite():
     np.testing.assert_array_equal(places[:, 2], [5, 3, 2.5])
 
 
+@pytest.mark.parametrize("draw", [plot.contour, plot.surface, plot.side_by_side])
+def test_a_grid_of_one_row_or_column_has_its_marks(draw):
+    """As of an interrupted landscape that came as far as its first row."""
+    row, line = jxs.Axis(np.float32([0.1]), "a"), jxs.Axis(np.array([0.0, 2, 3]), "b")
+    marks = (Mark(0.1, 0.5, "on it"), Mark(0.1, 3, "last"), Mark(0.2, 1, "off it"))
+    loss = np.array([[4.0, 8, 7]])
+    across = jxs.Landscape(loss, row, line, "loss", "dense", marks)
+    turned = tuple(Mark(b, a, name) for a, b, name in marks)
+    for surface in (across, jxs.Landscape(loss.T, line, row, "loss", "dense", turned)):
+        names, places = view.marks(surface)
+        assert names == ["on it", "last"]
+        np.testing.assert_array_equal(places[:, 2], [5, 7])
+        assert "1 of the plane's marks lie beyond" in draw(surface).layout.title.subtitle.text
+
+
 def test_what_is_something_else_is_refused():
     for name in ("critical", "valley", "barrier"):
         with pytest.raises(TypeError, match=f"{name}: expected .*, got int"):
