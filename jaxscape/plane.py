@@ -1,6 +1,5 @@
 """A plane through parameter space: two coordinates to parameters, and back."""
 
-import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -24,7 +23,7 @@ from jaxscape.directions import (
 )
 from jaxscape.nearest import nearest
 from jaxscape.network import Weights
-from jaxscape.results import Mark
+from jaxscape.results import Mark, marks_of, units_of
 from jaxscape.trajectory import Trajectory
 
 _ORIGIN = (Mark(0, 0, "origin"),)
@@ -52,9 +51,10 @@ class Plane:
         marks: places of the plane that figures show, each (a, b, name).
 
     Raises:
-        TypeError: a direction along a leaf that does not hold floating numbers.
+        TypeError: a direction along a leaf that does not hold floating numbers; units or marks
+            that are not as said above.
         ValueError: directions of another structure or shape than the origin, not finite, zero,
-            or collinear; parameters that are not finite. The leaf is named by its path.
+            or collinear; parameters or marks that are not finite. The leaf is named by its path.
 
     Example:
         >>> plane = jxs.Plane({"w": jnp.ones(2), "b": 0.5}, {"w": jnp.ones(2), "b": None},
@@ -82,8 +82,8 @@ class Plane:
         # What is not traced is compared when it is decided whether to compile anew.
         leaves, self._structure = jax.tree.flatten(origin, is_leaf=is_none)
         self._others = tuple(None if is_array(leaf) else leaf for leaf in leaves)
-        self.u, self.v, self.names, self.units = u, v, names, units
-        self.marks = tuple(itertools.starmap(Mark, marks))
+        self.u, self.v, self.names = u, v, names
+        self.units, self.marks = units_of(units), marks_of(marks)
         check_directions(origin, u, v)
 
     @property

@@ -4,6 +4,8 @@ Orientation, everywhere: `loss[i, j]` is the loss at `(a.values[i], b.values[j])
 """
 
 import functools
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -76,6 +78,43 @@ class Mark(NamedTuple):
     a: float
     b: float
     name: str
+
+
+def marks_of(given: Any) -> tuple[Mark, ...]:
+    """Marks as a caller gave them, (a, b, name) each, in Python's own numbers and words.
+
+    Raises:
+        TypeError: anything else.
+        ValueError: a place that is not finite.
+    """
+
+    def mark(one: Any) -> Mark:
+        match one:
+            case (a, b, str(name)) if _is_number(a) and _is_number(b):
+                if not (math.isfinite(a) and math.isfinite(b)):
+                    raise ValueError(f"marks: expected finite a and b, got {one!r}")
+                return Mark(float(a), float(b), str(name))
+        raise TypeError(f"marks: expected (a, b, name), two numbers and a string, got {one!r}")
+
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise TypeError(f"marks: expected some of (a, b, name), got {given!r}")
+    return tuple(map(mark, given))
+
+
+def units_of(given: Any) -> tuple[str, str]:
+    """Two units as a caller gave them.
+
+    Raises:
+        TypeError: anything else than two strings.
+    """
+    match given:
+        case (str(first), str(second)):
+            return str(first), str(second)
+    raise TypeError(f"units: expected two strings, got {given!r}")
+
+
+def _is_number(value: Any) -> bool:
+    return hasattr(value, "__float__") and np.ndim(value) == 0
 
 
 @jax.tree_util.register_dataclass

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import jaxscape as jxs
+from jaxscape import archive
 from jaxscape.plane import weight_plane
 
 ORIGIN = {"w": jnp.array([1.0, -2.0]), "bias": 0.5, "frozen": None}
@@ -294,6 +295,41 @@ def test_marks_are_where_the_solutions_are(x64):
     assert surface.marks == plane.marks
     assert (surface.a.title, surface.b.title) == ("a (first → second)", "b")
     assert jxs.Plane.random(jax.random.key(0), solutions[0]).marks == ((0, 0, "origin"),)
+
+
+def plane_that_says(**words):
+    return jxs.Plane([1.0, 2.0], [1.0, None], [None, 1.0], **words)
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        ({"units": "mm"}, TypeError),
+        ({"units": ("only",)}, TypeError),
+        ({"units": ("mm", None)}, TypeError),
+        ({"marks": "abc"}, TypeError),
+        ({"marks": [(0, 0)]}, TypeError),
+        ({"marks": [("x", 0, 0)]}, TypeError),
+        ({"marks": [(np.zeros(1), 0, "x")]}, TypeError),
+        ({"marks": [(0, np.inf, "x")]}, ValueError),
+    ],
+)
+def test_what_figures_cannot_say_of_a_plane_is_refused(words, error):
+    (name,) = words
+    with pytest.raises(error, match=f"{name}: expected .*, got "):
+        plane_that_says(**words)
+
+
+def test_marks_of_other_numbers_are_kept_in_pythons(tmp_path):
+    given = [(np.float32(0.5), jnp.float32(2), np.str_("here")), [1, 0, "there"]]
+    plane = plane_that_says(units=["mm", np.str_("s")], marks=given)
+    assert plane.units == ("mm", "s")
+    assert plane.marks == ((0.5, 2, "here"), (1, 0, "there"))
+    assert {type(part) for mark in plane.marks for part in mark} == {float, str}
+    surface = jxs.landscape(lambda p, _: p[0] * p[1], None, plane, a=(0, 1, 3), b=(0, 1, 2))
+    archive.save(tmp_path / "marked.npz", surface)
+    loaded, *_ = archive.load(tmp_path / "marked.npz")
+    assert loaded.marks == plane.marks
 
 
 def test_what_figures_say_of_a_plane_compiles_nothing(compilations):
