@@ -21,7 +21,7 @@ from jaxscape.network import scalar
 from jaxscape.optimizers import check_optimizer, update
 from jaxscape.plane import Plane, weight_plane
 from jaxscape.progress import bar
-from jaxscape.results import STATIC, Axis
+from jaxscape.results import STATIC, Axis, Mark
 
 # Starts in one compiled call, and steps until those that have stopped are left out.
 _STARTS_AT_ONCE = 2048
@@ -51,6 +51,8 @@ class Basins:
     """The limits, lowest loss first; then "diverged" and "unfinished", where there are any."""
     loss_name: str = field(metadata=STATIC)
     """What was descended, in words."""
+    marks: tuple[Mark, ...] = field(default=(), metadata=STATIC)
+    """The plane's marks, which figures show."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -160,6 +162,7 @@ def basins(
         b,
         found,
         loss_name(loss),
+        plane.marks,
     )
 
 

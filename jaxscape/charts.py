@@ -7,7 +7,7 @@ from plotly.subplots import make_subplots
 from jaxscape import layout
 from jaxscape.edge import Stability
 from jaxscape.points import CriticalPoints
-from jaxscape.results import Landscape
+from jaxscape.results import Axis, Landscape
 from jaxscape.trajectory import Descents, Trajectory
 from jaxscape.valleys import Valley
 
@@ -280,7 +280,8 @@ def profile(
     # Where w2 flies off to infinity the rest would be flat.
     low, high = np.nanpercentile(valley.b, [4, 96])
     margin = 0.15 * (high - low) or 1.0
-    figure.update_yaxes(title=second, range=[low - margin, high + margin], row=2, col=1)
+    beside = Axis(valley.b, second, valley.b_unit).title
+    figure.update_yaxes(title=beside, range=[low - margin, high + margin], row=2, col=1)
     figure.update_yaxes(title="loss", row=1, col=1)
-    figure.update_xaxes(title=first, row=2, col=1)
+    figure.update_xaxes(title=valley.a.title, row=2, col=1)
     return layout.frame(figure, "Bottom of the valley", [], dark, valley.loss_name)

@@ -18,7 +18,7 @@ from jaxscape.grid import NonFiniteWarning, check_is_function, loss_name
 from jaxscape.network import PointwiseLoss, mean_over_samples, scalar
 from jaxscape.plane import Plane, weight_plane
 from jaxscape.quadratic import Parabola, parabolas, why_not_exact
-from jaxscape.results import STATIC, Array, Axis, Landscape, is_traced
+from jaxscape.results import STATIC, Array, Axis, Landscape, Mark, is_traced
 
 # Intermediate values of the loss in a tile of cells; derivatives take about as much again. With
 # 3,000 samples that is some hundred cells: of 16 to 4096, as many were fastest on two cores.
@@ -61,11 +61,13 @@ class Fields:
     """What was measured, in words."""
     method: str = field(metadata=STATIC)
     """How it was computed: `"dense"` or `"exact"`."""
+    marks: tuple[Mark, ...] = field(default=(), metadata=STATIC)
+    """The plane's marks, which figures show."""
 
     @property
     def landscape(self) -> Landscape:
         """The loss alone."""
-        return Landscape(self.loss, self.a, self.b, self.loss_name, self.method)
+        return Landscape(self.loss, self.a, self.b, self.loss_name, self.method, self.marks)
 
     @property
     def gradient_norm(self) -> jax.Array:
@@ -154,7 +156,7 @@ def fields(
             NonFiniteWarning,
             stacklevel=2,
         )
-    return Fields(**arrays, a=a, b=b, loss_name=loss_name(loss), method=method)
+    return Fields(**arrays, a=a, b=b, loss_name=loss_name(loss), method=method, marks=plane.marks)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from jaxscape import layout, view
+from jaxscape import layout, marks, view
 from jaxscape.attraction import Basins
 from jaxscape.results import Landscape
 from jaxscape.scale import Scale
@@ -45,7 +45,7 @@ def basins(found: Basins, *paths: Trajectory, dark: bool = False) -> go.Figure:
     """
     if not isinstance(found, Basins):
         raise TypeError(f"found: expected Basins, got {type(found).__name__}")
-    surface = Landscape(found.loss, found.a, found.b, found.loss_name, "dense")
+    surface = Landscape(found.loss, found.a, found.b, found.loss_name, "dense", found.marks)
     lines, notes = view.lines(surface, paths)
     colours = _limit_colours(found)
     # The whole part of a value is the limit, the rest the steps to it, on a log scale.
@@ -97,6 +97,7 @@ def basins(found: Basins, *paths: Trajectory, dark: bool = False) -> go.Figure:
             hoverinfo="name",
         )
     layout.add_paths(figure, surface, lines)
+    notes = [*notes, *marks.add(figure, surface)]
     layout.name_axes(figure, surface)
     head = "{}, {} × {} starts, darker: more steps".format(found.loss_name, *found.shape)
     return layout.frame(figure, "Basins of attraction", notes, dark, head)

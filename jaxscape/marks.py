@@ -25,9 +25,9 @@ _VALLEY, _BARRIER = "#56b4e9", "#f3a5d0"
 def add(
     figure: go.Figure,
     landscape: Landscape,
-    critical: CriticalPoints | None,
-    valley: Valley | None,
-    barrier: Barrier | None,
+    critical: CriticalPoints | None = None,
+    valley: Valley | None = None,
+    barrier: Barrier | None = None,
     scale: Scale | None = None,
 ) -> list[str]:
     """Draw what is given, a hair above a surface or, without a scale, on a figure seen from above.
@@ -68,9 +68,9 @@ def add(
 
 def ways(
     landscape: Landscape,
-    critical: CriticalPoints | None,
-    valley: Valley | None,
-    barrier: Barrier | None,
+    critical: CriticalPoints | None = None,
+    valley: Valley | None = None,
+    barrier: Barrier | None = None,
 ) -> list[np.ndarray]:
     """What is to be seen of these, each (K, 3), for the choice of a camera."""
     found = []

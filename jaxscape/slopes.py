@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import plotly.graph_objects as go
 
-from jaxscape import layout, spatial, view
+from jaxscape import layout, marks, spatial, view
 from jaxscape.derivatives import Fields
 from jaxscape.outline import zero_line
 from jaxscape.results import Landscape
@@ -107,6 +107,7 @@ def slopes(fields: Fields, *paths: Trajectory, dark: bool = False) -> go.Figure:
         if chosen.any():
             _add_arrows(figure, tails[chosen], heads[chosen], colour, name)
     layout.add_paths(figure, surface, lines)
+    notes = [*notes, *marks.add(figure, surface)]
     layout.name_axes(figure, surface)
     return layout.finish(figure, fields.landscape, notes, dark).update_layout(title_text="Slopes")
 
@@ -170,7 +171,8 @@ def curvature(fields: Fields, *paths: Trajectory, dark: bool = False) -> go.Figu
         lifted = scale.above(border, 0.5)
         spatial.add_line(figure, lifted, _BORDER, 6, name="border of negative curvature")
     spatial.add_paths(figure, surface, lines, scale)
-    ways = [line.way for line in lines]
+    notes = [*notes, *marks.add(figure, surface, scale=scale)]
+    ways = [line.way for line in lines] + marks.ways(surface)
     figure.update_layout(scene=spatial.scene(surface, a, b, loss, ways, scale))
     layout.finish(figure, fields.landscape, notes, dark)
     return figure.update_layout(title_text="Curvature")
@@ -189,7 +191,7 @@ def _nodes(fields: Fields, paths: tuple[Trajectory, ...]) -> _Nodes:
         replace(axis, values=np.asarray(axis.values)[index])
         for axis, index in zip((fields.a, fields.b), chosen, strict=True)
     )
-    surface = Landscape(loss, a, b, fields.loss_name, fields.method)
+    surface = Landscape(loss, a, b, fields.loss_name, fields.method, fields.marks)
     lines, notes = view.lines(surface, paths)
     if loss.shape != fields.loss.shape:
         notes = ["drawn {} × {}".format(*loss.shape), *notes]

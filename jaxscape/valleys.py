@@ -41,6 +41,8 @@ class Valley:
     """What the second coordinate is called."""
     loss_name: str = field(metadata=STATIC)
     """What was measured, in words."""
+    b_unit: str = field(default="", metadata=STATIC)
+    """What 1 along the second coordinate is, in words; empty if not known."""
 
     def __repr__(self) -> str:
         k, values = int(np.argmin(self.loss)), self.a.values
@@ -82,6 +84,7 @@ def valley(
         raise ValueError(f"axis: expected {first} alone, got {', '.join(axis) or 'none'}")
     if objection := why_not_exact(loss, plane, data):
         raise ValueError(f"loss: expected a parabola in {second}, but {objection}")
+    units = plane.units
     given = axis_of(first, axis[first], dtype_of(plane, data))
     with jax.enable_x64(True):
         plane, data, values = in_float64((plane, data, np.asarray(given.values)))
@@ -89,7 +92,7 @@ def valley(
         floor, curvature, scale, lowest, correction = map(np.asarray, found)
     with np.errstate(invalid="ignore", divide="ignore"):
         b = np.where(curvature > 0, (lowest + correction) / scale, np.nan)
-    return Valley(Axis(values, first), b, floor, second, loss_name(loss))
+    return Valley(Axis(values, first, units[0]), b, floor, second, loss_name(loss), units[1])
 
 
 _rows = jax.jit(parabolas, static_argnums=0)

@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+import optax
 import pytest
 
 import jaxscape as jxs
@@ -106,6 +107,35 @@ def test_a_mark_on_a_node_has_its_loss_beside_what_is_not_finite():
     names, places = view.marks(surface)
     assert names == ["here", "there", "between"]
     np.testing.assert_array_equal(places[:, 2], [5, 3, 2.5])
+
+
+def test_units_and_marks_of_a_plane_are_those_of_all_that_is_computed_on_it():
+    marks, units = (Mark(0.5, 1, "here"), Mark(9, 9, "away")), ("mm", "s")
+    plane = jxs.Plane(
+        jxs.Weights(0.0, 0.0),
+        jxs.Weights(1.0, None),
+        jxs.Weights(None, 1.0),
+        names=("w1", "w2"),
+        units=units,
+        marks=marks,
+    )
+    grid = {"w1": (-1, 1, 7), "w2": (-2, 2, 5)}
+    data = jxs.teacher_student(jax.random.key(0))
+    fields = jxs.fields(jxs.squared_error, data, plane, **grid)
+    basins = jxs.basins(jxs.squared_error, data, plane, optimizer=optax.sgd(0.3), steps=2, **grid)
+    bottom = jxs.valley(jxs.squared_error, data, plane, w1=(0.5, 1, 4))
+    assert fields.marks == fields.landscape.marks == basins.marks == marks
+    assert (bottom.a.unit, bottom.b_unit) == units
+    along = plot.profile(bottom).layout
+    assert along.xaxis2.title.text == "w1 (mm)"
+    assert along.yaxis2.title.text == "w2 (s)"
+    for figure in (plot.slopes(fields), plot.curvature(fields), plot.basins(basins)):
+        (shown,) = named(figure, "here (0.5, 1)")
+        assert (*shown.x, *shown.y) == (0.5, 1)
+        assert "1 of the plane's marks lie beyond the grid" in figure.layout.title.subtitle.text
+        where = figure.layout if "z" not in shown else figure.layout.scene
+        assert where.xaxis.title.text == "w1 (mm)"
+    assert named(plot.curvature(fields), "here")[0].type == "scatter3d"
 
 
 @pytest.mark.parametrize("draw", [plot.contour, plot.surface, plot.side_by_side])
