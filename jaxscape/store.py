@@ -53,6 +53,8 @@ def check_place(folder: Path) -> None:
 def open_destination(folder: Path, header: Header) -> Iterator[Destination]:
     """Begin a grid in a folder, or go on with the same one, and keep others out meanwhile.
 
+    The units and marks in the folder are those of the last call that began or went on.
+
     Of several processes that share the folder, the first keeps the others of the world out.
 
     Raises:
@@ -90,6 +92,8 @@ def open_destination(folder: Path, header: Header) -> Iterator[Destination]:
                 _begin(folder, content, a, b, dtype)
         with together("destination"):
             _refuse_another(folder, content)
+            if jax.process_index() == 0:
+                _say_anew(folder, content)
         yield Destination(folder, (len(a), len(b)), dtype)
 
 
@@ -126,10 +130,25 @@ def _begin(folder: Path, content: Mapping[str, Any], a: Axis, b: Axis, dtype: np
             file.truncate(file.tell() + needed)
         for name, axis in (("a", a), ("b", b)):
             np.save(folder / f"{name}.npy", np.asarray(axis.values))
-        # Last, and in one step: a folder with this file is complete but for its rows.
-        draft = folder / _DRAFT
-        draft.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        os.replace(draft, folder / _HEADER)
+        # Last: a folder with this file is complete but for its rows.
+        _write_header(folder, content)
+
+
+def _write_header(folder: Path, content: Mapping[str, Any]) -> None:
+    """In one step."""
+    draft = folder / _DRAFT
+    draft.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    os.replace(draft, folder / _HEADER)
+
+
+def _say_anew(folder: Path, content: Mapping[str, Any]) -> None:
+    """What figures say is the last call's: a folder is not known by it."""
+    there = _read_header(folder)
+    said = {name: json.loads(json.dumps(content[name])) for name in ("units", "marks")}
+    if said.items() <= there.items():
+        return
+    with destination_errors(folder):
+        _write_header(folder, there | said)
 
 
 def _refuse_another(folder: Path, content: Mapping[str, Any]) -> None:

@@ -80,6 +80,14 @@ def test_a_destination_keeps_units_and_marks(tmp_path):
     old = store.load(tmp_path / "grid")
     assert (old.a.title, old.marks) == ("a", ())
     assert at(tmp_path / "grid").marks[0].name == "first"
+    # What is said last is in the folder, and what it is known by stays.
+    begun = json.loads(path.read_text())
+    later = at(tmp_path / "grid", ("", "steps"), ((1, 2, "other"),))
+    for surface in (later, store.load(tmp_path / "grid")):
+        assert (surface.a.unit, surface.b.unit) == ("", "steps")
+        assert surface.marks == ((1, 2, "other"),)
+    now = json.loads(path.read_text())
+    assert {name for name in now if now[name] != begun[name]} == {"units", "marks"}
 
 
 def test_a_finished_destination_is_read_and_not_computed_again(tmp_path, monkeypatch):
