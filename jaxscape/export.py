@@ -137,7 +137,7 @@ def _page(figure: go.Figure, cdn: bool, width: int | None, height: int | None) -
 
 
 def _movie(figure: go.Figure, suffix: str, size: tuple[int, int]) -> bytes:
-    milliseconds = (figure.layout.meta or {}).get("milliseconds", _MILLISECONDS)
+    milliseconds = linked.meta(figure).get("milliseconds", _MILLISECONDS)
     # H.264 halves the resolution of colours.
     width, height = (side + side % 2 if suffix == ".mp4" else side for side in size)
 

@@ -1,8 +1,22 @@
 """What links the parts of a figure in a browser: a mark that follows the mouse, and cameras."""
 
+from collections.abc import Mapping
 from importlib import resources
+from typing import Any
 
 import plotly.graph_objects as go
+
+
+def meta(figure: go.Figure) -> Mapping[str, Any]:
+    """What a figure says of itself by name: plotly lets its `meta` be anything.
+
+    Example:
+        >>> from jaxscape import linked
+        >>> linked.meta(jxs.plot.go.Figure(layout_meta=["linked"]))
+        {}
+    """
+    said = figure.layout.meta
+    return said if isinstance(said, Mapping) else {}
 
 
 def script(figure: go.Figure) -> str | None:
@@ -17,6 +31,6 @@ def script(figure: go.Figure) -> str | None:
         >>> linked.script(jxs.plot.surface(sine)) is None
         True
     """
-    if "linked" not in (figure.layout.meta or {}):
+    if "linked" not in meta(figure):
         return None
     return resources.files("jaxscape").joinpath("page/linked.js").read_text(encoding="utf-8")

@@ -77,6 +77,19 @@ def test_what_is_no_figure_or_has_no_frames_is_refused(tmp_path):
             plot.write(go.Figure(), tmp_path / f"a{suffix}")
 
 
+@pytest.mark.parametrize("meta", ["linked", ["linked", 3]])
+def test_a_figure_of_any_meta_is_written(meta, tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr(export, "_run", lambda work: work.close())
+    monkeypatch.setitem(export._MOVIES, ".gif", lambda _, pause: shown.append(pause) or b"gif")
+    figure = go.Figure(go.Scatter(y=[1, 2]), {"meta": meta}, [go.Frame(name="one")])
+    plot.write(figure, tmp_path / "a.gif")
+    plot.write(figure, tmp_path / "a.html", cdn=True)
+    assert shown == [100]
+    # The script of linked parts is for figures that say so by name.
+    assert "plotly_hover" not in (tmp_path / "a.html").read_text()
+
+
 @pytest.mark.parametrize(
     ("suffix", "packages"),
     [(".svg", "kaleido"), (".gif", "kaleido pillow"), (".mp4", "kaleido imageio-ffmpeg")],
