@@ -53,7 +53,8 @@ def surface(
     anchors = np.array([_rgb(colour) for colour in _VIRIDIS], float)
     places = np.linspace(0, len(anchors) - 1, 255)
     ramp = np.stack([np.interp(places, range(len(anchors)), part) for part in anchors.T], axis=1)
-    shown = _shrunk(values, a, b)
+    # As far apart as float32 is wide, losses have a difference in float64 only.
+    shown = _shrunk(values, a, b).astype(float)
     share = np.where(np.isfinite(shown), (shown - low) / ((high - low) or 1), 0)
     index = np.where(np.isfinite(shown), (254 * np.clip(share, 0, 1)).round(), 255)
     picture = _image(index, [*ramp.round().astype(int).tolist(), _rgb(_HOLE)])

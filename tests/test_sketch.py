@@ -48,6 +48,15 @@ def test_a_landscape_is_drawn_with_b_upwards_its_lowest_marked_and_holes_grey():
     assert len(html) < 10_000
 
 
+def test_losses_farther_apart_than_float32_are_told_apart():
+    loss = np.zeros((5, 3), np.float32)
+    loss[0, 0], loss[4, 2] = -3e38, 3e38
+    image, *_ = picture(make_landscape(loss)._repr_html_())
+    colours = [tuple(image[at]) for at in ((215, 5), (110, 160), (5, 315))]
+    assert colours[::2] == [(68, 1, 84), (253, 231, 37)]
+    assert len(set(colours)) == 3
+
+
 def test_a_landscape_with_nothing_to_draw_shows_its_words():
     nothing = make_landscape(np.full((5, 3), np.nan))._repr_html_()
     assert nothing == f'<pre style="margin: 0">{make_landscape(np.full((5, 3), np.nan))!r}</pre>'
