@@ -14,6 +14,7 @@ from jaxscape.directions import check_alike, check_structure, is_none, is_parame
 from jaxscape.grid import NonFiniteWarning, landscape, loss_name
 from jaxscape.plane import Plane
 from jaxscape.results import Axis, Landscape, is_traced
+from jaxscape.statistics import refuse_stream
 
 
 @dataclass(frozen=True)
@@ -55,9 +56,14 @@ def losses_along(
         A `Landscape`, its rows the paths, its columns the values of t; of a loss with several
         scalars, a dictionary of them.
 
+    Raises:
+        ValueError: as `landscape`.
+
     Warns:
         NonFiniteWarning, InterruptedWarning: as `landscape`.
     """
+    # What `landscape` is given hides the loss.
+    refuse_stream(loss, data)
     # Of coordinates in bfloat16 there would be no 257th direction, and few values of t.
     sizes = [jnp.result_type(leaf).itemsize for leaf in jax.tree.leaves(path) if is_parameter(leaf)]
     place = {"path": path, "direction": np.float32(0) if min(sizes) < 4 else 0.0, "t": 0.0}

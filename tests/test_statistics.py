@@ -111,12 +111,15 @@ def test_a_stream_is_refused_by_all_that_take_one():
     plane = jxs.Plane.random(jax.random.key(2), params, leaves=moves)
     batches = [tuple(d[k : k + 5] for d in DATA) for k in range(0, 20, 5)]
     stream, key = jxs.Stream(batches), jax.random.key(0)
-    path = jax.tree.map(lambda x: x[None], params)
+    path, other = (jax.tree.map(change, params) for change in (lambda x: x[None], lambda x: x + 1))
     for call in (
         lambda: jxs.landscape(recomputed, stream, plane, **AXES),
         lambda: jxs.project(recomputed, stream, plane, path),
         lambda: jxs.eigenpairs(recomputed, stream, params, 1, key),
         lambda: jxs.gradient_plane(recomputed, stream, params, key),
+        lambda: jxs.lines(recomputed, stream, params, jxs.random_directions(key, params, 2)),
+        lambda: jxs.interpolate(recomputed, stream, params, other),
+        lambda: jxs.Curve(params, other, params, np.zeros(1)).losses(recomputed, stream),
     ):
         with pytest.raises(ValueError, match="data: expected arrays for a Recomputed loss"):
             call()
