@@ -14,7 +14,7 @@ import optax
 
 from jaxscape import limits, sketch, training
 from jaxscape.axes import axes_of
-from jaxscape.devices import cores, default_device
+from jaxscape.devices import cores, default_device, in_full_precision
 from jaxscape.grid import InterruptedWarning, check_is_function, loss_name
 from jaxscape.limits import Limit
 from jaxscape.network import scalar
@@ -234,6 +234,7 @@ def _write(state: _State, chosen: np.ndarray, end: _State) -> None:
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
+@in_full_precision
 def _advance(
     loss: Callable, optimizer: Any, state: _State, data: Any, most: jax.Array, tolerance: jax.Array
 ) -> _State:

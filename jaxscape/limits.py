@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxscape.devices import in_full_precision
 from jaxscape.network import scalar
 
 _MOST_PARAMETERS = 64
@@ -151,11 +152,13 @@ def _is_curved(eigenvalues: Any) -> Any:
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
+@in_full_precision
 def _loss(loss: Callable, structure: Callable, point: jax.Array, data: Any) -> jax.Array:
     return scalar(loss(structure(point), data))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
+@in_full_precision
 def _derivatives(loss: Callable, structure: Callable, point: jax.Array, data: Any) -> tuple:
     def value(point: jax.Array) -> jax.Array:
         return _loss(loss, structure, point, data)
@@ -173,6 +176,7 @@ def _newton_step(loss: Callable, structure: Callable, point: jax.Array, data: An
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
+@in_full_precision
 def _at_stops(loss: Callable, structure: Callable, points: jax.Array, data: Any) -> tuple:
     """At every point: the loss, the length of Newton's step, whether the Hessian is curved."""
 
@@ -185,6 +189,7 @@ def _at_stops(loss: Callable, structure: Callable, points: jax.Array, data: Any)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
+@in_full_precision
 def _newton(loss: Callable, structure: Callable, point: jax.Array, data: Any) -> tuple:
     """Where Newton's method leads, the eigenvalues there, and the length of the last step."""
 

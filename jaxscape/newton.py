@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxscape import kinks, winding
+from jaxscape.devices import in_full_precision
 from jaxscape.network import scalar
 from jaxscape.plane import Plane
 from jaxscape.points import Box, CriticalPoint, Unsearchable, kind_of, on_boundary
@@ -109,6 +110,7 @@ def _filled(points: np.ndarray) -> np.ndarray:
 
 
 @functools.partial(jax.jit, static_argnums=0)
+@in_full_precision
 def _at(loss: Callable, plane: Plane, data: Any, points: jax.Array) -> tuple:
     def one(point: jax.Array) -> tuple:
         return derivatives(loss, plane, data, point)
@@ -117,6 +119,7 @@ def _at(loss: Callable, plane: Plane, data: Any, points: jax.Array) -> tuple:
 
 
 @functools.partial(jax.jit, static_argnums=0)
+@in_full_precision
 def _newton(loss: Callable, plane: Plane, data: Any, start: jax.Array, widths: jax.Array) -> tuple:
     """Where Newton's method leads from points (n, 2), and its last steps in units of the box."""
 

@@ -1,5 +1,6 @@
 """The plane of a loss's gradient and a direction at a right angle to it."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -7,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxscape.directions import dot, is_key, is_none, is_parameter, random_direction
+from jaxscape.devices import in_full_precision
+from jaxscape.directions import dot, is_array, is_key, is_none, is_parameter, random_direction
 from jaxscape.grid import check_is_function
 from jaxscape.network import scalar
 from jaxscape.plane import Plane
@@ -62,17 +64,10 @@ def gradient_plane(
     if not jax.tree.leaves(moving):
         raise ValueError("params, leaves: expected a leaf of floating numbers that moves, got none")
 
-    @jax.jit
-    def slope(moving: Any, batch: Any) -> Any:
-        def value(moving: Any) -> jax.Array:
-            filled = jax.tree.map(
-                lambda leaf, new: leaf if new is None else new, params, moving, is_leaf=is_none
-            )
-            return scalar(loss(filled, batch))
-
-        return jax.grad(value)(moving)
-
-    uphill = mean_over(data, lambda batch: slope(moving, batch))
+    every, structure = jax.tree.flatten(params, is_leaf=is_none)
+    others = tuple(None if is_array(leaf) else leaf for leaf in every)
+    arrays = tuple(leaf if is_array(leaf) else None for leaf in every)
+    uphill = mean_over(data, lambda batch: _slope(loss, structure, others, arrays, moving, batch))
     # Of a stream they are in float64.
     uphill = jax.tree.map(lambda step, leaf: jnp.asarray(step, leaf.dtype), uphill, moving)
     length = np.sqrt(dot(uphill, uphill))
@@ -83,3 +78,31 @@ def gradient_plane(
     plane = Plane(params, uphill, direction).orthonormal()
     units = "distance uphill", "distance across"
     return Plane(params, plane.u, plane.v, units=units, marks=((0, 0, "origin"),))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+@in_full_precision
+def _slope(
+    loss: Callable, structure: Any, others: tuple, arrays: tuple, moving: Any, data: Any
+) -> Any:
+    """The gradient in the leaves that move, `None` for the rest.
+
+    Args:
+        loss, data: as in `gradient_plane`, or a batch of a stream.
+        structure: of the parameters.
+        others: their leaves that are no arrays, `None` for the rest.
+        arrays: those that are, likewise.
+        moving: the parameters, `None` for each leaf that stays.
+    """
+    leaves = [
+        other if array is None else array for array, other in zip(arrays, others, strict=True)
+    ]
+    params = jax.tree.unflatten(structure, leaves)
+
+    def value(moving: Any) -> jax.Array:
+        filled = jax.tree.map(
+            lambda leaf, new: leaf if new is None else new, params, moving, is_leaf=is_none
+        )
+        return scalar(loss(filled, data))
+
+    return jax.grad(value)(moving)

@@ -8,12 +8,14 @@ import time
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from jax.sharding import AbstractMesh, AxisType, Mesh
 
 import jaxscape as jxs
-from jaxscape import devices
+from jaxscape import attraction, devices, limits, newton, steepest
 
 EIGHT = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
 AXES = {"w1": (-2.1, 1.7, 37), "w2": (-1.3, 2.9, 23)}
@@ -122,6 +124,35 @@ def test_devices_that_are_not_there_are_refused(monkeypatch):
     monkeypatch.setattr(devices, "_all_devices", lambda _: [])
     with pytest.raises(ValueError, match="mesh: expected devices that are there, got"):
         losses(mesh=mesh)
+
+
+def test_products_of_a_loss_are_in_float32_where_it_is_differentiated():
+    """GPUs round float32 products unless they are told not to; processors never do."""
+    params, x = {"w": jnp.ones((3, 2))}, jnp.ones((5, 3))
+    direction = {"w": jnp.eye(3, 2)}
+
+    def loss(params, x):
+        return jnp.mean(jnp.tanh(x @ params["w"]) ** 2)
+
+    structure = jax.tree.structure(params)
+    stacked, optimizer = {"w": jnp.ones((4, 3, 2))}, optax.sgd(0.1)
+    count = jnp.zeros(4, jnp.int32)
+    state = attraction._State(stacked, attraction._memory(optimizer, stacked), count, count)
+    of_limits = loss, limits._Structure(structure, ((3, 2),))
+    of_newton = loss, jxs.Plane(params, params, direction), x, jnp.ones((4, 2))
+    for function, given in (
+        (steepest._slope, (loss, structure, (None,), (params["w"],), params, x)),
+        (attraction._advance, (loss, optimizer, state, x, 10, np.float32(0.1))),
+        (limits._loss, (*of_limits, jnp.ones(6), x)),
+        (limits._derivatives, (*of_limits, jnp.ones(6), x)),
+        (limits._at_stops, (*of_limits, jnp.ones((4, 6)), x)),
+        (limits._newton, (*of_limits, jnp.ones(6), x)),
+        (newton._at, of_newton),
+        (newton._newton, (*of_newton, jnp.ones(2))),
+    ):
+        lowered = function.lower(*given).as_text()
+        assert "dot_general" in lowered
+        assert lowered.count("dot_general") == lowered.count("precision = [HIGHEST, HIGHEST]")
 
 
 def test_a_processor_has_the_memory_of_the_machine_or_of_its_container():
