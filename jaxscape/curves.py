@@ -15,7 +15,7 @@ import optax
 from jaxscape import paths, stacks
 from jaxscape.data import Key, check_batch_size, check_key, sample_count, take
 from jaxscape.devices import in_full_precision
-from jaxscape.directions import is_array, is_none, is_parameter
+from jaxscape.directions import check_finite, is_array, is_none, is_parameter
 from jaxscape.grid import InterruptedWarning, check_is_function
 from jaxscape.network import scalar
 from jaxscape.optimizers import check_optimizer, update
@@ -84,7 +84,7 @@ class Curve:
                 diverged.
         """
         check_is_function("loss", loss)
-        paths.check_finite("control", self.control)
+        check_finite("control", self.control)
         found = paths.losses_along(paths.on_curve, self._points, 1, loss, data, t)
         return as_lines(found, "Bézier curve")
 

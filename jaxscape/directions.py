@@ -10,9 +10,6 @@ import numpy as np
 from jaxscape.data import Key, check_key
 from jaxscape.results import is_traced
 
-# Numbers of a path's points that are in float64 at once.
-_AT_ONCE = 2**24
-
 
 def is_none(leaf: Any) -> bool:
     """For `jax.tree.map`: structural zeros are leaves."""
@@ -33,7 +30,13 @@ def is_parameter(leaf: Any) -> bool:
 
 def is_key(value: Any) -> bool:
     """Whether what may be a direction too is a JAX random key."""
-    return isinstance(value, jax.Array) and not is_parameter(value)
+    if not isinstance(value, jax.Array):
+        return False
+    if jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
+        return True
+    # As `jax.random.PRNGKey` makes them: numbers of the shape that the chosen generator takes.
+    plain = jax.eval_shape(jax.random.PRNGKey, 0)
+    return (value.shape, value.dtype) == (plain.shape, plain.dtype)
 
 
 def random_direction(
@@ -159,58 +162,19 @@ def at_right_angle(u: Any, v: Any) -> Any:
     return v
 
 
-def principal_directions(path: Any, count: int) -> list[Any]:
-    """The directions in which a path varies most, of length 1 and at right angles.
-
-    They come from the T × T matrix of inner products, so that no matrix of parameters by
-    parameters is made.
-
-    Args:
-        path: pytree, each leaf with floating numbers with a leading axis T.
-        count: how many; of them, those are left out in which the path does not vary.
-
-    Returns:
-        Directions of one point's structure, `None` for each leaf without floating numbers.
+def way(name: str, first: Any, other: Any) -> Any:
+    """The direction from a first solution to another one.
 
     Raises:
-        ValueError: fewer than 3 points, or some that are not finite.
+        TypeError, ValueError: solutions that do not fit, are not finite, or equal.
     """
-    for where, leaf, _ in paired(path, path):
-        if is_parameter(leaf) and not np.isfinite(np.asarray(leaf, np.float64)).all():
-            raise ValueError(f"path{where}: expected finite parameters, got some that are not")
-    lengths = {jnp.shape(x)[:1] for x in jax.tree.leaves(path) if is_parameter(x)}
-    if len(lengths) != 1 or lengths == {()} or lengths < {(k,) for k in range(3)}:
-        raise ValueError(
-            "path: expected arrays that share their first axis, 3 points or more, got first "
-            f"axes {sorted(lengths)}"
-        )
-    leaves, structure = jax.tree.flatten(path, is_leaf=is_none)
-    points = [np.asarray(x).reshape(len(x), -1) if is_parameter(x) else None for x in leaves]
-    moved = [part for part in points if part is not None]
-    gram = np.zeros((len(moved[0]), len(moved[0])))
-    for part in moved:
-        columns = max(1, _AT_ONCE // len(part))
-        for start in range(0, part.shape[1], columns):
-            values = part[:, start : start + columns].astype(np.float64)
-            values -= values.mean(axis=0)
-            gram += values @ values.T
-    squares, vectors = np.linalg.eigh(gram)
-    # Below this, what is left of a square is the rounding of the path's own dtype.
-    least = squares[-1] * (4 * float(jnp.finfo(moved[0].dtype).eps)) ** 2
-    kept = [k for k in range(len(squares) - 1, -1, -1) if squares[k] > least][:count]
-
-    def direction(k: int) -> Any:
-        # The components sum to 0 over the points, so that the mean need not be taken off.
-        weights = vectors[:, k] / np.sqrt(squares[k])
-        steps = [
-            None
-            if part is None
-            else jnp.asarray((weights @ part).reshape(np.shape(leaf)[1:]), leaf.dtype)
-            for part, leaf in zip(points, leaves, strict=True)
-        ]
-        return jax.tree.unflatten(structure, steps)
-
-    return [direction(k) for k in kept]
+    check_alike(name, first, other)
+    for whose, params in (("first", first), (name, other)):
+        check_finite(whose, params)
+    found = difference(other, first)
+    if not jax.tree.leaves(found):
+        raise ValueError(f"{name}: expected other parameters than the first's, got the same")
+    return found
 
 
 def paired(tree: Any, other: Any) -> Iterator[tuple[str, Any, Any]]:
@@ -252,41 +216,58 @@ def check_alike(name: str, first: Any, other: Any, whose: str = "the first's") -
             )
 
 
+def check_finite(name: str, params: Any) -> None:
+    """Refuse parameters that are not finite, naming the leaf by its path."""
+    for path, leaf, _ in paired(params, params):
+        if is_parameter(leaf) and not is_traced(leaf) and not np.isfinite(np.asarray(leaf)).all():
+            raise ValueError(f"{name}{path}: expected finite numbers, got some that are not")
+
+
+def check_direction(name: str, origin: Any, direction: Any) -> None:
+    """Refuse a direction that does not fit the origin, is not finite, or zero."""
+    check_structure(name, "the origin's structure", origin, direction)
+    if not jax.tree.leaves(direction):
+        raise ValueError(f"{name}: expected a direction, got None for every leaf")
+    for path, leaf, step in paired(origin, direction):
+        if step is None:
+            continue
+        if not is_parameter(leaf):
+            kind = getattr(leaf, "dtype", type(leaf).__name__)
+            raise TypeError(
+                f"{name}{path}: expected None, as the origin holds no floating numbers there but "
+                f"{kind}"
+            )
+        if not is_parameter(step):
+            kind = getattr(step, "dtype", type(step).__name__)
+            raise TypeError(f"{name}{path}: expected floating numbers, got {kind}")
+        if jnp.shape(step) != jnp.shape(leaf):
+            raise ValueError(
+                f"{name}{path}: expected the origin's shape {jnp.shape(leaf)}, "
+                f"got {jnp.shape(step)}"
+            )
+    if is_traced(*jax.tree.leaves(direction)):
+        return
+    check_finite(name, direction)
+    if dot(direction, direction) == 0:
+        raise ValueError(f"{name}: expected a direction, got zeros")
+
+
 def check_directions(origin: Any, u: Any, v: Any) -> None:
     """Refuse directions that do not fit the origin, or do not make a plane."""
-    for name, direction in (("u", u), ("v", v)):
-        check_structure(f"plane.{name}", "the origin's structure", origin, direction)
-        if not jax.tree.leaves(direction):
-            raise ValueError(f"plane.{name}: expected a direction, got None for every leaf")
-        for path, leaf, step in paired(origin, direction):
-            if step is None:
-                continue
-            if not is_parameter(leaf):
-                kind = getattr(leaf, "dtype", type(leaf).__name__)
-                raise TypeError(
-                    f"plane.{name}{path}: expected None, as the origin holds no floating numbers "
-                    f"there but {kind}"
-                )
-            if not is_parameter(step):
-                kind = getattr(step, "dtype", type(step).__name__)
-                raise TypeError(f"plane.{name}{path}: expected floating numbers, got {kind}")
-            if jnp.shape(step) != jnp.shape(leaf):
-                raise ValueError(
-                    f"plane.{name}{path}: expected the origin's shape {jnp.shape(leaf)}, "
-                    f"got {jnp.shape(step)}"
-                )
-    if is_traced(*jax.tree.leaves((origin, u, v))):
-        return
-    for name, tree in (("origin", origin), ("u", u), ("v", v)):
-        for path, leaf, _ in paired(tree, tree):
-            if is_parameter(leaf) and not np.isfinite(np.asarray(leaf, np.float64)).all():
-                raise ValueError(
-                    f"plane.{name}{path}: expected finite numbers, got some that are not"
-                )
+    check_direction("plane.u", origin, u)
+    check_direction("plane.v", origin, v)
+    check_finite("plane.origin", origin)
+    if are_along_one_line(u, v):
+        raise ValueError(
+            "plane.v: expected another direction than u's, got one along the same line"
+        )
+
+
+def are_along_one_line(u: Any, v: Any) -> bool:
+    """Whether two directions are the same or opposite, to rounding; False if they are traced."""
+    if is_traced(*jax.tree.leaves((u, v))):
+        return False
     lengths = [np.sqrt(dot(d, d)) for d in (u, v)]
-    for name, length in zip("uv", lengths, strict=True):
-        if length == 0:
-            raise ValueError(f"plane.{name}: expected a direction, got zeros")
     first, second = (
         jax.tree.map(lambda x, s=length: np.asarray(x, np.float64) / s, d)
         for d, length in zip((u, v), lengths, strict=True)
@@ -300,7 +281,4 @@ def check_directions(origin: Any, u: Any, v: Any) -> None:
     )
     dtypes = [x.dtype for x in jax.tree.leaves((u, v)) if hasattr(x, "dtype")]
     rounding = max((float(jnp.finfo(d).eps) for d in dtypes), default=2.0**-52)
-    if np.sqrt(dot(rest, rest)) <= 4 * rounding:
-        raise ValueError(
-            "plane.v: expected another direction than u's, got one along the same line"
-        )
+    return bool(np.sqrt(dot(rest, rest)) <= 4 * rounding)

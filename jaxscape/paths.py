@@ -10,7 +10,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxscape.directions import check_alike, check_structure, is_none, is_parameter, paired
+from jaxscape.directions import (
+    check_alike,
+    check_finite,
+    check_structure,
+    is_none,
+    is_parameter,
+    paired,
+)
 from jaxscape.grid import NonFiniteWarning, landscape, loss_name
 from jaxscape.plane import Plane
 from jaxscape.results import Axis, Landscape, is_traced
@@ -168,13 +175,6 @@ def moving(first: Any, other: Any) -> Any:
     return jax.tree.map(
         lambda here, there: there if is_parameter(here) else None, first, other, is_leaf=is_none
     )
-
-
-def check_finite(name: str, params: Any) -> None:
-    """Refuse parameters that are not finite, naming the leaf by its path."""
-    for path, leaf, _ in paired(params, params):
-        if is_parameter(leaf) and not is_traced(leaf) and not np.isfinite(np.asarray(leaf)).all():
-            raise ValueError(f"{name}{path}: expected finite numbers, got some that are not")
 
 
 def check_directions(params: Any, directions: Any) -> int:

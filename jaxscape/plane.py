@@ -8,21 +8,24 @@ import numpy as np
 
 from jaxscape.data import check_key
 from jaxscape.directions import (
+    are_along_one_line,
     at_right_angle,
     check_alike,
+    check_direction,
     check_directions,
-    difference,
+    check_finite,
     dot,
     is_array,
     is_key,
     is_none,
     is_parameter,
     orthonormal,
-    principal_directions,
     random_direction,
+    way,
 )
 from jaxscape.nearest import nearest
 from jaxscape.network import Weights
+from jaxscape.principal import principal_directions
 from jaxscape.results import Mark, marks_of, units_of
 from jaxscape.trajectory import Trajectory
 
@@ -167,7 +170,8 @@ class Plane:
                 are the first's.
 
         Raises:
-            TypeError, ValueError: as `Plane`.
+            TypeError, ValueError: solutions that do not fit, are not finite, equal to the first,
+                or on one line.
 
         Example:
             >>> plane = jxs.Plane.through({"w": 1.0, "b": 0.0}, {"w": 2.0, "b": 0.0},
@@ -175,12 +179,15 @@ class Plane:
             >>> plane.at(0.0, 1.0)
             {'b': Array(4., dtype=float32...), 'w': Array(1., dtype=float32...)}
         """
-        check_alike("second", first, second)
-        check_alike("third", first, third)
+        u, v = way("second", first, second), way("third", first, third)
+        if are_along_one_line(u, v):
+            raise ValueError(
+                "third: expected a point off the line through first and second, got one on it"
+            )
         return cls(
             first,
-            difference(second, first),
-            difference(third, first),
+            u,
+            v,
             units=("first → second", "first → third"),
             marks=((0, 0, "first"), (1, 0, "second"), (0, 1, "third")),
         )
@@ -199,23 +206,27 @@ class Plane:
             orthogonal: whether the direction's part along the line through the two is taken off.
 
         Raises:
-            TypeError, ValueError: as `Plane`.
+            TypeError, ValueError: solutions that do not fit, are not finite, or equal; a direction
+                that does not fit, or along the line through them.
 
         Example:
             >>> plane = jxs.Plane.between([0.0, 0.0], [2.0, 0.0], [3.0, 1.0], orthogonal=True)
             >>> plane.at(1.0, 0.0), plane.v
             ([Array(2., dtype=float32...), ...], [Array(0., dtype=float32...), ...])
         """
-        check_alike("second", first, second)
-        unit = ""
+        u, unit = way("second", first, second), ""
         if is_key(direction):
             direction, unit = random_direction(direction, first), _UNITS["filter"]
-        plane = cls(first, difference(second, first), direction)
+        check_direction("direction", first, direction)
+        if are_along_one_line(u, direction):
+            raise ValueError(
+                "direction: expected another than from first to second, got one along the same line"
+            )
         if orthogonal:
-            direction = at_right_angle(plane.u, plane.v)
+            direction = at_right_angle(u, direction)
             unit = ", ".join(filter(None, (unit, "orthogonal")))
         marks = ((0, 0, "first"), (1, 0, "second"))
-        return cls(first, plane.u, direction, units=("first → second", unit), marks=marks)
+        return cls(first, u, direction, units=("first → second", unit), marks=marks)
 
     @classmethod
     def principal(cls, path: Any) -> "Plane":
@@ -284,7 +295,7 @@ class Plane:
             computed in float64.
 
         Raises:
-            ValueError: parameters of another structure or shape.
+            ValueError: parameters of another structure or shape, or not finite.
 
         Example:
             >>> plane = jxs.Plane([0.0, 0.0, 0.0], [2.0, None, None], [1.0, 1.0, None])
@@ -292,6 +303,7 @@ class Plane:
             (1.0, 2.0, 7.0)
         """
         check_alike("params", self.origin, params, "the plane's")
+        check_finite("params", params)
         point = jax.tree.map(lambda x: np.asarray(x)[None] if is_parameter(x) else x, params)
         at, distance, _ = nearest(self.origin, self.u, self.v, point, 1)
         return float(at[0, 0]), float(at[0, 1]), float(distance[0])

@@ -11,7 +11,7 @@ import numpy as np
 from jaxscape import paths
 from jaxscape.axes import axis_of
 from jaxscape.data import Key, check_key
-from jaxscape.directions import random_direction
+from jaxscape.directions import check_finite, random_direction
 from jaxscape.grid import check_is_function
 from jaxscape.results import STATIC, Array, Landscape, is_traced
 
@@ -166,7 +166,7 @@ def lines(
           loss from 1 to 5, lowest at t = 0
     """
     check_is_function("loss", loss)
-    paths.check_finite("params", params)
+    check_finite("params", params)
     count = paths.check_directions(params, directions)
     found = paths.losses_along(paths.on_lines, (params, directions), count, loss, data, t)
     return as_lines(found, None)

@@ -43,12 +43,12 @@ class Eigenpairs(NamedTuple):
             pairs: which two, from 0, the outermost, on.
 
         Raises:
-            ValueError: a pair that is not there, or was not found.
+            ValueError: not two; a pair that is not there, or was not found.
         """
-        units = []
+        units, there = [], np.flatnonzero(np.isfinite(self.values)).tolist()
+        if len(pairs) != 2 or len(set(pairs)) != 2 or not set(pairs) <= set(there):
+            raise ValueError(f"pairs: expected two of {len(there)} found, got {pairs}")
         for k in pairs:
-            if not (0 <= k < len(self.values) and np.isfinite(self.values[k])):
-                raise ValueError(f"pairs: expected two of {len(self.values)} found, got {pairs}")
             lost = "" if self.converged[k] else ", not converged"
             units.append(f"eigenvector {k + 1}, λ = {self.values[k]:.4g}{lost}")
         u, v = (jax.tree.map(lambda leaf, k=k: leaf[k], self.vectors) for k in pairs)

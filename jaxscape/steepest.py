@@ -9,7 +9,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxscape.devices import in_full_precision
-from jaxscape.directions import dot, is_array, is_key, is_none, is_parameter, random_direction
+from jaxscape.directions import (
+    are_along_one_line,
+    check_direction,
+    dot,
+    is_array,
+    is_key,
+    is_none,
+    is_parameter,
+    paired,
+    random_direction,
+)
 from jaxscape.grid import check_is_function
 from jaxscape.network import scalar
 from jaxscape.plane import Plane
@@ -42,8 +52,10 @@ def gradient_plane(
         The plane, with "a" along the gradient.
 
     Raises:
-        TypeError: a loss that does not return a floating scalar.
-        ValueError: as `Plane`; a gradient that is zero or not finite.
+        TypeError: a loss that does not return a floating scalar; a direction without floating
+            numbers.
+        ValueError: a direction of another structure or shape, not finite, zero, along the gradient,
+            or along a leaf that may not move; a gradient that is zero or not finite.
 
     Example:
         >>> def bowl(p, data):
@@ -64,6 +76,13 @@ def gradient_plane(
     if not jax.tree.leaves(moving):
         raise ValueError("params, leaves: expected a leaf of floating numbers that moves, got none")
 
+    if is_key(direction):
+        direction = random_direction(direction, moving, normalise=None, vectors=True)
+    check_direction("direction", params, direction)
+    for path, leaf, step in paired(moving, direction):
+        if leaf is None and step is not None:
+            raise ValueError(f"direction{path}: expected None, as `leaves` keeps it still")
+
     every, structure = jax.tree.flatten(params, is_leaf=is_none)
     others = tuple(None if is_array(leaf) else leaf for leaf in every)
     arrays = tuple(leaf if is_array(leaf) else None for leaf in every)
@@ -73,8 +92,10 @@ def gradient_plane(
     length = np.sqrt(dot(uphill, uphill))
     if not 0 < length < np.inf:
         raise ValueError(f"loss: expected a gradient of finite length over 0, got {length:g}")
-    if is_key(direction):
-        direction = random_direction(direction, moving, normalise=None, vectors=True)
+    if are_along_one_line(uphill, direction):
+        raise ValueError(
+            "direction: expected another than the gradient's, got one along the same line"
+        )
     plane = Plane(params, uphill, direction).orthonormal()
     units = "distance uphill", "distance across"
     return Plane(params, plane.u, plane.v, units=units, marks=((0, 0, "origin"),))

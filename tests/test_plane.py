@@ -404,17 +404,52 @@ def sizes(loss, plane, x):
         (
             lambda: jxs.Plane.between([1.0, 2.0], [2.0, 3.0], [1.0]),
             ValueError,
-            "plane.v: expected the origin's structure",
+            "direction: expected the origin's structure",
         ),
         (
             lambda: jxs.Plane.between([1.0, 2.0], [2.0, 3.0], [2.0, 2.0], orthogonal=True),
             ValueError,
-            "plane.v: .*the same line",
+            "direction: .*the same line",
         ),
         (
             lambda: jxs.Plane.between([1.0, 2.0], [1.0, 2.0], [2.0, 2.0]),
             ValueError,
-            "plane.u: expected a direction, got None for every leaf",
+            "second: expected other parameters than the first's, got the same",
+        ),
+        (
+            lambda: jxs.Plane.between({"w": jnp.eye(2)}, {"w": jnp.eye(2)}, jax.random.key(0)),
+            ValueError,
+            "second: expected other parameters",
+        ),
+        (
+            lambda: jxs.Plane.between(jnp.zeros(3), jnp.ones(3), jnp.arange(3)),
+            TypeError,
+            "direction: expected floating numbers, got int32",
+        ),
+        (
+            lambda: jxs.Plane.through([1.0, 2.0], [1.0, 2.0], [2.0, 2.0]),
+            ValueError,
+            "second: expected other parameters",
+        ),
+        (
+            lambda: jxs.Plane.through([1.0, 2.0], [2.0, 2.0], [1.0, 2.0]),
+            ValueError,
+            "third: expected other parameters",
+        ),
+        (
+            lambda: jxs.Plane.through([1.0, 2.0], [2.0, 3.0], [4.0, 5.0]),
+            ValueError,
+            "third: expected a point off the line",
+        ),
+        (
+            lambda: jxs.Plane.through([1.0, 2.0], [2.0, 3.0], [4.0, np.nan]),
+            ValueError,
+            r"third\[1\]: expected finite numbers",
+        ),
+        (
+            lambda: jxs.Plane([1.0, 2.0], [2.0, None], [None, 1.0]).coordinates([np.nan, 1.0]),
+            ValueError,
+            r"params\[0\]: expected finite numbers",
         ),
         (
             lambda: jxs.Plane.through([1.0, 2.0], [1, 2], [2.0, 2.0]),

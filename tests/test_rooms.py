@@ -94,6 +94,7 @@ ROOMS = [
     "parabolas",
     "quadratic",
     "plane",
+    "principal",
     "nearest",
     "directions",
     "network",

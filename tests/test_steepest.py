@@ -124,11 +124,38 @@ def test_any_model_of_equinox():
         ({"loss": lambda p, d: p["w"]}, TypeError, r"expected a scalar, got an array of shape"),
         ({"loss": 3}, TypeError, "loss: expected a function"),
         ({"leaves": lambda path: False}, ValueError, "params, leaves: expected a leaf of floating"),
-        ({"direction": {"w": None}}, ValueError, "plane.v: expected the origin's structure"),
+        ({"direction": "uphill"}, ValueError, "direction: expected another than the gradient's"),
     ],
 )
 def test_bad_arguments_are_refused(change, error, message):
     params, data = make()
+    if change.get("direction") == "uphill":
+        change = {"direction": jxs.gradient_plane(loss, data, params, KEY).u}
     given = {"loss": loss, "data": data, "params": params, "direction": KEY} | change
     with pytest.raises(error, match=message):
         jxs.gradient_plane(**given)
+
+
+@pytest.mark.parametrize(
+    ("direction", "error", "message"),
+    [
+        ({"w": None}, ValueError, "direction: expected the origin's structure"),
+        ([jnp.ones(2), jnp.ones(3)], ValueError, r"direction\[0\]: expected None, as `leaves`"),
+        ([None, jnp.arange(3)], TypeError, r"direction\[1\]: expected floating numbers, got int32"),
+        ([None, jnp.ones(2)], ValueError, r"direction\[1\]: expected the origin's shape"),
+        ([None, jnp.zeros(3)], ValueError, "direction: expected a direction, got zeros"),
+        (jnp.arange(3), ValueError, "direction: expected the origin's structure"),
+    ],
+)
+def test_a_bad_direction_is_refused_before_the_data_are_gone_through(direction, error, message):
+    def load():
+        raise AssertionError("opened")
+
+    with pytest.raises(error, match=message):
+        jxs.gradient_plane(
+            lambda p, d: jnp.mean(p[0] * d),
+            jxs.Stream(load),
+            [jnp.ones(2), jnp.ones(3)],
+            direction,
+            leaves=lambda path: path == "[1]",
+        )
