@@ -102,7 +102,9 @@ def _log_ticks(low: float, high: float, most: int) -> np.ndarray:
         return 10.0 ** powers[:: -(-len(powers) // most)]
     steps = 10.0 ** np.arange(first - 1, last + 2)[:, None] * np.array([1, 2, 5])
     values = steps[(steps >= low) & (steps <= high)]
-    if 2 < len(values) <= most:
+    # Every second or third of too many, as linear steps would all lie near the highest.
+    values = values[:: -(-len(values) // most) or 1]
+    if len(values) > 2:
         return values
     if low == high:
         return np.array([low])

@@ -6,7 +6,7 @@ from test_plot import KINDS, make_landscape, make_path, points_of, traces
 
 import jaxscape as jxs
 from jaxscape import plot
-from jaxscape.scale import scale_of
+from jaxscape.scale import Scale, scale_of
 
 
 def steep(a, b):
@@ -107,6 +107,12 @@ def test_ticks_are_few_round_and_within(ends, most):
     assert len(values) == len(set(ticks["ticktext"]))
     assert (1 if low == high else 2) <= len(values) <= most + 1
     assert ((values > low * (1 - 1e-9)) & (values < high * (1 + 1e-9))).all()
+
+
+def test_seven_round_losses_leave_more_than_one_tick_of_four():
+    """From 0.107 to 16.1 there are seven of 1, 2 and 5 times powers of ten, and two powers."""
+    ticks = Scale(True, 0.107, 16.1, 16.1).ticks(most=4)
+    assert ticks["ticktext"] == ["0.2", "1", "5"]
 
 
 def test_a_hundred_thousandth_is_a_power_of_ten():
