@@ -20,8 +20,8 @@ def add(figure: go.Figure, found: Predictions, colour: str) -> list[str]:
     turns = figure.data[0].type == "surface"
     if turns:
         eye = figure.layout.scene.camera.eye
-        # From further off, since the scene is narrower now.
-        further = {axis: 1.3 * eye[axis] for axis in "xyz"}
+        # From further off, since the scene is narrower now, and so far that no title is cut.
+        further = {axis: 1.5 * eye[axis] for axis in "xyz"}
         figure.update_layout(scene_domain_x=[0, 0.5], scene_camera_eye=further)
     else:
         figure.update_xaxes(domain=[0, 0.43])

@@ -106,6 +106,18 @@ def test_each_frame_has_the_point_and_its_curve(path, kind):
     np.testing.assert_array_equal(samples.x, np.asarray(STUDENT.x, float))
 
 
+def test_the_narrow_surface_is_seen_from_so_far_that_no_title_is_cut(path):
+    """In pictures of 1200 × 900 and 600 × 450 titles were cut at 1.3 times, not at 1.5."""
+    surface = jxs.landscape(jxs.squared_error, STUDENT, w1=(0.5, 2, 7), w2=(0, 1, 5))
+    found = jxs.predictions(jxs.squared_error, path, STUDENT)
+    cameras = (
+        figure.layout.scene.camera.eye
+        for figure in (plot.fit(surface, found), plot.surface(surface, path))
+    )
+    ours, alone = ([eye[axis] for axis in "xyz"] for eye in cameras)
+    np.testing.assert_allclose(ours, 1.5 * np.array(alone))
+
+
 def test_many_samples_are_thinned_and_the_figure_says_so(path):
     surface = jxs.landscape(jxs.squared_error, STUDENT, w1=(0.5, 2, 7), w2=(0, 1, 5))
     many = jxs.teacher_student(jax.random.key(1), n=2500)
