@@ -33,7 +33,8 @@ def surface(
     more than 401 values along an axis, one cell of each block is drawn, where it is and with its
     own loss: the lowest (highest) of a block that reaches below (above) all blocks around it, so
     that no pit or peak is lost; the figure says so. Paths are drawn a hair above the surface, their
-    hover shows their own loss; what leaves the grid is cut at its edge and counted in a note.
+    hover shows their own loss; what leaves the grid is cut at its edge and counted in a note, and
+    a path whose losses are not the surface's where it passes is named in one.
 
     Args:
         landscape: the surface.
@@ -66,6 +67,7 @@ def surface(
     scale = scale_of([landscape], log, clip)
     a, b, loss, notes = blocks.surface(landscape, _MOST_SURFACE_VALUES)
     lines, more = view.lines(landscape, paths)
+    more += view.apart(landscape, paths)
     heights, (low, top) = scale.height(loss), scale.ends
     figure = go.Figure(
         go.Surface(
@@ -138,6 +140,7 @@ def contour(
     scale = scale_of([landscape], log, clip)
     single = tuple(path.median if isinstance(path, Descents) else path for path in paths)
     lines, more = view.lines(landscape, single)
+    more += view.apart(landscape, paths)
     low, top = scale.ends
     figure = go.Figure()
     a, b, loss, notes = blocks.image(landscape, _MOST_HEATMAP_VALUES, "heatmap")

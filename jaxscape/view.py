@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from jaxscape import agreement
 from jaxscape.results import Landscape
-from jaxscape.trajectory import Projection, Trajectory
+from jaxscape.trajectory import Descents, Projection, Trajectory
 
 # After Okabe and Ito's colours for the colour-blind, in an order in which neighbours differ in
 # lightness as well; none is near Viridis.
@@ -96,7 +97,7 @@ def _line(
         columns.append(seen.distance)
     points = np.stack(columns, axis=1).astype(float)
     if seen is not None:
-        _check_plane(landscape, seen, name)
+        agreement.check_plane(landscape, seen, name)
     box = np.array([[float(axis.values[0]), float(axis.values[-1])] for axis in axes])
     # Half a float32 rounding of slack: a point set on the border is on the grid.
     slack = 1e-6 * (box[:, 1] - box[:, 0])
@@ -122,6 +123,20 @@ def _line(
         if is_off_plane(seen):
             below = cut(np.column_stack([points[:, :2], seen.surface_loss]), box)
     return Line(name, label, colour, way, points[inside], tuple(ends), below, epochs[:, 0]), note
+
+
+def apart(landscape: Landscape, paths: Sequence[Trajectory | Projection | Descents]) -> list[str]:
+    """What to note of paths whose losses are not those of the landscape where they pass."""
+    # The median of many descents is no path over any surface.
+    single = [path for path in paths if isinstance(path, Trajectory | Projection)]
+    notes = []
+    for name, path in zip(names(single), single, strict=True):
+        kept = path.until_divergence() if isinstance(path, Trajectory) else path
+        loss = kept.surface_loss if isinstance(kept, Projection) else kept.loss
+        coordinates = [kept.coordinate(axis.name) for axis in (landscape.a, landscape.b)]
+        if note := agreement.note(landscape, np.stack(coordinates, axis=1), np.asarray(loss), name):
+            notes.append(note)
+    return notes
 
 
 def check_paths(paths: Sequence[Any]) -> None:
@@ -167,43 +182,6 @@ def thinned(
                 path = jax.tree.map(lambda leaf, k=kept: leaf[k] if np.ndim(leaf) else leaf, path)
         shorter.append(path)
     return shorter, notes
-
-
-def _check_plane(landscape: Landscape, path: Projection, name: str) -> None:
-    """Refuse a path that was projected on another plane, as far as losses tell.
-
-    Projection and landscape both know losses of their plane. Those of the cells around a point, and
-    as much again as they differ, hold the loss there, if cells show the surface at all: a path
-    with more than half of its points elsewhere is one of another plane, or another loss.
-    """
-    places, cells = path.coordinates, []
-    inside = np.isfinite(path.surface_loss)
-    for place, axis in zip(places.T, (landscape.a, landscape.b), strict=True):
-        values = np.asarray(axis.values, float)
-        inside &= (place >= values[0]) & (place <= values[-1])
-        first = np.searchsorted(values, place)[:, None] + np.arange(-2, 2)
-        cells.append(np.clip(first, 0, len(values) - 1))
-    rows, columns = cells
-    around = np.asarray(landscape.loss)[rows[:, :, None], columns[:, None, :]]
-    around = around.reshape(len(rows), -1).astype(float)
-    inside &= np.isfinite(around).all(axis=1)
-    if not inside.any():
-        return
-    low, high = around[inside].min(axis=1), around[inside].max(axis=1)
-    assert landscape.highest is not None
-    assert landscape.lowest is not None
-    slack = high - low + 1e-3 * (landscape.highest - landscape.lowest.loss)
-    theirs = path.surface_loss[inside]
-    apart = (theirs < low - slack) | (theirs > high + slack)
-    if 2 * apart.sum() > len(apart):
-        k = int(np.argmax(apart))
-        a, b = places[inside][k]
-        raise ValueError(
-            f"paths: expected a projection on the landscape's plane, got {name!r}, of whose "
-            f"{len(apart)} points over the grid {apart.sum()} are on a surface of other losses, "
-            f"as {theirs[k]:.4g} at ({a:.3g}, {b:.3g}), where the landscape has {low[k]:.4g} to "
-            f"{high[k]:.4g}"
-        )
 
 
 def is_off_plane(path: Projection) -> bool:

@@ -1,5 +1,7 @@
 """A path seen from a plane: coordinates, distances, losses, and how it is drawn."""
 
+import dataclasses
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -8,7 +10,7 @@ import optax
 import pytest
 
 import jaxscape as jxs
-from jaxscape import nearest, projection
+from jaxscape import nearest, projection, view
 
 ROWS, COLUMNS = (-3, 3, 13), (-2, 2, 9)
 
@@ -237,3 +239,34 @@ def test_a_projection_on_other_coordinates_is_refused():
     surface = jxs.landscape(jxs.squared_error, data, w1=(-2, 2, 5), w2=(-2, 2, 7))
     with pytest.raises(ValueError, match="expected a projection on p and q"):
         jxs.plot.contour(surface, seen)
+
+
+def test_a_path_of_another_loss_or_plane_is_noted_and_one_of_its_own_is_not():
+    """On coarse grids as well, where losses between nodes are poorly known; other data may be."""
+    data, other = (jxs.teacher_student(jax.random.key(k)) for k in (0, 1))
+    start, optimizer = jxs.Weights(-2.0, 2.5), optax.sgd(0.1)
+    path = jxs.descend(jxs.squared_error, start, data, optimizer=optimizer, epochs=60)
+    for n in (13, 31):
+        grid = {"w1": (-3, 3, n), "w2": (-3, 3, n - 2)}
+        for given in (data, other):
+            own = jxs.landscape(jxs.squared_error, given, **grid)
+            assert jxs.plot.contour(own, path).layout.meta["notes"] == []
+        wrong = jxs.landscape(jxs.absolute_error, data, **grid)
+        hole = np.asarray(wrong.loss).copy()
+        hole[0] = np.nan
+        for surface in (wrong, dataclasses.replace(wrong, loss=hole)):
+            [note] = view.apart(surface, [path])
+            assert "losses of descent are off the surface by up to " in note
+            assert 3 < float(note.split("up to ")[1].split(":")[0]) < 5
+            assert note in jxs.plot.surface(surface, path).layout.meta["notes"]
+
+
+def test_a_projection_on_another_plane_through_its_end_is_noted(network):
+    loss, data, path = network
+    end = jax.tree.map(lambda x: x[-1], path.params)
+    plane = jxs.Plane.principal(path)
+    seen = jxs.project(loss, data, plane, path)
+    random = jxs.Plane.random(jax.random.key(1), end)
+    surfaces = [jxs.landscape(loss, data, p, a=ROWS, b=COLUMNS) for p in (plane, random)]
+    assert view.apart(surfaces[0], [seen]) == []
+    assert "another loss, data or plane" in view.apart(surfaces[1], [seen])[0]

@@ -33,6 +33,7 @@ ROOMS = [
     "linked",
     "blocks",
     "view",
+    "agreement",
     "scale",
     "archive",
     "panels",
