@@ -39,12 +39,14 @@ def largest(x: jax.Array, **params: Any) -> jax.Array:
         )
     ]
     slices = sum(window for window in windows if window > 1)
-    if slices > _MOST_SLICES or min(ends) < 1 or max(params["base_dilation"]) > 1:
+    floating = jnp.issubdtype(x.dtype, jnp.floating)
+    # Booleans have no lowest number to pad with.
+    known = floating or jnp.issubdtype(x.dtype, jnp.integer)
+    if not known or slices > _MOST_SLICES or min(ends) < 1 or max(params["base_dilation"]) > 1:
         return plain(x)
 
     @jax.custom_jvp
     def sliced(x: jax.Array) -> jax.Array:
-        floating = jnp.issubdtype(x.dtype, jnp.floating)
         lowest = -jnp.inf if floating else jnp.iinfo(x.dtype).min
         edges = [(low, high, 0) for low, high in params["padding"]]
         x = lax.pad(x, jnp.asarray(lowest, x.dtype), edges)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import jaxscape as jxs
 from jaxscape.windows import largest
 
 X = np.random.default_rng(0).normal(size=(2, 9, 8, 3)).astype(np.float32)
@@ -43,6 +44,24 @@ def test_values(case, dtype):
     x = X if dtype is np.float32 else np.nan_to_num(10 * X, neginf=-99).astype(dtype)
     given = params(*CASES[case])
     np.testing.assert_array_equal(largest(x, **given), jax.lax.reduce_window_max_p.bind(x, **given))
+
+
+def test_windows_of_booleans():
+    """Any of a window's values, which a loss may ask for of a mask."""
+    given = params(*CASES["pooling"])
+    found = largest(jnp.asarray(X > 1), **given)
+    np.testing.assert_array_equal(found, jax.lax.reduce_window_max_p.bind(X, **given) > 1)
+
+    def loss(weights, mask):
+        pooled = jax.lax.reduce_window(
+            mask, False, jax.lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID"
+        )
+        return weights.w1 * weights.w2 * jnp.mean(pooled)
+
+    surface = jxs.landscape(loss, jnp.asarray(X > 1), w1=(1, 2, 3), w2=(1, 3, 2))
+    np.testing.assert_allclose(
+        surface.loss, np.outer([1, 1.5, 2], [1, 3]) * found.mean(), rtol=1e-6
+    )
 
 
 def test_derivatives_where_values_are_equal():
