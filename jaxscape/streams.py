@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from jaxscape.data import Dataset, sample_count
+from jaxscape.identity import digest
 
 # Batches loaded before they are asked for: one in use, one waiting.
 _AHEAD = 1
@@ -57,13 +58,16 @@ class Stream:
         self._source, self._weight = source, weight
         self._seen: tuple[int, float] | None = None
         self._last: Iterator[Any] | None = None
+        self._again = False
+        self._began: str | None = None
 
     def __iter__(self) -> Iterator[tuple[float, Any]]:
         """Every batch after its weight.
 
         Raises:
             ValueError: no batch; a weight that is negative or not finite, or weights all zero;
-                fewer or more batches than in an earlier pass.
+                fewer or more batches than in an earlier pass; a function that returns the same
+                iterator again, which does not start anew.
         """
         count, total = 0, 0.0
         for batch in _prefetched(self._batches()):
@@ -74,6 +78,9 @@ class Stream:
             if self._seen and count > self._seen[0]:
                 break
             yield weight, batch
+        # One that began with two equal batches, and is used up.
+        if self._again and self._seen is None:
+            self.first()
         if total == 0:
             got = f"{count} that weigh nothing" if count else "none"
             raise ValueError(f"data: expected a stream with at least one batch, got {got}")
@@ -87,18 +94,33 @@ class Stream:
                 "start anew each time?"
             )
 
-    def _batches(self) -> Iterable[Any]:
-        """The batches from the first on."""
+    def _batches(self) -> Iterator[Any]:
+        """The batches from the first on.
+
+        Raises:
+            ValueError: the same iterator as before, which goes on where it was.
+        """
         batches = self._source() if callable(self._source) else self._source
-        if isinstance(batches, Iterator):
-            # What it has yielded would be missing.
-            if batches is self._last:
-                raise ValueError(
-                    "source: expected a function that returns a new iterator each time, got the "
-                    "same one again"
-                )
-            self._last = batches
-        return batches
+        if not isinstance(batches, Iterator):
+            yield from batches
+            return
+        # PyTorch's loader with workers that stay has one iterator, which it resets.
+        self._again, self._last = batches is self._last, batches
+        began = None
+        for batch in batches:
+            if began is None:
+                began = digest(str(jax.tree.structure(batch)), jax.tree.leaves(batch))
+                self._check_anew(began)
+            yield batch
+        self._check_anew(began)
+
+    def _check_anew(self, began: str | None) -> None:
+        if self._again and began != self._began:
+            raise ValueError(
+                "source: expected a function that returns a new iterator each time, got the same "
+                "one again, which does not start with the same batch"
+            )
+        self._began = began
 
     @property
     def batch_count(self) -> int | None:

@@ -202,6 +202,48 @@ def test_a_function_that_returns_the_same_iterator_again_is_refused():
         jxs.landscape(loss, jxs.Stream(lambda: same), PLANE, **AXES)
 
 
+def test_one_that_is_used_up_is_refused_though_its_first_batches_are_equal():
+    same = iter([*cut([50, 51])[:1] * 2, *cut([50, 51])[1:]])
+    with pytest.raises(ValueError, match="source: expected a function that returns a new iterator"):
+        jxs.landscape(loss, jxs.Stream(lambda: same), PLANE, **AXES)
+    same = iter(cut([50, 51]))
+    stream = jxs.Stream(lambda: same)
+    list(stream)
+    with pytest.raises(ValueError, match="source: expected a function that returns a new iterator"):
+        list(stream)
+
+
+class Loader:
+    """Counts how often it is opened."""
+
+    def __init__(self, batches):
+        self.batches, self.opened = batches, 0
+
+    def __iter__(self):
+        self.opened += 1
+        return iter(self.batches)
+
+
+class Resetting(Loader):
+    """As PyTorch's loader with workers that stay: one iterator, which is reset."""
+
+    def __iter__(self):
+        self.left = super().__iter__()
+        return self
+
+    def __next__(self):
+        return next(self.left)
+
+
+def test_an_iterator_that_starts_anew_is_one_like_another():
+    loader = Resetting(cut([40, 1, 60]))
+    stream = jxs.Stream(lambda: iter(loader))
+    whole = jxs.landscape(loss, (X, LABELS), PLANE, **AXES)
+    for _ in range(2):
+        parts = jxs.landscape(loss, stream, PLANE, **AXES)
+        np.testing.assert_allclose(parts.loss, whole.loss, rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("build", "error", "message"),
     [
