@@ -114,16 +114,16 @@ def landscape(
         raise TypeError(f"plane: expected a Plane, got {type(plane).__name__}")
     check_is_function("loss", loss)
     refuse_stream(loss, data)
-    a, b = axes_of(plane, example_of(data), axes)
+    example = example_of(data)
+    a, b = axes_of(plane, example, axes)
     if hasattr(loss, "check_grid"):
-        loss.check_grid(plane, a, b, example_of(data))
+        loss.check_grid(plane, a, b, example)
     if method not in ("auto", "dense", "exact"):
         raise ValueError(f"method: expected 'auto', 'dense' or 'exact', got {method!r}")
     check_memory(memory)
     folder = None if destination is None else Path(destination)
     if folder is not None:
         store.check_place(folder)
-    example = example_of(data)
     names = scalar_names(loss, plane, example)
     strategy = chosen(method, loss, plane, example, names is not None)
 

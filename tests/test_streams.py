@@ -244,6 +244,12 @@ def test_an_iterator_that_starts_anew_is_one_like_another():
         np.testing.assert_allclose(parts.loss, whole.loss, rtol=1e-6)
 
 
+def test_a_source_is_opened_once_before_the_pass():
+    loader = Loader(cut([101]))
+    jxs.landscape(loss, jxs.Stream(loader), PLANE, **AXES)
+    assert loader.opened == 2
+
+
 @pytest.mark.parametrize(
     ("build", "error", "message"),
     [
