@@ -88,7 +88,7 @@ def side_by_side(
 
 def compare(
     surfaces: Mapping[str, Landscape | tuple[Any, ...]],
-    *,
+    *more: Any,
     log: bool = False,
     clip: float | None = None,
     dark: bool = False,
@@ -102,6 +102,7 @@ def compare(
     Args:
         surfaces: 2 to 12 landscapes by name, or tuples of a landscape and its paths. Their ranges
             and losses may differ, their coordinates' names may not.
+        more: nothing; refused, with words about `surfaces`.
         log: heights and colours on a log scale, with ticks in units of the loss.
         clip: the share of all their cells, above 0 to 1, whose colours differ.
         dark: light lines on a dark ground.
@@ -125,6 +126,11 @@ def compare(
         >>> [trace.scene for trace in jxs.plot.compare(found).data]
         ['scene', 'scene2']
     """
+    if more:
+        raise TypeError(
+            "surfaces: expected landscapes by name, as {'one': first, 'other': second}, got "
+            f"{1 + len(more)} arguments"
+        )
     panels = _panels(surfaces)
     landscapes = [landscape for landscape, *_ in panels.values()]
     scale = scale_of(landscapes, log, clip)

@@ -120,7 +120,10 @@ def fit(
         (["the network's curve", "the network's curve"], 21)
     """
     if not isinstance(found, Predictions):
-        raise TypeError(f"found: expected Predictions, got {type(found).__name__}")
+        raise TypeError(
+            f"found: expected Predictions, got {type(found).__name__}; "
+            "jxs.predictions(loss, path, data) computes them"
+        )
     figure, lines, shorter = _still(landscape, (found.path,), kind, drawn)
     frames.note(figure, fitted.add(figure, found, lines[0].colour))
     figure.update_layout(title_text="Loss surface, and the fit at each point of the descent")

@@ -272,8 +272,10 @@ class Projection(NamedTuple):
 def _coordinate(params: Any, name: str, ndim: int) -> np.ndarray:
     by_name = params._asdict() if hasattr(params, "_asdict") else params
     if not isinstance(by_name, Mapping) or name not in by_name or np.ndim(by_name[name]) != ndim:
+        shapes = jax.tree.map(np.shape, by_name)
         raise ValueError(
             f"paths: expected parameters with a number {name!r} at every point, as the "
-            f"landscape's axis is called, got {params!r}"
+            f"landscape's axis is called, got shapes {shapes}; jxs.project makes a path on a plane "
+            "of any parameters"
         )
     return np.asarray(by_name[name])

@@ -1,7 +1,7 @@
 """What of paths is drawn over a landscape, and seen from where: plain NumPy, no plotly."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -143,7 +143,12 @@ def check_paths(paths: Sequence[Any]) -> None:
     """Refuse what is no path."""
     for path in paths:
         if not isinstance(path, Trajectory | Projection):
-            raise TypeError(f"paths: expected Trajectory objects, got {type(path).__name__}")
+            hint = ""
+            if isinstance(path, Mapping | list | tuple):
+                # What `descend` returns for several optimisers, and what is made of them.
+                several = "*paths.values()" if isinstance(path, Mapping) else "*paths"
+                hint = f"; of several in one, give {several}"
+            raise TypeError(f"paths: expected Trajectory objects, got {type(path).__name__}{hint}")
 
 
 def names(paths: Sequence[Trajectory | Projection]) -> list[str]:

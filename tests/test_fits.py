@@ -123,5 +123,5 @@ def test_many_samples_are_thinned_and_the_figure_says_so(path):
     many = jxs.teacher_student(jax.random.key(1), n=2500)
     figure = plot.fit(surface, jxs.predictions(jxs.squared_error, path, many), kind="contour")
     assert "1000 of 2500 samples are drawn" in figure.layout.meta["notes"]
-    with pytest.raises(TypeError, match="found: expected Predictions, got Trajectory"):
+    with pytest.raises(TypeError, match=r"got Trajectory; jxs.predictions\(loss, path"):
         plot.fit(surface, path)

@@ -299,11 +299,19 @@ def test_what_is_no_result_is_refused():
         plot.surface(np.ones((3, 3)))
     with pytest.raises(TypeError, match="paths: expected Trajectory objects, got str"):
         plot.contour(make_landscape(), "path")
+    several = {"sgd": PATH, "adam": PATH}
+    with pytest.raises(TypeError, match=r"got dict; of several in one, give \*paths.values\(\)"):
+        plot.surface(make_landscape(), several)
+    with pytest.raises(TypeError, match=r"got list; of several in one, give \*paths$"):
+        plot.contour(make_landscape(), [PATH])
+    with pytest.raises(TypeError, match="surfaces: expected landscapes by name.* got 2 arguments"):
+        plot.compare(make_landscape(), make_landscape())
 
 
 def test_a_path_of_other_parameters_is_refused():
     other = jxs.Trajectory(**(vars(PATH) | {"params": {"w1": np.zeros(3), "bias": np.zeros(3)}}))
-    with pytest.raises(ValueError, match="paths: expected parameters with a number 'w2'"):
+    said = r"a number 'w2' .* got shapes {'bias': \(3,\), 'w1': \(3,\)}; jxs.project"
+    with pytest.raises(ValueError, match=said):
         plot.surface(make_landscape(), other)
 
 
