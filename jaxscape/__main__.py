@@ -52,12 +52,13 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         for path in files:
             archive.check_place(path)
-        for suffix in (".png", ".gif"):
-            image = getattr(options, suffix[1:])
-            if image and image.suffix.lower() != suffix:
-                raise ValueError(f"--{suffix[1:]}: expected a name ending in {suffix}, got {image}")
-            if image:
-                export.check(image)
+        endings = {"png": ".png", "gif": ".gif", "output": ".html", "explore": ".html"}
+        for option, suffix in endings.items():
+            path = getattr(options, option)
+            if path and path.suffix.lower() != suffix:
+                raise ValueError(f"--{option}: expected a name ending in {suffix}, got {path}")
+        for image in filter(None, (options.png, options.gif)):
+            export.check(image)
         loss = _loss(options)
     except (ImportError, RuntimeError, ValueError) as error:
         parser.error(str(error))

@@ -145,6 +145,8 @@ def test_without_a_browser_an_image_is_refused_in_one_line(tmp_path, monkeypatch
         (["--function", "here.py:g"], "expected a --box to draw it on"),
         (["--function", "here.py:g", "--as-published"], "--as-published is for the article's"),
         (["--gif", "a.png"], "--gif: expected a name ending in .gif, got a.png"),
+        (["--explore=a.png"], "--explore: expected a name ending in .html, got a.png"),
+        (["--output", "x.txt"], "--output: expected a name ending in .html, got x.txt"),
         (["--png", "no/a.png"], "expected a folder that exists"),
         (["--gif", "a.gif", "--function", "here.py:g", "--box=0:1,0:1"], "--gif: expected the art"),
         (["--describe-json", "no/facts.json"], "expected a folder that exists"),
