@@ -198,12 +198,12 @@ def _restore(header: Any, arrays: dict[str, np.ndarray]) -> Archive:
     return Archive(landscape, tuple(paths))
 
 
-def check_place(path: Path) -> None:
+def check_place(path: Path, name: str = "path") -> None:
     """Refuse a path at which no file can be written: a folder, or one in a folder not there."""
     if not path.parent.is_dir():
-        raise ValueError(f"path: expected a folder that exists, got {str(path.parent)!r}")
+        raise ValueError(f"{name}: expected a folder that exists, got {str(path.parent)!r}")
     if path.is_dir():
-        raise ValueError(f"path: expected a file, got the folder {str(path)!r}")
+        raise ValueError(f"{name}: expected a file, got the folder {str(path)!r}")
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ import importlib.util
 import os
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +50,12 @@ def write(
     Args:
         figure: any plotly figure; for `.gif` and `.mp4` one with frames, as `animation` makes.
         file: a name ending in `.html`, `.png`, `.svg`, `.pdf`, `.gif` or `.mp4`.
-        cdn: a page of a few kilobytes, which loads plotly.js from the network when it is opened.
+        cdn: a page that holds the figure's data alone, and loads plotly.js from the network when it
+            is opened.
         width, height: in pixels; 1200 × 900 for images if the figure says no other.
 
     Raises:
-        TypeError: what is no figure.
+        TypeError: what is no figure, or a size that is no number.
         ValueError: another format, a folder that is not there, a GIF of a figure without frames,
             a size that is not positive, `cdn` for an image.
         ImportError: a package is missing; the message says which.
@@ -67,7 +69,8 @@ def write(
         True
     """
     if not isinstance(figure, go.Figure):
-        raise TypeError(f"figure: expected a plotly figure, got {type(figure).__name__}")
+        page = "; its write_html(file) writes it" if hasattr(figure, "write_html") else ""
+        raise TypeError(f"figure: expected a plotly figure, got {type(figure).__name__}{page}")
     check(file)
     suffix = Path(file).suffix.lower()
     if suffix in _MOVIES and not figure.frames:
@@ -77,6 +80,8 @@ def write(
     if cdn and suffix != ".html":
         raise ValueError(f"cdn: expected a file ending in .html, got {str(file)!r}")
     for name, pixels in (("width", width), ("height", height)):
+        if pixels is not None and (isinstance(pixels, bool) or not isinstance(pixels, Real)):
+            raise TypeError(f"{name}: expected a number of pixels, got {pixels!r}")
         if pixels is not None and not pixels >= 1:
             raise ValueError(f"{name}: expected 1 pixel or more, got {pixels}")
     if suffix == ".html":
@@ -111,7 +116,7 @@ def check(file: str | os.PathLike) -> None:
         raise ValueError(
             f"file: expected a name ending in {', '.join(_MODULES)}, got {str(file)!r}"
         )
-    archive.check_place(path)
+    archive.check_place(path, "file")
     missing = [
         _PACKAGES[module] for module in _MODULES[suffix] if importlib.util.find_spec(module) is None
     ]

@@ -12,6 +12,7 @@ from PIL import Image
 from test_frames import STAYER, make_landscape
 
 from jaxscape import export, movie, plot
+from jaxscape.explorer import Explorer
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +56,7 @@ def test_a_write_that_fails_leaves_what_was_there(figure, tmp_path, monkeypatch)
     [
         ("a.jpg", {}, "expected a name ending in .html, .png, .svg, .pdf, .gif, .mp4, got 'a.jpg'"),
         ("a", {}, "file: expected a name ending in"),
-        ("no/a.html", {}, "expected a folder that exists, got 'no'"),
+        ("no/a.html", {}, "^file: expected a folder that exists, got 'no'"),
         ("no/a.gif", {}, "expected a folder that exists, got 'no'"),
         ("a.png", {"cdn": True}, "cdn: expected a file ending in .html, got 'a.png'"),
         ("a.png", {"width": 0}, "width: expected 1 pixel or more, got 0"),
@@ -72,6 +73,10 @@ def test_what_cannot_be_written_is_refused(figure, file, more, message, tmp_path
 def test_what_is_no_figure_or_has_no_frames_is_refused(tmp_path):
     with pytest.raises(TypeError, match="figure: expected a plotly figure, got Landscape"):
         plot.write(make_landscape(), tmp_path / "a.html")
+    with pytest.raises(TypeError, match=r"got Explorer; its write_html\(file\) writes it"):
+        plot.write(Explorer("page"), tmp_path / "a.html")
+    with pytest.raises(TypeError, match="width: expected a number of pixels, got '600'"):
+        plot.write(go.Figure(), tmp_path / "a.html", width="600")
     for suffix in (".gif", ".mp4"):
         with pytest.raises(ValueError, match=f"expected frames for {suffix}.*plot.animation"):
             plot.write(go.Figure(), tmp_path / f"a{suffix}")
