@@ -97,6 +97,7 @@ def write(
         if suffix in _MOVIES:
             content = _movie(still, suffix, size)
         else:
+            still.layout.sliders = []
             content = still.to_image(suffix[1:], width=size[0], height=size[1])
     with archive.replacing(file) as place:
         place.write(content)

@@ -144,11 +144,22 @@ def _still(
     if kind not in ("surface", "contour"):
         raise ValueError(f"kind: expected 'surface' or 'contour', got {kind!r}")
     view.check_paths(paths)
+    if not paths:
+        raise ValueError(
+            "paths: expected a descent to show as it went, as descend returns, got none"
+        )
     shorter, notes = view.thinned(paths, frames.MOST_POINTS)
     draw = surface if kind == "surface" else contour
     figure = draw(landscape, *shorter, **drawn)
     lines, _ = view.lines(landscape, tuple(shorter))
     if not any(len(line.way) for line in lines):
-        raise ValueError("paths: expected one of two points or more that is on the grid, got none")
+        ends = [
+            f"{axis.name} from {axis.values[0]:.4g} to {axis.values[-1]:.4g}"
+            for axis in (landscape.a, landscape.b)
+        ]
+        raise ValueError(
+            "paths: expected one of two points or more that is on the grid, got none; the grid has "
+            f"{' and '.join(ends)}, and surface and contour draw it with a note"
+        )
     frames.note(figure, notes)
     return figure, lines, shorter

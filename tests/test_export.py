@@ -117,14 +117,14 @@ def test_an_image_has_nothing_to_press_and_the_size_asked_for(figure, tmp_path, 
     drawn = []
 
     def to_image(self, *arguments, **more):
-        drawn.append((self.layout.updatemenus, self.layout.sliders[0].active, arguments, more))
+        drawn.append((self.layout.updatemenus, self.layout.sliders, arguments, more))
         return b"image"
 
     monkeypatch.setattr(go.Figure, "to_image", to_image)
     plot.write(figure, tmp_path / "a.pdf", height=300)
-    assert drawn == [((), 8, ("pdf",), {"width": 1200, "height": 300})]
+    assert drawn == [((), (), ("pdf",), {"width": 1200, "height": 300})]
     assert (tmp_path / "a.pdf").read_bytes() == b"image"
-    assert len(figure.layout.updatemenus) == 1
+    assert len(figure.layout.updatemenus) == len(figure.layout.sliders) == 1
 
 
 def pictures():

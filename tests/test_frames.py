@@ -122,9 +122,9 @@ def test_a_thinned_projection_keeps_the_columns_together():
 @pytest.mark.parametrize(
     ("paths", "more", "message"),
     [
-        ([], {}, "paths: expected one of two points or more that is on the grid, got none"),
+        ([], {}, "paths: expected a descent to show as it went, as descend returns, got none"),
         ([make_path([0], [1])], {}, "paths: expected one of two points or more"),
-        ([make_path([5, 6], [1, 1])], {}, "paths: expected one of two points or more"),
+        ([make_path([5, 6], [1, 1])], {}, "paths: .* got none; the grid has w1 from -2 to 1 and"),
         ([STAYER], {"kind": "heatmap"}, "kind: expected 'surface' or 'contour', got 'heatmap'"),
     ],
 )
