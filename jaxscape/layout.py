@@ -48,8 +48,12 @@ def marker_size(line: view.Line) -> float:
 
 def end_marker(line: view.Line, symbol: str, size: float) -> dict[str, Any]:
     """How the start or the end of a path is marked."""
-    colour = "white" if symbol == "circle" else line.colour
-    return {"symbol": symbol, "size": size, "color": colour, "line": OUTLINE | {"width": 2}}
+    if symbol == "circle":
+        # Of a white path, too.
+        rim = "black" if line.colour == "#ffffff" else line.colour
+        rimmed = {"color": rim, "width": 2}
+        return {"symbol": symbol, "size": 0.8 * size, "color": "white", "line": rimmed}
+    return {"symbol": symbol, "size": size, "color": line.colour, "line": OUTLINE | {"width": 2}}
 
 
 def add_paths(figure: go.Figure, landscape: Landscape, lines: list[view.Line]) -> None:
@@ -57,13 +61,17 @@ def add_paths(figure: go.Figure, landscape: Landscape, lines: list[view.Line]) -
     for line in lines:
         x, y, _ = line.way.T
         size = marker_size(line)
-        for colour, width in (("black", 1.6 * size), (line.colour, 0.8 * size)):
+        below = "dot" if len(line.below) else None
+        for colour, width, dash in (
+            ("black", 1.6 * size, below),
+            (line.colour, 0.8 * size, below or line.dash),
+        ):
             figure.add_scatter(
                 x=x,
                 y=y,
                 mode="lines",
                 # What is seen under it is not the surface that it went over.
-                line={"color": colour, "width": width, "dash": "dot" if len(line.below) else None},
+                line={"color": colour, "width": width, "dash": dash},
                 legendgroup=line.name,
                 hoverinfo="skip",
                 showlegend=False,
@@ -72,7 +80,12 @@ def add_paths(figure: go.Figure, landscape: Landscape, lines: list[view.Line]) -
             x=line.points[:, 0],
             y=line.points[:, 1],
             mode="markers",
-            marker={"color": line.colour, "size": 2 * size, "line": OUTLINE},
+            marker={
+                "symbol": line.symbol,
+                "color": line.colour,
+                "size": 2 * size,
+                "line": OUTLINE,
+            },
             legendgroup=line.name,
             name=line.label,
             customdata=line.points[:, 2:],

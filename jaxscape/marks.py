@@ -11,15 +11,17 @@ from jaxscape.results import Landscape
 from jaxscape.scale import Scale
 from jaxscape.valleys import Barrier, Valley
 
-# Colours after Okabe and Ito's for the colour-blind, and shapes that tell the kinds apart, too. Of
-# plotly's symbols in space, crosses come out as boxes.
+# Colours after Okabe and Ito's for the colour-blind, none a path's, and shapes that are none of the
+# marks of paths: circles and diamonds.
 _KINDS = {
-    "minimum": ("circle", "#ffffff"),
-    "saddle": ("diamond", "#e69f00"),
-    "maximum": ("square", "#d55e00"),
-    "degenerate": ("diamond", "#f3a5d0"),
+    "minimum": ("square", "#0072b2"),
+    "saddle": ("x", "#f0e442"),
+    "maximum": ("square", "#000000"),
+    "degenerate": ("cross", "#cc79a7"),
 }
-_VALLEY, _BARRIER = "#56b4e9", "#f3a5d0"
+_VALLEY, _BARRIER = "#56b4e9", "#009e73"
+# Of plotly's symbols in space, crosses come out as boxes or hairs.
+_IN_SPACE = {"x": "diamond", "cross": "square"}
 
 
 def add(
@@ -147,6 +149,7 @@ def _points(
         if not of_kind:
             continue
         losses = [point.loss for point in of_kind]
+        dark = colour == "#000000"
         span = rounded(min(losses))
         if rounded(max(losses)) != span:
             span += f" to {rounded(max(losses))}"
@@ -157,10 +160,10 @@ def _points(
             "y": [point.b for point in of_kind],
             "mode": "markers",
             "marker": {
-                "symbol": symbol,
+                "symbol": symbol if scale is None else _IN_SPACE.get(symbol, symbol),
                 "color": colour,
                 "size": 13 if scale is None else 6,
-                "line": layout.OUTLINE | {"width": 2},
+                "line": layout.OUTLINE | {"width": 2} | ({"color": "white"} if dark else {}),
             },
             "name": f"{len(of_kind)} {word}: loss {span}",
             "legendgroup": word,

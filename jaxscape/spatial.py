@@ -41,9 +41,12 @@ def add_paths(
     for line in lines:
         size = layout.marker_size(line)
         # A dark line under the coloured one, so that the path shows on every colour.
-        for colour, width, height in (("black", 3, 1), (line.colour, 2, 1.6)):
+        for colour, width, height, dash in (
+            ("black", 3, 1, None),
+            (line.colour, 2, 1.6, line.dash),
+        ):
             lifted = scale.above(line.way, height)
-            add_line(figure, lifted, colour, width * size, legendgroup=line.name)
+            add_line(figure, lifted, colour, width * size, dash, legendgroup=line.name)
         if len(line.below):
             # On the surface, under a path that is not on it; between them, how far apart they are.
             add_line(
@@ -60,7 +63,12 @@ def add_paths(
             y=y,
             z=z,
             mode="markers",
-            marker={"color": line.colour, "size": size, "line": layout.OUTLINE},
+            marker={
+                "symbol": line.symbol,
+                "color": line.colour,
+                "size": size,
+                "line": layout.OUTLINE,
+            },
             legendgroup=line.name,
             name=line.label,
             customdata=line.points[:, 2:],

@@ -34,6 +34,9 @@ class Line(NamedTuple):
     """(K, 3) the way on the surface under a path that leaves the plane; (0, 3) if it does not."""
     epochs: np.ndarray
     """(K,) the epoch at each point of `way`; NaN between its pieces."""
+    symbol: str = "circle"
+    """Of its points."""
+    dash: str | None = None
 
 
 def marks(landscape: Landscape) -> tuple[list[str], np.ndarray]:
@@ -81,6 +84,9 @@ def lines(
     check_paths(paths)
     for k, (name, path) in enumerate(zip(names(paths), paths, strict=True)):
         line, note = _line(landscape, path, name, _PATH_COLOURS[k % len(_PATH_COLOURS)])
+        if k >= len(_PATH_COLOURS):
+            # Colours come again, with another line.
+            line = line._replace(symbol="square", dash="dash")
         drawn.append(line)
         notes += note
     return drawn, notes

@@ -1,5 +1,7 @@
 """Critical points, valleys and passes where they are on the figures."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import optax
@@ -37,6 +39,36 @@ def test_points_are_where_they_are(draw):
         above = np.array(minima.z) - [point.loss for point in known]
         assert (above > 0).all()
         assert (above < 0.05 * (SURFACE.highest - SURFACE.lowest.loss)).all()
+
+
+@pytest.mark.parametrize("draw", [plot.contour, plot.surface])
+def test_kinds_and_paths_are_told_apart(draw):
+    """Each kind by its shape and colour, from the marks of paths by both; the 7th path, too."""
+    point, kinds = FOUND.points[0], ("minimum", "saddle", "maximum", "degenerate")
+    found = dataclasses.replace(FOUND, points=tuple(point._replace(kind=kind) for kind in kinds))
+    numbers = np.array([0.0, 0.5])
+    path = jxs.Trajectory(
+        jxs.Weights(numbers, numbers), np.arange(2), numbers, hills(numbers, numbers), -1, 1
+    )
+    figure = draw(
+        SURFACE, *(dataclasses.replace(path, name=f"path {k}") for k in range(7)), critical=found
+    )
+    looks = [
+        (trace.marker.symbol, trace.marker.color)
+        for kind in kinds
+        for trace in named(figure, f"1 {kind}")
+    ]
+    assert len(set(looks)) == 4
+    paths = [t for t in figure.data if (t.legendgroup or "").startswith("path")]
+    ends = [t for t in paths if (t.name or "").startswith(("start", "end"))]
+    if draw is plot.contour:
+        assert not {t.marker.symbol for t in ends} & {symbol for symbol, _ in looks}
+    assert not {t.marker.color for t in paths} & {colour for _, colour in looks}
+    [first], [seventh] = (
+        [t for t in figure.data if t.legendgroup == f"path {k}" and t.hovertemplate] for k in (0, 6)
+    )
+    assert first.marker.color == seventh.marker.color
+    assert first.marker.symbol != seventh.marker.symbol
 
 
 def test_points_beyond_the_grid_are_counted():
