@@ -14,9 +14,11 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxscape import cells, shares, stretches
 from jaxscape.cells import Limits
-from jaxscape.devices import budget_of, cores, default_device
+from jaxscape.devices import budget_of, cache_of, cores, default_device
+from jaxscape.network import PointwiseLoss
 from jaxscape.parabolas import Checked, refuse_wrong
 from jaxscape.progress import bar
+from jaxscape.quadratic import fewer, samples_at_once
 
 # Operations in a band: at least some hundredths of a second, long beside the cost of a call and
 # short beside a person's patience. An accelerator does some hundred times more in that time.
@@ -30,9 +32,6 @@ _OPERATIONS_WORTH_A_THREAD = 2**29
 # Cells of a band whose losses are added up sample by sample: with fewer, what a step costs beside
 # its sums shows. Of 2¹⁴ to 2²⁰ cells, none did better on two cores.
 _STREAMED_CELLS = 2**18
-# Half of a core's second-level cache; an accelerator is filled by large products only.
-_CACHE = {"cpu": 2**19}
-_CACHE_ELSEWHERE = 2**28
 # The third-level cache. XLA fuses what it reduces as a rule and not always: a mean of 10⁵ errors
 # was 10 times slower in tiles whose values do not fit there.
 _TILE_BYTES = {"cpu": 2**25}
@@ -120,6 +119,7 @@ def _plan(method, loss, mesh, structure, shapes, axes, memory, written, _setting
     share = cells.share(limits, loss, plane, a, b, data)
     operations = share.of(1, n2).operations
     if method == "exact":
+        limits = _in_blocks(limits, loss, plane, a, b, data)
         # A parabola takes some ten passes over the predictions of a row, and one over its cells.
         operations = 10 * share.of(1, 1).operations + 4 * n2
     at_once = _BAND_OPERATIONS.get(device.platform, _BAND_OPERATIONS_ELSEWHERE) * devices
@@ -139,13 +139,14 @@ def _plan(method, loss, mesh, structure, shapes, axes, memory, written, _setting
     rows = min(rows, max(1, budget * devices // (3 * n2 * itemsize)))
     rows = _even(rows, n1, devices, workers)
     if rows >= n1 and method == "exact" and workers > 1 and not written:
-        parts = shares.compiled_share(loss, plane, a, data, workers, limits.cache)
+        parts = shares.compiled_share(loss, plane, a, data, workers, limits.cache, limits.samples)
         if parts and workers * _needed(parts.memory_analysis()) + n1 * n2 * itemsize <= budget:
             return Plan(rows, workers, limits, mesh, parts)
     if rows >= n1 and share.of(n1, n2).bytes <= budget:
         return Plan(rows, 1, limits, mesh)
 
     strategy, most_rows = getattr(cells, method), rows
+    in_blocks = method == "exact" and isinstance(loss, PointwiseLoss)
     while True:
         band = jax.ShapeDtypeStruct((rows,), a.dtype, sharding=a.sharding)
         compiled = strategy.lower(loss, mesh, limits, plane, band, b, data).compile()
@@ -153,6 +154,9 @@ def _plan(method, loss, mesh, structure, shapes, axes, memory, written, _setting
         if needed <= budget:
             workers = min(workers, math.ceil(n1 / rows), max(1, budget // max(1, needed)))
             return Plan(rows, workers, limits, mesh)
+        if rows <= devices and in_blocks and fewer(limits.samples) < limits.samples:
+            limits, rows = limits._replace(samples=fewer(limits.samples)), most_rows
+            continue
         if rows <= devices and limits.memory:
             # By itself a cell takes less than with what all cells share.
             limits, rows = limits._replace(memory=0, shared=0), most_rows
@@ -171,10 +175,20 @@ def _limits(platform: str, memory: int) -> Limits:
     half = 2 ** int(math.log2(max(1, memory / 2)))
     return Limits(
         cells=_TILE_CELLS.get(platform, _TILE_CELLS_ELSEWHERE),
-        cache=_CACHE.get(platform, _CACHE_ELSEWHERE),
+        cache=cache_of(platform),
         memory=min(half, _TILE_BYTES.get(platform, memory)),
         shared=half,
     )
+
+
+def _in_blocks(limits: Limits, loss: Callable, plane: Any, a: Any, b: Any, data: Any) -> Limits:
+    """The limits of the exact strategy: of wide networks fewer samples stay near the cache."""
+    if not isinstance(loss, PointwiseLoss):
+        return limits
+    share = cells.share(limits._replace(memory=0, shared=0), loss, plane, a, b, data)
+    whole = share.of(1, 1).bytes + share.all.bytes
+    samples = samples_at_once(whole / len(data), len(data), limits.cache, limits.shared)
+    return limits._replace(samples=min(samples, limits.samples))
 
 
 def _needed(stats: Any) -> int:
@@ -194,8 +208,10 @@ def compute_traced(problem: Problem, memory: int | None) -> jax.Array:
     """All cells, under a transformation of JAX, whose one program they become a part of."""
     device = default_device()
     budget = budget_of(device, memory)
-    strategy = getattr(cells, problem.method)
-    losses, *_ = strategy(problem.loss, None, _limits(device.platform, budget), *problem[2:])
+    strategy, limits = getattr(cells, problem.method), _limits(device.platform, budget)
+    if problem.method == "exact":
+        limits = _in_blocks(limits, *problem[1:])
+    losses, *_ = strategy(problem.loss, None, limits, *problem[2:])
     return losses
 
 

@@ -17,7 +17,7 @@ from jaxscape.devices import in_full_precision
 from jaxscape.network import Network, PointwiseLoss, check_same_shape, scalars
 from jaxscape.parabolas import Checked, of_any_loss
 from jaxscape.plane import Plane
-from jaxscape.quadratic import cells_of, parabolas
+from jaxscape.quadratic import SAMPLES_AT_ONCE, cells_of, parabolas
 
 # Samples whose errors are added in registers before the running sum of every cell is read and
 # written once. Of 4, 8, 16, 24 on two cores, 8 was fastest at 1024 × 1024; compile time grows
@@ -41,6 +41,8 @@ class Limits(NamedTuple):
     """Bytes of all its intermediate values, as if each were stored."""
     shared: int = 0
     """Bytes of what all cells share, where it is worth more than the reading of so much memory."""
+    samples: int = SAMPLES_AT_ONCE
+    """Samples that the exact strategy goes through at once."""
 
 
 class Count(NamedTuple):
@@ -113,7 +115,7 @@ def exact(
         if not isinstance(loss, PointwiseLoss):
             cells, checked = of_any_loss(loss, plane, a, b, data)
             return cells, jnp.isfinite(cells).all(axis=1), checked
-        rows = [parabolas(loss.predict, plane, a, data, limits.cache)]
+        rows = [parabolas(loss.predict, plane, a, data, limits.cache, limits.samples)]
         return *cells_of(rows, b, a.size), None
 
     return _over_devices(band, mesh)(plane, a, b, data)

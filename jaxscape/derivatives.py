@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxscape import cells
 from jaxscape.axes import axes_of
 from jaxscape.data import Dataset
-from jaxscape.devices import in_full_precision
+from jaxscape.devices import cache_of, default_device, in_full_precision
 from jaxscape.grid import NonFiniteWarning, check_is_function, loss_name
 from jaxscape.network import PointwiseLoss, mean_over_samples, scalar
 from jaxscape.plane import Plane, weight_plane
@@ -244,7 +244,8 @@ def _exact(loss: PointwiseLoss, plane: Plane, a: jax.Array, b: jax.Array, data: 
         return parabola.at(b), in_a, in_b, c2 + (2 * m2 + q2 * d) * d, in_ab, in_bb
 
     def rows(a: jax.Array) -> tuple:
-        return jax.vmap(row)(a, parabolas(loss.predict, plane, a, data))
+        cache = cache_of(default_device().platform)
+        return jax.vmap(row)(a, parabolas(loss.predict, plane, a, data, cache))
 
     return _in_blocks(rows, a, max(1, _EXACT_BLOCK // data.y.size))
 

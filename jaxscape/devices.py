@@ -11,6 +11,10 @@ import jax
 import numpy as np
 from jax.sharding import AbstractMesh, Mesh
 
+# Half of a core's second-level cache; an accelerator is filled by large products only.
+_CACHE = {"cpu": 2**19}
+_CACHE_ELSEWHERE = 2**28
+
 
 def local_mesh(mesh: Mesh | None) -> Mesh | None:
     """The part of a mesh on this process's devices, by default all of them; None for a single one.
@@ -59,6 +63,11 @@ def in_full_precision(function: Callable) -> Callable:
             return function(*arguments, **named)
 
     return traced
+
+
+def cache_of(platform: str) -> int:
+    """Bytes of a platform's cache that a computation may count on."""
+    return _CACHE.get(platform, _CACHE_ELSEWHERE)
 
 
 def memory_of(device: Any) -> int:

@@ -17,7 +17,12 @@ from jaxscape.network import PointwiseLoss, check_same_shape, square
 from jaxscape.plane import Plane
 
 SAMPLES_AT_ONCE = 2**17
-"""Of more samples than this, blocks of so many are gone through one after the other."""
+"""Of more samples than this, blocks of so many or less are gone through one after the other."""
+# A block of fewer is not worth its step.
+_FEWEST_AT_ONCE = 2**12
+# Of caches, what a block may hold, as if each value were stored: with networks of 1 to 256 hidden
+# values, none of the blocks was much faster.
+_CACHES_OF_A_BLOCK = 32
 # Of the cache, what the predictions of some rows take. On larger blocks XLA shares operations out
 # to threads, which then wait for one another after each: that took half as long again.
 _OF_CACHE = 1 / 6
@@ -46,9 +51,14 @@ class Parabola(NamedTuple):
         return self.floor + self.curvature * distance * distance
 
 
-@functools.partial(jax.jit, static_argnums=(0, 4))
+@functools.partial(jax.jit, static_argnums=(0, 4, 5))
 def parabolas(
-    predict: Callable, plane: Plane, a: jax.Array, data: Dataset, cache: int = 2**19
+    predict: Callable,
+    plane: Plane,
+    a: jax.Array,
+    data: Dataset,
+    cache: int,
+    samples: int = SAMPLES_AT_ONCE,
 ) -> Parabola:
     """The parabolas of all rows, as many at a time as stay in the cache.
 
@@ -56,16 +66,17 @@ def parabolas(
         predict, plane, data: as in `parabola`.
         a: (rows,) the first coordinates.
         cache: its bytes.
+        samples: as in `parabola`.
 
     Returns:
         A parabola of arrays, (rows,), of the prediction's dtype.
     """
 
     def block(a: jax.Array) -> Parabola:
-        return _block(predict, plane, a, data)
+        return _block(predict, plane, a, data, samples)
 
     outputs = data.y.size // len(data)
-    row = outputs * min(len(data), SAMPLES_AT_ONCE) * a.dtype.itemsize
+    row = outputs * min(len(data), samples) * a.dtype.itemsize
     # Sums over a single row are slower on a processor than those over two at once.
     most = max(2, int(_OF_CACHE * cache) // row)
     size = math.ceil(a.size / math.ceil(a.size / most))
@@ -97,11 +108,11 @@ def cells_of(parts: Sequence[Parabola], b: jax.Array, n: int) -> tuple[jax.Array
     return cells, jnp.isfinite(ends).all(axis=1)
 
 
-def _block(predict: Callable, plane: Plane, a: jax.Array, data: Dataset) -> Parabola:
+def _block(predict: Callable, plane: Plane, a: jax.Array, data: Dataset, samples: int) -> Parabola:
     """The parabolas of some rows at once, with scaled slopes if one of them needs it."""
 
     def of_rows(a: jax.Array, scaled: bool) -> Parabola:
-        return jax.vmap(lambda a: parabola(predict, plane, a, data, scaled))(a)
+        return jax.vmap(lambda a: parabola(predict, plane, a, data, scaled, samples))(a)
 
     plain = of_rows(a, False)
     safe = jnp.all((plain.curvature > _SCALED_BELOW) & jnp.isfinite(plain.curvature))
@@ -109,7 +120,12 @@ def _block(predict: Callable, plane: Plane, a: jax.Array, data: Dataset) -> Para
 
 
 def parabola(
-    predict: Callable, plane: Plane, a: jax.Array, data: Dataset, scaled: bool = True
+    predict: Callable,
+    plane: Plane,
+    a: jax.Array,
+    data: Dataset,
+    scaled: bool = True,
+    samples: int = SAMPLES_AT_ONCE,
 ) -> Parabola:
     """The parabola of row a.
 
@@ -120,6 +136,7 @@ def parabola(
         data: n samples.
         scaled: whether slopes are scaled before they are squared. It takes two more passes over
             them, and is needed where their squares would underflow or overflow.
+        samples: of more than so many, blocks of so many are gone through one after the other.
 
     Returns:
         Scalars of the prediction's dtype.
@@ -149,7 +166,7 @@ def parabola(
 
     n = data.y.size if data.sample_weight is None else _sum(jnp.ones_like(data.y), data)
     scale, squares, products = _over_samples(
-        add_moments, (zero if scaled else one, zero, zero), data
+        add_moments, (zero if scaled else one, zero, zero), data, samples
     )
     # Nothing overflows below it, so that a derivative through rows computed both ways is finite.
     least = 0 if scaled else _SCALED_BELOW * n
@@ -170,8 +187,28 @@ def parabola(
             products + _sum(residual * slope, samples),
         )
 
-    floor, product = _over_samples(add_rest, (zero, zero), data)
+    floor, product = _over_samples(add_rest, (zero, zero), data, samples)
     return Parabola(floor / n, squares / n, scale, lowest, -product / divisor)
+
+
+def samples_at_once(each: float, n: int, cache: int, memory: int) -> int:
+    """How many samples of n are gone through at once.
+
+    Args:
+        each: bytes of all values that a sample takes in a row, as if each were stored.
+        n: how many there are.
+        cache, memory: bytes of them.
+    """
+    samples = SAMPLES_AT_ONCE
+    most = min(_CACHES_OF_A_BLOCK * cache, memory)
+    while each * min(samples, n) > most and fewer(samples) < samples:
+        samples = fewer(samples)
+    return samples
+
+
+def fewer(samples: int) -> int:
+    """The next smaller block, or the smallest."""
+    return max(_FEWEST_AT_ONCE, samples // 8)
 
 
 def _sum(values: jax.Array, samples: Dataset) -> jax.Array:
@@ -182,24 +219,22 @@ def _sum(values: jax.Array, samples: Dataset) -> jax.Array:
     return jnp.sum(jnp.broadcast_to(weight, values.shape) * values)
 
 
-def _over_samples(add: Callable, total: tuple, data: Dataset) -> tuple:
+def _over_samples(add: Callable, total: tuple, data: Dataset, at_once: int) -> tuple:
     """`add(total, samples)` over all samples, a block of them at a time, so that it stays in cache.
 
     All at once where they are few: a second pass then finds the predictions already there.
     """
     n = len(data)
-    blocks = n // SAMPLES_AT_ONCE if n > SAMPLES_AT_ONCE else 0
+    blocks = n // at_once if n > at_once else 0
     if blocks:
         blocked = jax.tree.map(
-            lambda leaf: leaf[: blocks * SAMPLES_AT_ONCE].reshape(
-                blocks, SAMPLES_AT_ONCE, *leaf.shape[1:]
-            ),
+            lambda leaf: leaf[: blocks * at_once].reshape(blocks, at_once, *leaf.shape[1:]),
             data,
         )
         # Computed again for a derivative, not kept for all blocks.
         add_block = jax.checkpoint(add)
         total, _ = jax.lax.scan(lambda total, part: (add_block(total, part), None), total, blocked)
-    rest = jax.tree.map(lambda leaf: leaf[blocks * SAMPLES_AT_ONCE :], data)
+    rest = jax.tree.map(lambda leaf: leaf[blocks * at_once :], data)
     return add(total, rest) if len(rest) else total
 
 

@@ -17,14 +17,16 @@ from jaxscape.quadratic import cells_of, parabolas
 _WORTH_A_THREAD = 2**19
 
 
-def compiled_share(loss: Any, plane: Any, a: Any, data: Any, workers: int, cache: int) -> Any:
+def compiled_share(
+    loss: Any, plane: Any, a: Any, data: Any, workers: int, cache: int, samples: int
+) -> Any:
     """The parabolas of a worker's share of all rows, compiled.
 
     Args:
         loss: what the exact strategy is asked for.
         plane, a, data: shapes of a plane, of all its rows' coordinates, and of data.
         workers: how many share the rows.
-        cache: bytes of it.
+        cache, samples: as in `parabolas`.
 
     Returns:
         A function (plane, share of a, data) -> parabolas; None where that is not worth a thread,
@@ -36,7 +38,7 @@ def compiled_share(loss: Any, plane: Any, a: Any, data: Any, workers: int, cache
     if any(isinstance(constant, jax.core.Tracer) for constant in traced.consts):
         return None  # A traced value that the loss holds may not leave its thread.
     share = jax.ShapeDtypeStruct((math.ceil(a.size / workers),), a.dtype)
-    return parabolas.lower(loss.predict, plane, share, data, cache).compile()
+    return parabolas.lower(loss.predict, plane, share, data, cache, samples).compile()
 
 
 def exact(

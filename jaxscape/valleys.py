@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from jaxscape.axes import axis_of, dtype_of
+from jaxscape.devices import cache_of, default_device
 from jaxscape.grid import check_is_function, loss_name
 from jaxscape.lattice import path_between
 from jaxscape.plane import Plane, weight_plane
@@ -18,6 +19,8 @@ from jaxscape.results import STATIC, Axis, Cell, Landscape
 
 # A saddle belongs to the pass of a grid if it is no farther than this, in cells.
 _NEAR = 2.0
+# Of a network with some dozens of hidden values, what so many samples take stays near the cache.
+_SAMPLES_AT_ONCE = 2**14
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,14 +91,13 @@ def valley(
     given = axis_of(first, axis[first], dtype_of(plane, data))
     with jax.enable_x64(True):
         plane, data, values = in_float64((plane, data, np.asarray(given.values)))
-        found = _rows(loss.predict, plane, values, data)  # type: ignore[attr-defined]
+        cache = cache_of(default_device().platform)
+        predict = loss.predict  # type: ignore[attr-defined]
+        found = parabolas(predict, plane, values, data, cache, _SAMPLES_AT_ONCE)
         floor, curvature, scale, lowest, correction = map(np.asarray, found)
     with np.errstate(invalid="ignore", divide="ignore"):
         b = np.where(curvature > 0, (lowest + correction) / scale, np.nan)
     return Valley(Axis(values, first, units[0]), b, floor, second, loss_name(loss), units[1])
-
-
-_rows = jax.jit(parabolas, static_argnums=0)
 
 
 class Barrier(NamedTuple):

@@ -403,6 +403,33 @@ def test_a_million_points_take_bounded_memory_and_keep_their_digits(n):
     assert compiled.memory_analysis().temp_size_in_bytes < 10 * data.x.nbytes
 
 
+@pytest.mark.parametrize(
+    ("hidden", "memory", "samples"),
+    [(1, None, 2**17), (64, None, 2**14), (64, 10_000_000, 2**12), (1, 8_000_000, 2**14)],
+)
+def test_wide_networks_and_small_budgets_have_smaller_blocks(hidden, memory, samples, monkeypatch):
+    """Each sample's hidden values are held at once, and not its prediction alone."""
+    monkeypatch.setattr(bands, "cores", lambda: 2)
+
+    def wide(params, x):
+        return jnp.tanh(jnp.outer(x, params["w"])) @ params["v"]
+
+    ones = jnp.ones(hidden)
+    plane = jxs.Plane({"w": 0 * ones, "v": ones}, {"w": ones, "v": None}, {"w": None, "v": ones})
+    x = np.random.default_rng(3).normal(0, 1, 200_000).astype(np.float32)
+    task = problem(jxs.squared_error.of(wide), jxs.Dataset(x, np.sin(x)), plane, 3, 4)
+    task = task._replace(method="exact")
+    plan = bands.make_plan(task, None, memory, False)
+    assert plan.limits.samples == samples
+    compiled = cells.exact.lower(task.loss, None, plan.limits, *task[2:]).compile()
+    assert compiled.memory_analysis().temp_size_in_bytes < (memory or 2**25)
+    surface = jxs.landscape(task.loss, task.data, plane, a=task.a, b=task.b, memory=memory)
+    rows = [np.tanh(a * x.astype(float)) for a in surface.a.values.astype(float)]
+    scale = hidden * (1 + surface.b.values.astype(float))
+    truth = [[np.mean((s * row - np.sin(x.astype(float))) ** 2) for s in scale] for row in rows]
+    np.testing.assert_allclose(surface.loss, truth, rtol=1e-5)
+
+
 def test_workers_share_the_parabolas(monkeypatch, x64):
     """Rows that do not divide by the workers: equal to a loop, and to one worker's."""
     monkeypatch.setattr(bands, "cores", lambda: 3)

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import jaxscape as jxs
+from jaxscape import bands
 from jaxscape.plane import weight_plane
 from jaxscape.quadratic import parabola, parabolas
 
@@ -54,8 +55,11 @@ def test_what_rounding_cuts_off_the_lowest_point_is_needed():
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("n", [4097, 9000, 131072, 131073, 300000])
-def test_blocks_of_samples_equal_a_loop(n, weighted):
+@pytest.mark.parametrize(
+    ("n", "samples"),
+    [(n, None) for n in (4097, 9000, 131072, 131073, 300000)] + [(9000, 4096), (300000, 4096)],
+)
+def test_blocks_of_samples_equal_a_loop(n, samples, weighted, monkeypatch):
     """More samples than are gone through at once: with and without some left over."""
     generator = np.random.default_rng(n)
     x = generator.normal(0, 2, n).astype(np.float32)
@@ -64,7 +68,14 @@ def test_blocks_of_samples_equal_a_loop(n, weighted):
     weight = generator.uniform(0, 2, n).astype(np.float32) if weighted else None
     data = jxs.Dataset(x, np.sin(x) + 0.3 * x, weight)
     axes = {"w1": np.array([-1.5, -1e-4, 1e-20, 0.3, 2.0]), "w2": (-2, 1.5, 7)}
+    if samples:
+        limits = bands._limits
+        fewer = lambda *given: limits(*given)._replace(samples=samples)  # noqa: E731
+        monkeypatch.setattr(bands, "_limits", fewer)
+        bands._plan.cache_clear()
     surface = jxs.landscape(jxs.squared_error, data, method="exact", **axes)
+    if samples:
+        bands._plan.cache_clear()
     assert reference.relative_error(surface, reference.surface(surface, data)) < 2e-6
 
 
@@ -137,7 +148,7 @@ def test_a_row_that_needs_scaled_slopes_gets_them(w1, others):
 
     data = jxs.Dataset(jnp.float32(X), jnp.float32(Y))
     w1s = [*others, w1, 0.25]
-    rows = parabolas(linear, weight_plane(), jnp.float32(w1s), data)
+    rows = parabolas(linear, weight_plane(), jnp.float32(w1s), data, 2**19)
     for k, a in enumerate(np.float32(w1s).tolist()):
         lowest = (X @ Y) / (a * (X @ X)) if a else 1.0
         at = np.array([0.7 * lowest, 0.0, lowest], np.float32)
@@ -162,7 +173,7 @@ def test_derivatives_where_some_rows_need_scaled_slopes():
     data = jxs.Dataset(jnp.float32(X), jnp.float32(Y))
 
     def floors(w1, y):
-        rows = parabolas(jxs.Network(), weight_plane(), w1[None], jxs.Dataset(data.x, y))
+        rows = parabolas(jxs.Network(), weight_plane(), w1[None], jxs.Dataset(data.x, y), 2**19)
         return rows.floor[0]
 
     gradient = jax.grad(floors, argnums=(0, 1))
