@@ -1,4 +1,7 @@
-"""The exact strategy by several threads: each computes the parabolas of its share of the rows."""
+"""The exact strategy by several threads: each computes the parabolas of its share of the rows.
+
+On processors alone, which never round float32 products: no precision is asked for.
+"""
 
 import functools
 import math

@@ -14,6 +14,7 @@ import jaxscape as jxs
 from jaxscape import bands, cells, shares
 from jaxscape.cells import Limits
 from jaxscape.plane import weight_plane
+from jaxscape.quadratic import Parabola
 
 AXES = {"w1": (-2.1, 1.7, 37), "w2": (-1.3, 2.9, 23)}
 # The same float32 sums, taken in another order where tiles are cut otherwise.
@@ -446,6 +447,27 @@ def test_workers_share_the_parabolas(monkeypatch, x64):
     # With a sample less, it is not worth a thread.
     fewer = task._replace(data=make_data(300, np.float64))
     assert bands.make_plan(fewer, None, None, False).parabolas is None
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+@pytest.mark.parametrize("failing", [0, 2])
+def test_what_a_share_raises_comes_out(failing, error):
+    """From the caller's own share or another thread's, while the others are still at work."""
+    go_on = threading.Event()
+
+    def compiled(_, part, __):
+        if part[0] == failing:
+            go_on.set()
+            raise error("no parabola")
+        assert go_on.wait(30)
+
+    a = np.arange(6, dtype=np.float32)
+    with pytest.raises(error, match="no parabola"):
+        shares.exact(compiled, 3, weight_plane(), a, a, None)
+    # The threads are there for the next grid.
+    sum_up = jax.jit(lambda plane, part, _: Parabola(*[part] * 5))
+    losses, _ = shares.exact(sum_up, 3, weight_plane(), a, a, None)
+    assert losses.shape == (6, 6)
 
 
 def test_a_loss_that_holds_a_traced_value_stays_in_its_thread(monkeypatch):
