@@ -72,7 +72,7 @@ def landscape(
             parabola in the second coordinate where the prediction is affine in it, which costs
             one pass over the data a row; "auto" takes "exact" where that is proved, of
             `squared_error`. Asked for "exact", a function of your own is compared with its
-            parabola at both ends of every row and at a random cell, and refused if they differ.
+            parabola at the ends of every row and at three random cells, and refused if they differ.
         memory: bytes that the computation may take on a device, beside data and result; None for a
             quarter of what the device has.
         mesh: devices that share the rows, in a mesh of any shape; None for all that this process

@@ -177,3 +177,35 @@ def test_a_row_takes_as_many_products_however_many_cells_it_has():
         return text.count("dot_general[")
 
     assert products(9) == products(900)
+
+
+def function(height, shape, offset):
+    return lambda weights, _: offset + height * shape(weights.w2)
+
+
+@pytest.mark.parametrize("offset", [0, 100])
+@pytest.mark.parametrize("shape", [lambda b: jnp.abs(b - 0.1), lambda b: jnp.sin(3 * b)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_an_offset_hides_nothing(offset, shape, dtype, request):
+    if dtype is np.float64:
+        request.getfixturevalue("x64")
+    axes = {"w1": (-1, 1, 3), "w2": (-1, 1, 6)}
+    with pytest.raises(ValueError, match="'exact' does not hold here"):
+        jxs.landscape(function(0.01, shape, offset), None, method="exact", **axes)
+    bowl = function(0.01, lambda b: (b - 0.1) ** 2, offset)
+    found = jxs.landscape(bowl, None, method="exact", **axes)
+    assert found.loss.dtype == dtype
+    truth = offset + 0.01 * (np.asarray(found.b.values, np.float64) - 0.1) ** 2
+    loss = np.asarray(found.loss, np.float64)
+    np.testing.assert_allclose(loss - truth, 0, atol=40 * np.finfo(dtype).eps * (offset + 1))
+
+
+def test_a_parabola_near_a_perfect_fit_is_accepted():
+    """Its predictions are rounded: half of the digits of the loss are not there."""
+    where, (params, data) = plane("wc", "vd"), make()
+    data["y"] = predict(params, data["x"])
+    axes = {"a": (-1e-4, 1e-4, 5), "b": (-1e-4, 1e-4, 7)}
+    dense = jxs.landscape(squares, data, where, **axes).loss
+    found = jxs.landscape(squares, data, where, method="exact", **axes).loss
+    off = np.abs(found - dense).max() / dense.max()
+    assert off < 1e-2
