@@ -1,12 +1,16 @@
 """Figures that move: paths as they were walked, frame by frame, with play, pause and a slider."""
 
+import base64
+import struct
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
+from plotly.colors import get_colorscale, hex_to_rgb
 
-from jaxscape import view
+from jaxscape import layout, view
 from jaxscape.trajectory import Projection, Trajectory
 
 MOST_POINTS = 400
@@ -15,6 +19,8 @@ _MOST_FRAMES = 100
 _MILLISECONDS = 8000
 """Of the whole walk, and of a frame at most and at least:"""
 _SLOWEST, _FASTEST = 300, 50
+_PIXELS = 400
+"""Along each side of the image under a heatmap."""
 
 
 def moments(paths: Sequence[Trajectory | Projection]) -> np.ndarray:
@@ -58,6 +64,54 @@ def add(
     ]
     _add_controls(figure, [frame.name for frame in figure.frames])
     return figure
+
+
+def add_ground(figure: go.Figure) -> None:
+    """Lay an image of a figure's heatmap, its first trace, under it.
+
+    A browser draws a heatmap anew in each frame, and is done only some time after the frame: most
+    frames would be on white. Images of the layout stay.
+    """
+    heatmap = figure.data[0]
+    cells = np.asarray(heatmap.z, float)
+    ends, near = [], []
+    for axis in (np.asarray(heatmap.x, float), np.asarray(heatmap.y, float)):
+        places = axis[0] + (axis[-1] - axis[0]) * (np.arange(_PIXELS) + 0.5) / _PIXELS
+        ends.append((axis[0], axis[-1]))
+        near.append(np.searchsorted((axis[1:] + axis[:-1]) / 2, places))
+    low = np.nanmin(cells) if heatmap.zmin is None else heatmap.zmin
+    high = np.nanmax(cells) if heatmap.zmax is None else heatmap.zmax
+    # From the top down, as images are.
+    drawn = (cells[np.ix_(near[1][::-1], near[0])] - low) / ((high - low) or 1)
+    stops, colours = zip(*get_colorscale(layout.COLOURS), strict=True)
+    channels = np.array([hex_to_rgb(colour) for colour in colours]).T
+    hole = np.isnan(drawn)
+    parts = [np.interp(np.where(hole, 0, drawn), stops, one) for one in channels]
+    pixels = np.stack([*parts, np.where(hole, 0, 255)], axis=-1).round().astype(np.uint8)
+    (left, right), (bottom, top) = ends
+    figure.add_layout_image(
+        source="data:image/png;base64," + base64.b64encode(_png(pixels)).decode(),
+        xref="x",
+        yref="y",
+        x=left,
+        y=top,
+        sizex=right - left,
+        sizey=top - bottom,
+        sizing="stretch",
+        layer="below",
+    )
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    """A PNG of (height, width, 4) bytes (W3C, "Portable Network Graphics", 2003)."""
+    height, width, _ = pixels.shape
+    rows = np.pad(pixels.reshape(height, -1), ((0, 0), (1, 0))).tobytes()
+    content = b"\x89PNG\r\n\x1a\n"
+    head = struct.pack(">IIBBBBB", width, height, 8, 6, 0, 0, 0)
+    for kind, data in ((b"IHDR", head), (b"IDAT", zlib.compress(rows, 9)), (b"IEND", b"")):
+        check = zlib.crc32(kind + data)
+        content += struct.pack(">I", len(data)) + kind + data + struct.pack(">I", check)
+    return content
 
 
 def note(figure: go.Figure, notes: list[str]) -> None:

@@ -162,4 +162,6 @@ def _still(
             f"{' and '.join(ends)}, and surface and contour draw it with a note"
         )
     frames.note(figure, notes)
+    if kind == "contour":
+        frames.add_ground(figure)
     return figure, lines, shorter

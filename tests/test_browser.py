@@ -117,7 +117,9 @@ def test_hover_on_the_surface_and_its_path(open_page, tmp_path):
 
 @pytest.mark.slow
 def test_an_animation_plays_pauses_and_follows_its_slider(open_page, tmp_path):
-    plot.write(plot.animation(make_landscape(), make_path()), tmp_path / "figure.html")
+    plot.write(
+        plot.animation(make_landscape(), make_path(), kind="contour"), tmp_path / "figure.html"
+    )
     page = open_page(tmp_path / "figure.html")
     # plotly.js rejects the promise of what was playing when it is paused, with no reason given.
     page.evaluate(
@@ -137,6 +139,9 @@ def test_an_animation_plays_pauses_and_follows_its_slider(open_page, tmp_path):
     assert early == 2
     assert 0 < part < 0.7 * whole
     page.get_by_text("Play", exact=True).click()
+    # The ground is there in every frame: little of it is white.
+    ground = {"x": 150, "y": 150, "width": 400, "height": 250}
+    assert max(pixels(page, "#ffffff", ground) for _ in range(10)) < 20_000
     page.wait_for_function(
         "document.getElementById('jaxscape')._fullLayout.sliders[0].active > 3", timeout=20_000
     )
