@@ -120,7 +120,7 @@ def _line(
         elif len(way):
             ends.append((way[index], symbol, f"{label} beyond the edge ({a:.3g}, {b:.3g})"))
     out = int((~inside).sum())
-    note = [f"{out} of {len(points)} points of the {name} lie beyond the grid"] if out else []
+    note = [f"{out} of {len(points)} points of {name} lie beyond the grid"] if out else []
     label = f"{name}: " + (", ".join(text for *_, text in ends) or "beyond the edge")
     below = np.empty((0, 3))
     if seen is not None:
@@ -184,7 +184,7 @@ def thinned(
         count = len(path.epoch)
         if count > most:
             kept = np.linspace(0, count - 1, most).round().astype(int)
-            notes.append(f"{most} of {count} points of the {name} are drawn")
+            notes.append(f"{most} of {count} points of {name} are drawn")
             if isinstance(path, Projection):
                 fields = ("coordinates", "distance", "loss", "surface_loss", "epoch")
                 path = path._replace(**{field: getattr(path, field)[kept] for field in fields})

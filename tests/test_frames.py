@@ -90,7 +90,7 @@ def test_a_long_path_is_thinned_and_the_figure_says_so():
     figure = plot.animation(make_landscape(), path)
     assert len(figure.frames) == 100
     assert figure.frames[-1].name == f"{path.epoch[-1]:.6g}"
-    assert "400 of 1376 points of the descent are drawn" in figure.layout.meta["notes"]
+    assert "400 of 1376 points of descent are drawn" in figure.layout.meta["notes"]
     assert "400 of 1376 points" in figure.layout.title.subtitle.text
     [points] = [trace for trace in figure.data if trace.legendgroup and trace.hovertemplate]
     assert len(points.x) == 400
@@ -113,7 +113,7 @@ def test_a_thinned_projection_keeps_the_columns_together():
         name="seen",
     )
     [shorter], notes = view.thinned([seen], 7)
-    assert notes == ["7 of 1000 points of the seen are drawn"]
+    assert notes == ["7 of 1000 points of seen are drawn"]
     np.testing.assert_allclose(shorter.coordinates[:, 0], [0, 166, 333, 500, 666, 832, 999], atol=1)
     for k, field in enumerate(("distance", "loss", "surface_loss", "epoch"), start=3):
         np.testing.assert_array_equal(getattr(shorter, field), k * shorter.coordinates[:, 0])

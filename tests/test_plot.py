@@ -84,7 +84,8 @@ def test_axes_colour_bar_and_title_say_what_is_shown():
     scene = plot.surface(make_landscape(), PATH).layout.scene
     assert (scene.xaxis.title.text, scene.yaxis.title.text) == ("w1", "w2")
     assert scene.zaxis.title.text == "loss"
-    figure = plot.contour(make_landscape(), PATH)
+    path = dataclasses.replace(PATH, evaluation_loss=np.array([7.0, 3.0, 7.25]))
+    figure = plot.contour(make_landscape(), path)
     assert (figure.layout.xaxis.title.text, figure.layout.yaxis.title.text) == ("w1", "w2")
     for drawn in (figure, plot.surface(make_landscape())):
         assert drawn.data[0].colorbar.title.text == "squared error"
@@ -109,8 +110,9 @@ def test_dark_and_light():
 def test_a_path_beyond_the_grid_is_cut_at_its_edge_and_counted(kind):
     """It leaves through w1 = -2 half way between two points, and stays out."""
     path = make_path([-1.5, -2.5, -3.0], [1, 3, 3])
+    path = dataclasses.replace(path, evaluation_loss=np.array([3.75, 7.75, 9.0]))
     figure = KINDS[kind](make_landscape(), path)
-    assert figure.layout.meta["notes"] == ["2 of 3 points of the descent lie beyond the grid"]
+    assert figure.layout.meta["notes"] == ["2 of 3 points of descent lie beyond the grid"]
     assert "<br>2 of 3 points" in figure.layout.title.subtitle.text
     scatter = "scatter3d" if kind == "surface" else "scatter"
     lines = [trace for trace in traces(figure, scatter) if trace.mode == "lines"]
@@ -135,7 +137,7 @@ def test_a_path_that_leaves_and_returns_is_drawn_in_pieces():
 
 def test_a_path_wholly_beyond_the_grid_is_counted():
     figure = plot.surface(make_landscape(), make_path([5, 6], [1, 1]))
-    assert figure.layout.meta["notes"] == ["2 of 2 points of the descent lie beyond the grid"]
+    assert figure.layout.meta["notes"] == ["2 of 2 points of descent lie beyond the grid"]
 
 
 def test_a_diverged_path_ends_where_it_was_last_finite():
