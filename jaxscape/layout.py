@@ -17,6 +17,9 @@ COLOURS = "Viridis"
 _MOST_THIN_LINES = 400
 _LEGEND_SIZE = 13
 _MOST_LEGEND_ROWS = 8
+_MANY_PATHS = 4
+_MOST_LEGEND_HEIGHT = 150
+"""In pixels: a third of a figure 450 high. A longer one leaves out the ends of paths."""
 _WITHOUT_ENTRY = ("surface", "heatmap")
 OUTLINE = {"color": "black", "width": 1}
 
@@ -197,6 +200,9 @@ def frame(figure: go.Figure, title: str, notes: list[str], dark: bool, head: str
     """
     said = [*([head] if head else []), *notes]
     in_space = all(trace.type in ("surface", "scatter3d") for trace in figure.data)
+    ends = sum((t.name or "").startswith(f"{t.legendgroup}: ") for t in figure.data)
+    if ends >= _MANY_PATHS or _legend_height(figure) > _MOST_LEGEND_HEIGHT:
+        shorten_entries(figure)
     legend = _legend_height(figure)
     return figure.update_layout(
         template="plotly_dark" if dark else "plotly_white",
@@ -233,6 +239,14 @@ def frame(figure: go.Figure, title: str, notes: list[str], dark: bool, head: str
         font_size=15,
         meta={"notes": notes},
     )
+
+
+def shorten_entries(figure: go.Figure) -> None:
+    """Name paths in the legend without their ends, which the hover of these tells."""
+    for trace in figure.data:
+        head, *more = (trace.name or "").split("<br>")
+        if head.startswith(f"{trace.legendgroup}: "):
+            trace.name = "<br>".join([trace.legendgroup, *more])
 
 
 def _legend_height(figure: go.Figure) -> int:

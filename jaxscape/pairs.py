@@ -66,7 +66,7 @@ def side_by_side(
         if trace.legendgroup in there:
             trace.showlegend = False
     figure = go.Figure([*turning.data, *above.data])
-    _shorten_entries(figure)
+    layout.shorten_entries(figure)
     figure.update_layout(
         scene=turning.layout.scene,
         xaxis=above.layout.xaxis,
@@ -140,7 +140,7 @@ def compare(
     figure, notes = go.Figure(), scale.notes
     legend: set[tuple[str, str]] = set()
     for k, (name, one) in enumerate(zip(panels, drawn, strict=True)):
-        _shorten_entries(one)
+        layout.shorten_entries(one)
         for trace in one.data:
             trace.scene = _scene(k)
             if trace.type == "surface":
@@ -162,14 +162,6 @@ def compare(
     _smaller_words(figure)
     linked = {"log": log, "names": [landscapes[0].a.name, landscapes[0].b.name]}
     return figure.update_layout(meta={"notes": notes, "linked": linked})
-
-
-def _shorten_entries(figure: go.Figure) -> None:
-    """Name paths in the legend without their ends, which the hover of these tells."""
-    for trace in figure.data:
-        head, *more = (trace.name or "").split("<br>")
-        if head.startswith(f"{trace.legendgroup}: "):
-            trace.name = "<br>".join([trace.legendgroup, *more])
 
 
 def _smaller_words(figure: go.Figure) -> None:

@@ -1,5 +1,7 @@
 """Several views in one figure: of the same numbers, on one scale."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from test_plot import PATH, make_landscape, make_path, traces
@@ -13,7 +15,11 @@ SMALL = jxs.Landscape(SMALL.loss, jxs.Axis(np.linspace(0, 7, 5), "w1"), SMALL.b,
 
 
 def test_both_sides_are_the_figures_of_their_own():
-    paths = PATH, make_path([0.2, 0.3], [1, 2])
+    losses = np.array([7.0, 3.0, 7.25]), np.array([3.24, 6.69])
+    paths = tuple(
+        dataclasses.replace(path, evaluation_loss=loss)
+        for path, loss in zip((PATH, make_path([0.2, 0.3], [1, 2])), losses, strict=True)
+    )
     figure = plot.side_by_side(WIDE, *paths, clip=0.9)
     apart = [*plot.surface(WIDE, *paths, clip=0.9).data, *plot.contour(WIDE, *paths, clip=0.9).data]
     assert len(figure.data) == len(apart)

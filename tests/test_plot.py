@@ -327,3 +327,15 @@ def test_float32_losses_travel_as_compact_bytes():
     landscape = make_landscape(200, 100)
     landscape = jxs.Landscape(**(vars(landscape) | {"loss": landscape.loss.astype(np.float32)}))
     assert '"z":{"dtype":"f4","bdata":"' in plot.surface(landscape).to_json()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_legend_of_many_paths_leaves_out_their_ends(kind):
+    for count in (3, 4):
+        names = [f"path {k}" for k in range(count)]
+        paths = [dataclasses.replace(PATH, name=name) for name in names]
+        figure = KINDS[kind](make_landscape(), *paths)
+        entries = [t.name for t in figure.data if t.legendgroup in names and t.hovertemplate]
+        assert entries == (
+            names if count == 4 else [f"{n}: start (-1, 3), end (0.5, 2)" for n in names]
+        )
