@@ -146,8 +146,17 @@ def chosen(
         objection = why_not_exact(loss, plane, data)
     elif several:
         objection = "the loss returns several scalars"
-    elif any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((plane, data))):
+    elif _is_traced(loss, plane, data):
         objection = "it could not be checked under a transformation of JAX"
     if objection and method == "exact":
         raise ValueError(f"method: 'exact' does not hold here: {objection}; use 'dense'")
     return "dense" if objection else "exact"
+
+
+def _is_traced(loss: Any, plane: Plane, data: Any) -> bool:
+    """Whether plane or data, or a value that the loss holds on to, are traced."""
+    computed = jax.make_jaxpr(lambda plane, data: loss(plane.at(0.0, 0.0), data))(plane, data)
+    return any(
+        isinstance(leaf, jax.core.Tracer)
+        for leaf in jax.tree.leaves((plane, data, computed.consts))
+    )

@@ -84,17 +84,29 @@ def open_destination(folder: Path, header: Header) -> Iterator[Destination]:
             **{f"axis {axis.name}": digest("", [axis.values]) for axis in (a, b)},
         },
     }
+    begun = False
     with contextlib.ExitStack() as held:
         with together("destination"):
             if jax.process_index() == 0:
                 _refuse_something_else(folder)
                 held.enter_context(_locked(folder))
+                begun = jax.process_count() == 1 and not (folder / _HEADER).is_file()
                 _begin(folder, content, a, b, dtype)
         with together("destination"):
             _refuse_another(folder, content)
             if jax.process_index() == 0:
                 _say_anew(folder, content)
-        yield Destination(folder, (len(a), len(b)), dtype)
+        place = Destination(folder, (len(a), len(b)), dtype)
+        try:
+            yield place
+        except ValueError:
+            # What was refused before a row was kept leaves the folder free for another call.
+            if begun and sum(map(len, place.missing())) == len(a):
+                for name in (_HEADER, PART, "a.npy", "b.npy"):
+                    (folder / name).unlink(missing_ok=True)
+                for journal in folder.glob("done.*.jsonl"):
+                    journal.unlink()
+            raise
 
 
 def _refuse_something_else(folder: Path) -> None:

@@ -138,9 +138,11 @@ def test_what_is_no_parabola_is_refused(loss, along, tmp_path):
     for options in ({}, {"memory": 6000}, {"destination": tmp_path / "grid"}):
         with pytest.raises(ValueError, match=message):
             jxs.landscape(loss, data, where, method="exact", **options, **AXES)
-    # No row of a wrong surface is on disk.
-    with pytest.raises(ValueError, match="does not have its first row yet"):
+    # No row of a wrong surface is on disk, and the folder is free for what the message says to do.
+    with pytest.raises(ValueError, match="was not written by jaxscape"):
         jxs.archive.load(tmp_path / "grid")
+    dense = jxs.landscape(loss, data, where, destination=tmp_path / "grid", **AXES)
+    assert dense.method == "dense"
 
 
 @pytest.mark.parametrize(("loss", "along"), REFUSED[:3])
@@ -165,6 +167,15 @@ def test_what_cannot_be_checked_is_refused():
         jxs.landscape(several, data, where, method="exact", **AXES)
     with pytest.raises(ValueError, match="could not be checked under a transformation"):
         jax.jit(lambda d: jxs.landscape(squares, d, where, method="exact", **AXES).loss)(data)
+
+    def through_what_it_holds(scale):
+        def scaled(params, data):
+            return scale * squares(params, data)
+
+        return jxs.landscape(scaled, data, where, method="exact", **AXES).loss
+
+    with pytest.raises(ValueError, match="could not be checked under a transformation"):
+        jax.jit(through_what_it_holds)(2.0)
 
 
 def test_a_row_takes_as_many_products_however_many_cells_it_has():
