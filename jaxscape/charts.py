@@ -4,7 +4,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from jaxscape import layout
+from jaxscape import layout, view
 from jaxscape.edge import Stability
 from jaxscape.points import CriticalPoints
 from jaxscape.results import Axis, Landscape
@@ -99,10 +99,7 @@ def steps(*paths: Trajectory, landscape: Landscape | None = None, dark: bool = F
     if not paths or any(path.step_size is None for path in paths):
         raise ValueError("paths: expected at least one that descend returned, with step sizes")
     figure = go.Figure()
-    names = [
-        path.name or ("descent" if len(paths) == 1 else f"descent {k + 1}")
-        for k, path in enumerate(paths)
-    ]
+    names = view.names(paths)
     # Learning rates last, on top of the steps, which go up and down a lot.
     for what, width, opacity, dash in (
         ("length of the step", 1.2, 0.75, "solid"),

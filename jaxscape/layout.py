@@ -149,7 +149,8 @@ def name_axes(figure: go.Figure, landscape: Landscape) -> None:
 def hover(landscape: Landscape, loss: str, name: str) -> str:
     """The hover text of a point of a landscape."""
     a, b = landscape.a.name, landscape.b.name
-    return f"{a} %{{x:.5~g}}<br>{b} %{{y:.5~g}}<br>loss {loss}<extra>{name}</extra>"
+    # The name is in the box: beside it it would have the path's colour, too light to be read.
+    return f"<b>{name}</b><br>{a} %{{x:.5~g}}<br>{b} %{{y:.5~g}}<br>loss {loss}<extra></extra>"
 
 
 def cell_hover(landscape: Landscape, scale: Scale) -> str:

@@ -1,5 +1,6 @@
 """What of paths is drawn over a landscape, and seen from where: plain NumPy, no plotly."""
 
+import html
 import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -158,9 +159,12 @@ def check_paths(paths: Sequence[Any]) -> None:
 
 
 def names(paths: Sequence[Trajectory | Projection]) -> list[str]:
-    """What paths are called, each otherwise: the legend switches them by these names."""
+    """What paths are called, each otherwise: the legend switches them by these names.
+
+    A figure would take a name with a tag for markup.
+    """
     called = [
-        path.name or ("descent" if len(paths) == 1 else f"descent {k + 1}")
+        html.escape(path.name or ("descent" if len(paths) == 1 else f"descent {k + 1}"), False)
         for k, path in enumerate(paths)
     ]
     return [

@@ -339,3 +339,8 @@ def test_the_legend_of_many_paths_leaves_out_their_ends(kind):
         assert entries == (
             names if count == 4 else [f"{n}: start (-1, 3), end (0.5, 2)" for n in names]
         )
+
+
+def test_a_name_with_a_tag_is_shown_as_it_is():
+    figure = plot.contour(make_landscape(), dataclasses.replace(PATH, name="R&D <b>"))
+    assert {t.legendgroup for t in figure.data if t.legendgroup} == {"R&amp;D &lt;b&gt;"}
