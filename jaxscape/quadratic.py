@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxscape.data import Dataset
-from jaxscape.network import PointwiseLoss, check_same_shape, square
+from jaxscape.network import Network, PointwiseLoss, check_same_shape, square
 from jaxscape.plane import Plane
 
 SAMPLES_AT_ONCE = 2**17
@@ -23,9 +23,11 @@ _FEWEST_AT_ONCE = 2**12
 # Of caches, what a block may hold, as if each value were stored: with networks of 1 to 256 hidden
 # values, none of the blocks was much faster.
 _CACHES_OF_A_BLOCK = 32
-# Of the cache, what the predictions of some rows take. On larger blocks XLA shares operations out
-# to threads, which then wait for one another after each: that took half as long again.
-_OF_CACHE = 1 / 6
+IN_CACHE = 1 / 6
+"""Of the cache, what the predictions of some rows take: all that is computed then stays there."""
+# Of a network of two weights nothing but the predictions is stored. On blocks so many times larger
+# XLA shares its operations out to threads, which is worth it from some three megabytes on.
+_BEYOND_CACHE = 6
 _SCALED_BELOW = 1e-12
 """Mean squares of slopes smaller than this may have lost digits to underflow."""
 
@@ -51,7 +53,7 @@ class Parabola(NamedTuple):
         return self.floor + self.curvature * distance * distance
 
 
-@functools.partial(jax.jit, static_argnums=(0, 4, 5))
+@functools.partial(jax.jit, static_argnums=(0, 4, 5, 6))
 def parabolas(
     predict: Callable,
     plane: Plane,
@@ -59,14 +61,16 @@ def parabolas(
     data: Dataset,
     cache: int,
     samples: int = SAMPLES_AT_ONCE,
+    of_cache: float | None = None,
 ) -> Parabola:
-    """The parabolas of all rows, as many at a time as stay in the cache.
+    """The parabolas of all rows, a block of them at a time.
 
     Args:
         predict, plane, data: as in `parabola`.
         a: (rows,) the first coordinates.
         cache: its bytes.
         samples: as in `parabola`.
+        of_cache: how many times the cache the predictions of a block take; chosen if None.
 
     Returns:
         A parabola of arrays, (rows,), of the prediction's dtype.
@@ -75,10 +79,12 @@ def parabolas(
     def block(a: jax.Array) -> Parabola:
         return _block(predict, plane, a, data, samples)
 
+    if of_cache is None:
+        of_cache = _BEYOND_CACHE if isinstance(predict, Network) else IN_CACHE
     outputs = data.y.size // len(data)
     row = outputs * min(len(data), samples) * a.dtype.itemsize
     # Sums over a single row are slower on a processor than those over two at once.
-    most = max(2, int(_OF_CACHE * cache) // row)
+    most = max(2, int(of_cache * cache) // row)
     size = math.ceil(a.size / math.ceil(a.size / most))
     whole = a.size // size * size
     blocks = jax.lax.map(block, a[:whole].reshape(-1, size))

@@ -13,11 +13,11 @@ import numpy as np
 
 from jaxscape.network import PointwiseLoss
 from jaxscape.plane import Plane
-from jaxscape.quadratic import cells_of, parabolas
+from jaxscape.quadratic import IN_CACHE, cells_of, parabolas
 
-# Predictions of all rows, some three nanoseconds each, that are worth a thread: on two cores, two
-# of them were faster from 300 rows of 3,000 samples on.
-_WORTH_A_THREAD = 2**19
+# Predictions of all rows, some three nanoseconds each, that are worth a thread: below, XLA's own
+# threads are as fast or faster.
+_WORTH_A_THREAD = 2**22
 
 
 def compiled_share(
@@ -41,7 +41,9 @@ def compiled_share(
     if any(isinstance(constant, jax.core.Tracer) for constant in traced.consts):
         return None  # A traced value that the loss holds may not leave its thread.
     share = jax.ShapeDtypeStruct((math.ceil(a.size / workers),), a.dtype)
-    return parabolas.lower(loss.predict, plane, share, data, cache, samples).compile()
+    # On blocks beyond the cache XLA's threads would be at work as well, and ours wait for them.
+    lowered = parabolas.lower(loss.predict, plane, share, data, cache, samples, IN_CACHE)
+    return lowered.compile()
 
 
 def exact(
