@@ -15,9 +15,9 @@ import optax
 from jaxscape import limits, sketch, training
 from jaxscape.axes import axes_of
 from jaxscape.devices import cores, default_device, in_full_precision
-from jaxscape.grid import InterruptedWarning, check_is_function, loss_name
+from jaxscape.grid import InterruptedWarning
 from jaxscape.limits import Limit
-from jaxscape.network import scalar
+from jaxscape.network import check_is_function, loss_name, scalar
 from jaxscape.optimizers import check_optimizer, update
 from jaxscape.plane import Plane, weight_plane
 from jaxscape.progress import bar

@@ -14,9 +14,9 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxscape import cells, shares, stretches
 from jaxscape.cells import Limits
+from jaxscape.checked import Checked, refuse_wrong
 from jaxscape.devices import budget_of, cache_of, cores, default_device
 from jaxscape.network import PointwiseLoss
-from jaxscape.parabolas import Checked, refuse_wrong
 from jaxscape.progress import bar
 from jaxscape.quadratic import fewer, samples_at_once
 
@@ -63,7 +63,7 @@ class Plan(NamedTuple):
     """How large a tile within a band may be."""
     mesh: Mesh | None
     """The devices that share the rows of a band; None for the default device alone."""
-    parabolas: Any = None
+    share: Any = None
     """The compiled parabolas of a worker's share of all rows, where it is worth a thread."""
 
 
@@ -217,8 +217,8 @@ def compute_traced(problem: Problem, memory: int | None) -> jax.Array:
 
 def compute_at_once(plan: Plan, problem: Problem) -> tuple[jax.Array, bool]:
     """All cells in one call, and whether all are finite, as far as that is known."""
-    if plan.parabolas is not None:
-        losses, finite = shares.exact(plan.parabolas, plan.workers, *problem[2:])
+    if plan.share is not None:
+        losses, finite = shares.exact(plan.share, plan.workers, *problem[2:])
     else:
         strategy = getattr(cells, problem.method)
         losses, finite, *checked = strategy(problem.loss, None, plan.limits, *problem[2:])

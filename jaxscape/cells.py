@@ -12,10 +12,10 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
 from jaxscape import affine
+from jaxscape.checked import Checked, of_any_loss
 from jaxscape.data import Dataset
 from jaxscape.devices import in_full_precision
 from jaxscape.network import Network, PointwiseLoss, check_same_shape, scalars
-from jaxscape.parabolas import Checked, of_any_loss
 from jaxscape.plane import Plane
 from jaxscape.quadratic import SAMPLES_AT_ONCE, cells_of, parabolas
 

@@ -9,9 +9,8 @@ import numpy as np
 
 from jaxscape import exclusion, newton, stationary, winding
 from jaxscape.bounds import Interval
-from jaxscape.grid import check_is_function
 from jaxscape.intervals import Unbounded, enclosure
-from jaxscape.network import Function
+from jaxscape.network import Function, check_is_function
 from jaxscape.plane import Plane, weight_plane
 from jaxscape.points import Box, CriticalPoint, CriticalPoints, Unsearchable
 from jaxscape.precision import in_float64

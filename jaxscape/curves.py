@@ -12,12 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxscape import paths, stacks
+from jaxscape import paths, sketch, stacks
 from jaxscape.data import Key, check_batch_size, check_key, sample_count, take
 from jaxscape.devices import in_full_precision
 from jaxscape.directions import check_finite, is_array, is_none, is_parameter
-from jaxscape.grid import InterruptedWarning, check_is_function
-from jaxscape.network import scalar
+from jaxscape.grid import InterruptedWarning
+from jaxscape.network import check_is_function, scalar
 from jaxscape.optimizers import check_optimizer, update
 from jaxscape.progress import bar
 from jaxscape.results import Array, is_traced
@@ -102,6 +102,14 @@ class Curve:
         holes = np.flatnonzero(~np.isfinite(history))
         lost = f", not finite from step {holes[0] + 1} on" if holes.size else ""
         return f"{head}, sampled loss from {history[0]:.6g} to {history[-1]:.6g}{lost})"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the loss that each step of training saw."""
+        if is_traced(self.history):
+            return sketch.text(self)
+        history = np.asarray(self.history)[None]
+        steps = np.arange(history.size)
+        return sketch.lines(steps, history, ("step", "loss")) + sketch.text(self)
 
 
 def bezier(

@@ -10,12 +10,12 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
-from jaxscape import cells
+from jaxscape import cells, sketch
 from jaxscape.axes import axes_of
 from jaxscape.data import Dataset
 from jaxscape.devices import cache_of, default_device, in_full_precision
-from jaxscape.grid import NonFiniteWarning, check_is_function, loss_name
-from jaxscape.network import PointwiseLoss, mean_over_samples, scalar
+from jaxscape.grid import NonFiniteWarning
+from jaxscape.network import PointwiseLoss, check_is_function, loss_name, mean_over_samples, scalar
 from jaxscape.plane import Plane, weight_plane
 from jaxscape.quadratic import Parabola, parabolas, why_not_exact
 from jaxscape.results import STATIC, Array, Axis, Landscape, Mark, is_traced
@@ -89,6 +89,10 @@ class Fields:
     def __repr__(self) -> str:
         n1, n2 = f"{self.a.name}: {len(self.a)}", f"{self.b.name}: {len(self.b)}"
         return f"Fields({n1} × {n2}, {self.method}, {self.loss.dtype})"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the losses as colours."""
+        return self.landscape._repr_html_() + sketch.text(self)
 
 
 def fields(

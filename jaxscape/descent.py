@@ -14,7 +14,8 @@ import optax
 from jaxscape import stacks, training
 from jaxscape.data import Key, check_batch_size, check_key, sample_count
 from jaxscape.devices import budget_of, check_memory, cores, default_device
-from jaxscape.grid import InterruptedWarning, check_is_function
+from jaxscape.grid import InterruptedWarning
+from jaxscape.network import check_is_function
 from jaxscape.optimizers import check_optimizer
 from jaxscape.progress import bar
 from jaxscape.training import Batched, Course

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxscape import sketch
 from jaxscape.lattice import Persistence
 from jaxscape.points import CriticalPoints
 
@@ -27,6 +28,10 @@ class Description:
         return "\n".join(self.sentences)
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the sentences."""
+        return "".join(map(sketch.paragraph, self.sentences))
 
 
 def plain(value: Any) -> Any:

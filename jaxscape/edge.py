@@ -9,10 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from jaxscape import training
+from jaxscape import sketch, training
 from jaxscape.devices import in_full_precision
-from jaxscape.grid import check_is_function
-from jaxscape.network import scalar
+from jaxscape.network import check_is_function, scalar
 from jaxscape.trajectory import Trajectory
 
 # Up to so many parameters the whole Hessian is taken; of more, so many steps of Lanczos's method.
@@ -35,6 +34,20 @@ class Stability(NamedTuple):
     """The norm of the gradient."""
     angle: np.ndarray
     """Degrees between the way to the next point and the negative gradient; NaN for the last."""
+
+    def __repr__(self) -> str:
+        last, limit = self.sharpness[-1], self.threshold
+        against = "" if limit is None else f", 2 / learning rate {float(limit[-1]):.6g}"
+        return (
+            f"Stability({len(self.step)} points, sharpness from {float(self.sharpness[0]):.6g} to "
+            f"{float(last):.6g}{against})"
+        )
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the sharpness, and 2 / learning rate if that is known."""
+        curves = [self.sharpness] if self.threshold is None else [self.sharpness, self.threshold]
+        drawn = sketch.lines(self.step, np.stack(curves), ("step", "sharpness"))
+        return drawn + sketch.text(self)
 
 
 def edge_of_stability(

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxscape import sketch
 from jaxscape.data import Dataset
 from jaxscape.devices import in_full_precision
 from jaxscape.network import PointwiseLoss
@@ -37,6 +38,10 @@ class Predictions:
             f"Predictions({len(self.y)} points of the path × {len(self.x)} inputs "
             f"from {self.x[0]:.4g} to {self.x[-1]:.4g}, {len(self.data)} samples)"
         )
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the curves."""
+        return sketch.lines(self.x, self.y, ("x", "prediction")) + sketch.text(self)
 
 
 @in_full_precision

@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 
 from jaxscape import bands, store, stretches
 from jaxscape.axes import axes_of, dtype_of
+from jaxscape.checked import chosen
 from jaxscape.devices import (
     check_agreement,
     check_memory,
@@ -22,8 +23,7 @@ from jaxscape.devices import (
     together,
 )
 from jaxscape.identity import digest, identity
-from jaxscape.network import PointwiseLoss
-from jaxscape.parabolas import chosen
+from jaxscape.network import PointwiseLoss, check_is_function, loss_name
 from jaxscape.plane import Plane, weight_plane
 from jaxscape.progress import bar
 from jaxscape.results import Axis, Landscape, Mark
@@ -71,8 +71,9 @@ def landscape(
         method: "dense" evaluates the loss in every cell; "exact" uses that a squared error is a
             parabola in the second coordinate where the prediction is affine in it, which costs
             one pass over the data a row; "auto" takes "exact" where that is proved, of
-            `squared_error`. Asked for "exact", a function of your own is compared with its
-            parabola at the ends of every row and at three random cells, and refused if they differ.
+            `squared_error`. Asked for "exact", a function of your own is evaluated eight times a
+            row, three of them with derivatives: at both ends and in three random cells it is
+            compared with its parabola, and refused if they differ.
         memory: bytes that the computation may take on a device, beside data and result; None for a
             quarter of what the device has.
         mesh: devices that share the rows, in a mesh of any shape; None for all that this process
@@ -301,21 +302,3 @@ def _check_result_fits(a: Axis, b: Axis, scalars: int) -> None:
             f"{a.name}, {b.name}: expected a result of at most {most:,} bytes, half of this "
             f"machine's memory, got {len(a)} × {len(b)} losses of {needed:,}; give a destination"
         )
-
-
-def check_is_function(name: str, function: Any) -> None:
-    """Refuse what cannot be called, or cannot be a static argument of a compiled function."""
-    if not callable(function):
-        raise TypeError(f"{name}: expected a function of (params, data), got {function!r}")
-    try:
-        hash(function)
-    except TypeError:
-        raise TypeError(
-            f"{name}: expected a hashable function, got {function!r}; wrap it in a function"
-        ) from None
-
-
-def loss_name(loss: Any) -> str:
-    """What a loss is called in figures."""
-    name = getattr(loss, "name", None) or getattr(loss, "__name__", "loss")
-    return "loss" if name == "<lambda>" else str(name).replace("_", " ")

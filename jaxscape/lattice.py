@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxscape import sketch
 from jaxscape.forest import SIDES, SIDES_AND_CORNERS, Forest, ends, forest_of
 from jaxscape.results import Cell, Landscape
 
@@ -94,6 +95,13 @@ class Persistence:
             others = _count(len(rest), "other", "others")
             lines.append(f"{others}, up to {rest[0].persistence:.3g} deep")
         return "\n  ".join(lines)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the cells from which descent leads to each minimum, as colours."""
+        axes = (self.surface.a, self.surface.b)
+        a, b = (np.asarray(axis.values, float) for axis in axes)
+        names = (axes[0].name, axes[1].name)
+        return sketch.kinds(self.label, a, b, names) + sketch.text(self)
 
     def _where(self, cell: Cell) -> str:
         return f"{self.surface.a.name} = {cell.a:.3g}, {self.surface.b.name} = {cell.b:.3g}"

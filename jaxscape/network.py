@@ -268,3 +268,21 @@ def teacher_student(
     x_key, noise_key = jax.random.split(key)
     x = jax.random.normal(x_key, (n,))
     return Dataset(x, Network()(teacher, x) + noise * jax.random.normal(noise_key, (n,)))
+
+
+def check_is_function(name: str, function: Any) -> None:
+    """Refuse what cannot be called, or cannot be a static argument of a compiled function."""
+    if not callable(function):
+        raise TypeError(f"{name}: expected a function of (params, data), got {function!r}")
+    try:
+        hash(function)
+    except TypeError:
+        raise TypeError(
+            f"{name}: expected a hashable function, got {function!r}; wrap it in a function"
+        ) from None
+
+
+def loss_name(loss: Any) -> str:
+    """What a loss is called in figures."""
+    name = getattr(loss, "name", None) or getattr(loss, "__name__", "loss")
+    return "loss" if name == "<lambda>" else str(name).replace("_", " ")

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxscape import sketch
 from jaxscape.data import Dataset, Key, check_batch_size, check_key, sample_count, take
 from jaxscape.grid import landscape
 from jaxscape.plane import Plane
@@ -23,6 +24,15 @@ class BatchLandscapes(NamedTuple):
     """Their mean, every sample counting alike: for a mean over samples, the whole set's surface."""
     deviation: Landscape
     """Their standard deviation about it, batches weighed as in the mean."""
+
+    def __repr__(self) -> str:
+        highest = self.deviation.highest
+        apart = "" if highest is None else f", up to {highest:.6g} apart (standard deviation)"
+        return f"BatchLandscapes({len(self.batches)} batches{apart})"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: their mean as colours."""
+        return self.mean._repr_html_() + sketch.text(self)
 
 
 def batch_landscapes(

@@ -18,7 +18,8 @@ from jaxscape.directions import (
     is_parameter,
     paired,
 )
-from jaxscape.grid import NonFiniteWarning, landscape, loss_name
+from jaxscape.grid import NonFiniteWarning, landscape
+from jaxscape.network import loss_name
 from jaxscape.plane import Plane
 from jaxscape.results import Axis, Landscape, is_traced
 from jaxscape.statistics import refuse_stream

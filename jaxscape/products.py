@@ -13,8 +13,14 @@ from jax.flatten_util import ravel_pytree
 from jaxscape import stacks
 from jaxscape.devices import in_full_precision
 from jaxscape.directions import is_array, is_none, is_parameter
-from jaxscape.grid import check_is_function, loss_name
-from jaxscape.network import PointwiseLoss, check_same_shape, mean_over_samples, scalar
+from jaxscape.network import (
+    PointwiseLoss,
+    check_is_function,
+    check_same_shape,
+    loss_name,
+    mean_over_samples,
+    scalar,
+)
 from jaxscape.statistics import refuse_stream
 from jaxscape.streams import example_of, mean_over
 

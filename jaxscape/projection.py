@@ -11,9 +11,8 @@ import numpy as np
 from jaxscape.axes import dtype_of
 from jaxscape.devices import in_full_precision
 from jaxscape.directions import check_structure, is_none, is_parameter, paired
-from jaxscape.grid import check_is_function
 from jaxscape.nearest import nearest
-from jaxscape.network import scalar, scalars
+from jaxscape.network import check_is_function, scalar, scalars
 from jaxscape.plane import Plane
 from jaxscape.recorder import Recorder
 from jaxscape.statistics import refuse_stream

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from jaxscape import sketch
 from jaxscape.grid import NonFiniteWarning, landscape
 from jaxscape.network import Weights
 from jaxscape.plane import Plane
@@ -94,6 +95,18 @@ class Refinement:
         sizes = ", ".join(" × ".join(map(str, patch.shape)) for patch in self.patches)
         lines.append(f"{len(self.patches)} patches" + (f": {sizes}" if sizes else ""))
         return "\n  ".join(lines)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the errors of cells as colours, the largest marked."""
+        place = self.largest
+        if place is None:
+            return sketch.text(self)
+        axes = (self.surface.a, self.surface.b)
+        a, b = (np.asarray(axis.values, float) for axis in axes)
+        middles = (a[1:] + a[:-1]) / 2, (b[1:] + b[:-1]) / 2
+        names, ends = (axes[0].name, axes[1].name), (0.0, place.error)
+        drawn = sketch.surface(self.interpolation_error, *middles, names, ends, place[:2])
+        return drawn + sketch.text(self)
 
 
 def refine(

@@ -8,11 +8,11 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
-from jaxscape import paths
+from jaxscape import paths, sketch
 from jaxscape.axes import axis_of
 from jaxscape.data import Key, check_key
 from jaxscape.directions import check_finite, random_direction
-from jaxscape.grid import check_is_function
+from jaxscape.network import check_is_function
 from jaxscape.results import STATIC, Array, Landscape, is_traced
 
 # A value of t so near to a solution's is meant to be the solution's.
@@ -115,6 +115,14 @@ class Lines:
             text += f", barrier {self.barrier:.6g}"
         holes = int(finite.size - finite.sum())
         return text + (f", {holes} not finite" if holes else "")
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the losses along all lines."""
+        if is_traced(self.loss, self.t):
+            return sketch.text(self)
+        return sketch.lines(np.asarray(self.t), np.asarray(self.loss), ("t", "loss")) + sketch.text(
+            self
+        )
 
 
 def _quantile(loss: Array, parts: np.ndarray, method: Any) -> np.ndarray:

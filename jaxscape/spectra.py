@@ -6,7 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from jaxscape import layout
-from jaxscape.spectrum import Eigenpairs, SpectralDensity
+from jaxscape.eigenvalues import Eigenpairs, SpectralDensity
 
 # Okabe and Ito's colours for the colour-blind.
 _COLOURS = "#0072b2", "#d55e00"

@@ -20,8 +20,7 @@ from jaxscape.directions import (
     paired,
     random_direction,
 )
-from jaxscape.grid import check_is_function
-from jaxscape.network import scalar
+from jaxscape.network import check_is_function, scalar
 from jaxscape.plane import Plane
 from jaxscape.statistics import refuse_stream
 from jaxscape.streams import mean_over

@@ -268,6 +268,19 @@ class Projection(NamedTuple):
             )
         return self.coordinates[:, self.names.index(name)]
 
+    def __repr__(self) -> str:
+        return (
+            f"Projection({self.name + ', ' if self.name else ''}{len(self.epoch)} points on "
+            f"{' and '.join(self.names)})\n  loss from {float(self.loss[0]):.6g} to "
+            f"{float(self.loss[-1]):.6g}, {self.explained:.1%} of its variance in the plane, off "
+            f"it by up to {float(np.max(self.distance)):.6g}"
+        )
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the loss by epoch, and the surface's below."""
+        both = np.stack([self.loss, self.surface_loss])
+        return sketch.lines(self.epoch, both, ("epoch", "loss")) + sketch.text(self)
+
 
 def _coordinate(params: Any, name: str, ndim: int) -> np.ndarray:
     by_name = params._asdict() if hasattr(params, "_asdict") else params

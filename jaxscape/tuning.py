@@ -12,7 +12,7 @@ import optax
 from jaxscape import stacks, training
 from jaxscape.data import Key
 from jaxscape.descent import course_of
-from jaxscape.grid import check_is_function
+from jaxscape.network import check_is_function
 from jaxscape.optimizers import check_optimizer
 from jaxscape.plane import Plane
 from jaxscape.results import Axis

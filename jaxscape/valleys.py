@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from jaxscape import sketch
 from jaxscape.axes import axis_of, dtype_of
 from jaxscape.devices import cache_of, default_device
-from jaxscape.grid import check_is_function, loss_name
 from jaxscape.lattice import path_between
+from jaxscape.network import check_is_function, loss_name
 from jaxscape.plane import Plane, weight_plane
 from jaxscape.points import CriticalPoint, CriticalPoints
 from jaxscape.precision import in_float64
@@ -54,6 +55,11 @@ class Valley:
             f"  lowest loss {self.loss[k]:.6g} at {self.a.name} = {values[k]:.6g}, "
             f"{self.b_name} = {self.b[k]:.6g}"
         )
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the lowest loss along the first coordinate."""
+        values = np.asarray(self.a.values, float)
+        return sketch.lines(values, self.loss[None], (self.a.name, "loss")) + sketch.text(self)
 
 
 def valley(
@@ -113,6 +119,20 @@ class Barrier(NamedTuple):
     """How far the pass, or the saddle, lies above the start."""
     height_from_end: float
     """How far it lies above the end."""
+
+    def __repr__(self) -> str:
+        start, end = (f"({cell.a:.4g}, {cell.b:.4g})" for cell in (self.path[0], self.path[-1]))
+        return (
+            f"Barrier({len(self.path)} cells from {start} to {end})\n"
+            f"  {self.height:.6g} above the start, {self.height_from_end:.6g} above the end, "
+            f"highest at ({self.top.a:.4g}, {self.top.b:.4g})"
+        )
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the losses on the way."""
+        losses = np.array([[cell.loss for cell in self.path]])
+        cells = np.arange(len(self.path))
+        return sketch.lines(cells, losses, ("cell", "loss")) + sketch.text(self)
 
 
 def barrier(

@@ -439,7 +439,7 @@ def test_workers_share_the_parabolas(monkeypatch, x64):
     task = task._replace(a=task.a.astype(float), b=task.b.astype(float))
     plan = bands.make_plan(task, None, None, False)
     assert plan.workers == 3
-    assert plan.parabolas is not None
+    assert plan.share is not None
     losses, finite = bands.compute_at_once(plan, task)
     assert finite
     truth = [[reference.loss_at(float(p), float(q), task.data) for q in task.b] for p in task.a]

@@ -9,7 +9,7 @@ import reference
 from test_quadratic import EXACT_FLOAT32, error_to_range
 
 import jaxscape as jxs
-from jaxscape.parabolas import of_any_loss
+from jaxscape.checked import of_any_loss
 
 AXES = {"a": (-1, 1.5, 7), "b": (-2, 1, 9)}
 SIZES = {"w": (3, 6), "c": (1, 6), "v": (6, 2), "d": (1, 2)}
