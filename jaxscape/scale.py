@@ -23,9 +23,11 @@ class Scale(NamedTuple):
     """Whether heights and colours are the losses' decimal logarithms."""
     lowest: float
     highest: float
-    """The lowest and the highest finite loss of the surfaces."""
+    """The lowest and the highest finite loss of the surfaces; of logarithms the lowest above 0."""
     top: float
     """The loss at which the colours end; higher ones have the same colour."""
+    zeros: int = 0
+    """How many cells have a loss of 0, which has no logarithm: they are drawn as the lowest."""
 
     def height(self, loss: np.ndarray) -> np.ndarray:
         """Losses as they are drawn; on a log scale none is lower than the surfaces' lowest."""
@@ -49,7 +51,13 @@ class Scale(NamedTuple):
         said = ["log scale"] if self.log else []
         if self.top < self.highest:
             said.append(f"colours end at {self.top:.4g}, losses at {self.highest:.4g}")
-        return [", ".join(said)] if said else []
+        notes = [", ".join(said)] if said else []
+        if self.zeros:
+            cells = (
+                "1 cell of loss 0 is" if self.zeros == 1 else f"{self.zeros} cells of loss 0 are"
+            )
+            notes.append(f"{cells} drawn as the lowest above, {self.lowest:.4g}")
+        return notes
 
     def ticks(self, top: float | None = None, most: int = _MOST_TICKS) -> dict[str, Any]:
         """Ticks in units of the loss, up to `top`; none on a linear scale, where plotly's are."""
@@ -70,7 +78,7 @@ def scale_of(
         clip: the share of finite cells, above 0 to 1, whose colours differ.
 
     Raises:
-        TypeError, ValueError: no such share, or losses that have no logarithm.
+        TypeError, ValueError: no such share, or losses below 0 or none above it for logarithms.
     """
     if clip is not None and (isinstance(clip, bool) or not isinstance(clip, Real)):
         raise TypeError(f"clip: expected a number above 0, at most 1, got {clip!r}")
@@ -79,11 +87,16 @@ def scale_of(
     extents = [(landscape.lowest, landscape.highest) for landscape in landscapes]
     lowest = min(cell.loss for cell, _ in extents if cell is not None)
     highest = max(high for _, high in extents if high is not None)
+    zeros = 0
     if log and lowest <= 0:
-        losses = [np.asarray(landscape.loss) for landscape in landscapes]
-        count = sum(int((loss <= 0).sum()) for loss in losses)
-        cells = sum(loss.size for loss in losses)
-        raise ValueError(f"log: expected losses above 0, got {count} of {cells} cells that are not")
+        losses = np.concatenate([np.ravel(landscape.loss) for landscape in landscapes])
+        zeros, negative = int((losses == 0).sum()), int((losses < 0).sum())
+        if negative or highest <= 0:
+            raise ValueError(
+                f"log: expected losses above 0, got {negative} of {losses.size} cells below 0 and "
+                f"{zeros} at 0"
+            )
+        lowest = float(losses[(losses > 0) & np.isfinite(losses)].min())
     top = highest
     if clip is not None:
         losses = [np.asarray(landscape.loss) for landscape in landscapes]
@@ -91,7 +104,7 @@ def scale_of(
         top = float(np.quantile(finite, clip))
         # A scale of no length has no colours.
         top = top if top > lowest else highest
-    return Scale(log, lowest, highest, top)
+    return Scale(log, lowest, highest, top, zeros)
 
 
 def _log_ticks(low: float, high: float, most: int) -> np.ndarray:

@@ -75,12 +75,34 @@ def test_clipping_ends_the_colours_and_not_the_heights(kind, log):
     assert note in figure.layout.title.subtitle.text
 
 
-def test_losses_without_a_logarithm_are_refused_and_counted():
-    loss = np.array([[1.0, 0.0, -2.0], [np.nan, 3.0, np.inf]])
-    axes = jxs.Axis(np.arange(2.0), "w1"), jxs.Axis(np.arange(3.0), "w2")
-    landscape = jxs.Landscape(loss, *axes, "loss", "dense")
-    with pytest.raises(ValueError, match="log: expected losses above 0, got 2 of 6 cells"):
-        plot.surface(landscape, log=True)
+def of_losses(loss):
+    loss = np.asarray(loss)
+    axes = (jxs.Axis(np.arange(float(n)), name) for n, name in zip(loss.shape, "ab", strict=True))
+    return jxs.Landscape(loss, *axes, "loss", "dense")
+
+
+@pytest.mark.parametrize(
+    ("loss", "found"),
+    [([[1.0, 0, -2], [np.nan, 3, np.inf]], "1 of 6 cells below 0 and 1 at 0"),
+     ([[0.0, 0, 0], [np.nan, 0, 0]], "0 of 6 cells below 0 and 5 at 0")],
+)  # fmt: skip
+def test_losses_without_a_logarithm_are_refused_and_counted(loss, found):
+    with pytest.raises(ValueError, match=f"log: expected losses above 0, got {found}"):
+        plot.surface(of_losses(loss), log=True)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_loss_of_zero_is_drawn_as_the_lowest_above_it_and_noted(kind):
+    loss = np.array([[1.0, 0.0, 20.0, 4.0], [np.nan, 3.0, np.inf, 0.5], [0.0, 1.0, 2.0, 9.0]])
+    figure = KINDS[kind](of_losses(loss), log=True)
+    shown = np.where(loss == 0, 0.5, loss)
+    trace = next(trace for trace in figure.data if trace.type in ("surface", "heatmap"))
+    np.testing.assert_allclose(trace.z, np.where(np.isfinite(shown), np.log10(shown), np.nan).T)
+    assert (
+        "2 cells of loss 0 are drawn as the lowest above, 0.5" in figure.layout.title.subtitle.text
+    )
+    # What it is is what is said of it.
+    assert 0.0 in np.ravel(trace.customdata)
 
 
 @pytest.mark.parametrize(
