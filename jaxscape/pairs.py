@@ -137,7 +137,8 @@ def compare(
     names = {landscape.loss_name for landscape in landscapes}
     bar = layout.colour_bar(names.pop() if len(names) == 1 else "loss", scale.ticks(scale.top))
     drawn = [surface(*panel, log=log) for panel in panels.values()]
-    figure, notes = go.Figure(), scale.notes
+    # Cells of loss 0 are each surface's own to tell: its lowest above may be another.
+    figure, notes = go.Figure(), scale._replace(zeros=0).notes
     legend: set[tuple[str, str]] = set()
     for k, (name, one) in enumerate(zip(panels, drawn, strict=True)):
         layout.shorten_entries(one)
@@ -155,7 +156,7 @@ def compare(
                 trace.showlegend = entry not in legend
                 legend.add(entry)
         figure.add_traces(one.data)
-        own = scale_of([landscapes[k]], log).notes
+        own = scale_of([landscapes[k]], log)._replace(zeros=0).notes
         notes += [f"{name}: {note}" for note in one.layout.meta["notes"] if note not in own]
     _place(figure, panels, drawn, scale.ticks(most=4))
     layout.frame(figure, "Loss surfaces", notes, dark, "one scale of heights and colours")

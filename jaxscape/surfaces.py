@@ -53,8 +53,8 @@ def surface(
         The figure.
 
     Raises:
-        ValueError: a landscape without a finite cell, or for a log scale with one that is not above
-            0; paths or points of other coordinates, or paths of another plane.
+        ValueError: a landscape without a finite cell, or for a log scale with one below 0, or none
+            above; paths or points of other coordinates, or paths of another plane.
 
     Example:
         >>> data = jxs.noisy_sine(jax.random.key(0))
@@ -117,7 +117,8 @@ def contour(
             median of all that have not diverged.
         critical, valley, barrier: what `critical_points`, `valley` and `barrier` return, drawn on
             it.
-        log: colours and contour lines on a log scale, with ticks in units of the loss.
+        log: colours and contour lines on a log scale, with ticks in units of the loss; cells of
+            loss 0 are drawn as the lowest above.
         clip: the share of cells, above 0 to 1, whose colours differ: those of higher loss have one
             colour.
         dark: light lines on a dark ground.
@@ -126,8 +127,8 @@ def contour(
         The figure.
 
     Raises:
-        ValueError: a landscape without a finite cell, or for a log scale with one that is not above
-            0; paths or points of other coordinates, or paths of another plane.
+        ValueError: a landscape without a finite cell, or for a log scale with one below 0, or none
+            above; paths or points of other coordinates, or paths of another plane.
 
     Example:
         >>> data = jxs.noisy_sine(jax.random.key(0))

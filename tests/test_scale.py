@@ -141,3 +141,13 @@ def test_a_hundred_thousandth_is_a_power_of_ten():
     axes = jxs.Axis(np.arange(2.0), "w1"), jxs.Axis(np.arange(2.0), "w2")
     scale = scale_of([jxs.Landscape(np.array([[2e-6, 1], [1, 1]]), *axes, "loss", "dense")], True)
     assert scale.ticks()["ticktext"] == ["10⁻⁵", "10⁻⁴", "10⁻³", "10⁻²", "10⁻¹", "10⁰"]
+
+
+def test_compared_surfaces_each_say_their_cells_of_loss_zero():
+    first, second = of_losses([[0.0, 2.0], [8.0, 4.0]]), of_losses([[1.0, 0.5], [0.0, 0.0]])
+    figure = plot.compare({"one": first, "other": second}, log=True)
+    notes = figure.layout.meta["notes"]
+    assert "one: 1 cell of loss 0 is drawn as the lowest above, 2" in notes
+    assert "other: 2 cells of loss 0 are drawn as the lowest above, 0.5" in notes
+    assert notes.count("log scale") == 1
+    np.testing.assert_allclose(np.asarray(figure.data[0].z).T, np.log10([[2, 2], [8, 4]]))
