@@ -3,6 +3,7 @@
 import numpy as np
 import plotly.graph_objects as go
 
+from jaxscape import layout
 from jaxscape.fits import Predictions
 
 _MOST_SAMPLES = 1000
@@ -19,10 +20,12 @@ def add(figure: go.Figure, found: Predictions, colour: str) -> list[str]:
     """
     turns = figure.data[0].type == "surface"
     if turns:
-        eye = figure.layout.scene.camera.eye
-        # From further off, since the scene is narrower now, and so far that no title is cut.
-        further = {axis: 1.5 * eye[axis] for axis in "xyz"}
-        figure.update_layout(scene_domain_x=[0, 0.5], scene_camera_eye=further)
+        figure.update_layout(scene_domain_x=[0, 0.5])
+        layout.step_back(figure, 1.25)
+        words = {"title_font_size": 14, "tickfont_size": 11}
+        # What the heights are is said by the bar of colours, which are the same.
+        few = {"title_text": "", "nticks": 4}
+        figure.update_scenes(xaxis=words, yaxis=words, zaxis=words | few)
     else:
         figure.update_xaxes(domain=[0, 0.43])
     # Without its title, which is below the figure's.

@@ -172,6 +172,9 @@ def _add_controls(figure: go.Figure, names: list[str]) -> None:
     play = at_once | {"frame": {"duration": pause, "redraw": True}, "fromcurrent": True}
     stop = at_once | {"frame": {"duration": 0, "redraw": True}}
     entries = [trace for trace in figure.data if trace.name and trace.showlegend is not False]
+    layout.smaller_titles(figure)
+    if figure.data[0].type == "surface":
+        layout.step_back(figure, 1.2)
     # Below the scene, or below the names of axes.
     below = 64 if any(trace.type == "scatter" for trace in figure.data) else 14
     figure.update_layout(

@@ -18,8 +18,10 @@ _MOST_THIN_LINES = 400
 _LEGEND_SIZE = 13
 _MOST_LEGEND_ROWS = 8
 _MANY_PATHS = 4
-_MOST_LEGEND_HEIGHT = 150
-"""In pixels: a third of a figure 450 high. A longer one leaves out the ends of paths."""
+_MOST_LEGEND_HEIGHT = 70
+"""In pixels: three rows. A longer one leaves out the ends of paths."""
+_HIGH_LEGEND = 50
+"""In pixels, two rows: above a longer one a scene is low."""
 _WITHOUT_ENTRY = ("surface", "heatmap")
 OUTLINE = {"color": "black", "width": 1}
 
@@ -202,9 +204,17 @@ def frame(figure: go.Figure, title: str, notes: list[str], dark: bool, head: str
     said = [*([head] if head else []), *notes]
     in_space = all(trace.type in ("surface", "scatter3d") for trace in figure.data)
     ends = sum((t.name or "").startswith(f"{t.legendgroup}: ") for t in figure.data)
-    if ends >= _MANY_PATHS or _legend_height(figure) > _MOST_LEGEND_HEIGHT:
+    legend, full = _legend_height(figure), [trace.name for trace in figure.data]
+    if ends >= _MANY_PATHS or legend > _MOST_LEGEND_HEIGHT:
         shorten_entries(figure)
-    legend = _legend_height(figure)
+        shorter = _legend_height(figure)
+        if ends < _MANY_PATHS and shorter == legend:
+            # Nothing is won.
+            for trace, name in zip(figure.data, full, strict=True):
+                trace.name = name
+        legend = shorter
+    if legend > _HIGH_LEGEND:
+        smaller_titles(figure)
     return figure.update_layout(
         template="plotly_dark" if dark else "plotly_white",
         title={
@@ -242,6 +252,17 @@ def frame(figure: go.Figure, title: str, notes: list[str], dark: bool, head: str
     )
 
 
+def smaller_titles(figure: go.Figure) -> None:
+    """Names of axes in space that a low scene does not cut at its edge."""
+    figure.update_scenes({f"{axis}axis_title_font_size": 14 for axis in "xyz"})
+
+
+def step_back(figure: go.Figure, times: float) -> None:
+    """Move the camera away from a scene that is lower or narrower, and would be cut at its edge."""
+    eye = figure.layout.scene.camera.eye
+    figure.update_layout(scene_camera_eye={axis: times * eye[axis] for axis in "xyz"})
+
+
 def shorten_entries(figure: go.Figure) -> None:
     """Name paths in the legend without their ends, which the hover of these tells."""
     for trace in figure.data:
@@ -252,13 +273,14 @@ def shorten_entries(figure: go.Figure) -> None:
 
 def _legend_height(figure: go.Figure) -> int:
     """In pixels, of a figure 600 wide, where fewer entries stand side by side than on others."""
-    rows, room = 0, 0.0
+    widths, lines = [], []
     for trace in figure.data:
         if not trace.name or trace.showlegend is False or trace.type in _WITHOUT_ENTRY:
             continue
-        lines = trace.name.split("<br>")
-        width = 52 + 0.52 * _LEGEND_SIZE * max(map(len, lines))
-        if width > room:
-            rows, room = rows + len(lines), 590.0
-        room -= width
+        lines.append(trace.name.split("<br>"))
+        widths.append(52 + 0.52 * _LEGEND_SIZE * max(map(len, lines[-1])))
+    # Side by side if all fit, or else in columns as wide as the widest.
+    columns = len(lines) if sum(widths) <= 590 else int(590 / max(widths))
+    step = max(1, columns)
+    rows = sum(max(map(len, lines[k : k + step])) for k in range(0, len(lines), step))
     return (10 + math.ceil(1.4 * _LEGEND_SIZE) * min(rows, _MOST_LEGEND_ROWS)) if rows else 0

@@ -61,7 +61,7 @@ def add(
         _line(figure, way, scale, _VALLEY, "dash", "bottom of the valley")
     if barrier is not None:
         way = np.array([cell[2:] for cell in barrier.path])
-        name = f"way over the pass, {rounded(barrier.height)} high"
+        name = f"pass, {rounded(barrier.height, 4)} high"
         _line(figure, way, scale, _BARRIER, "solid", name)
     if critical is not None:
         notes += _points(figure, landscape, critical, scale)
@@ -150,9 +150,10 @@ def _points(
             continue
         losses = [point.loss for point in of_kind]
         dark = colour == "#000000"
-        span = rounded(min(losses))
-        if rounded(max(losses)) != span:
-            span += f" to {rounded(max(losses))}"
+        # In the legend there is little room; the hover has all digits.
+        span, highest = rounded(min(losses), 4), rounded(max(losses), 4)
+        if highest != span:
+            span += f" to {highest}"
         plural = {"minimum": "minima", "maximum": "maxima", "degenerate": "degenerate points"}
         word = kind if len(of_kind) == 1 else plural.get(kind, f"{kind}s")
         style: dict[str, Any] = {

@@ -75,9 +75,9 @@ def side_by_side(
     )
     figure.update_layout(
         scene_domain_x=[0, 0.53],
-        scene_camera=_farther(turning.layout.scene.camera, 1.45),
         xaxis_domain=[0.62, 1],
     )
+    layout.step_back(figure, 1.45)
     notes = list(dict.fromkeys([*turning.layout.meta["notes"], *above.layout.meta["notes"]]))
     head = "{}, {} × {}".format(landscape.loss_name, *landscape.shape)
     layout.frame(figure, "Loss surface", notes, dark, head)
@@ -174,12 +174,6 @@ def _smaller_words(figure: go.Figure) -> None:
     figure.update_scenes(xaxis=words, yaxis=words, zaxis=words | {"title_text": ""})
 
 
-def _farther(camera: go.layout.scene.Camera, times: float) -> dict[str, Any]:
-    """A camera as far away as a narrower scene asks for, which would be cut at its sides."""
-    eye = {axis: times * camera.eye[axis] for axis in "xyz"}
-    return {"eye": eye, "center": camera.center}
-
-
 def _panels(surfaces: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
     """Landscapes with their paths, by name."""
     if not isinstance(surfaces, Mapping):
@@ -228,12 +222,13 @@ def _place(
     ranges.append([float(low), float(high) if high > low else float(low) + 1])
     first = next((k for k, (_, *paths) in enumerate(panels.values()) if paths), 0)
     # On a figure of 4 : 3.
-    camera = _farther(drawn[first].layout.scene.camera, max(1.25, 0.95 * columns / rows))
+    layout.step_back(drawn[first], max(1.5, 0.95 * columns / rows))
+    camera = drawn[first].layout.scene.camera
     for k, (name, landscape) in enumerate(zip(panels, landscapes, strict=True)):
         row, column = divmod(k, columns)
         left, top = column / columns, 1 - row / rows
         scene = drawn[k].layout.scene
-        scene.update(camera=camera, zaxis=ticks)
+        scene.update(camera=camera, zaxis=ticks or {"nticks": 6 if rows == 1 else 3})
         for axis, ends in zip((scene.xaxis, scene.yaxis, scene.zaxis), ranges, strict=True):
             axis.range = ends
         scene.domain.update(x=[left, left + 1 / columns], y=[top - 1 / rows, top - _TITLE_HEIGHT])

@@ -123,9 +123,9 @@ class CriticalPoints:
         return sketch.table(heads, rows) + "".join(map(sketch.paragraph, words))
 
 
-def rounded(number: float) -> str:
-    """Six digits, and 0 for what is only rounding."""
-    return "0" if abs(number) < 1e-13 else f"{number:.6g}"
+def rounded(number: float, digits: int = 6) -> str:
+    """So many digits, and 0 for what is only rounding."""
+    return "0" if abs(number) < 1e-13 else f"{number:.{digits}g}"
 
 
 def kind_of(eigenvalues: np.ndarray) -> str:

@@ -110,9 +110,9 @@ def scene(
         "tickfont_size": 13,
     }
     return {
-        "xaxis": axis | {"title": landscape.a.title.replace(", ", ",<br>")},
-        "yaxis": axis | {"title": landscape.b.title.replace(", ", ",<br>")},
-        "zaxis": axis | {"title": "loss"} | scale.ticks(most=_MOST_TICKS),
+        "xaxis": axis | {"title_text": landscape.a.title.replace(", ", ",<br>")},
+        "yaxis": axis | {"title_text": landscape.b.title.replace(", ", ",<br>")},
+        "zaxis": axis | {"title_text": "loss"} | scale.ticks(most=_MOST_TICKS),
         "aspectmode": "manual",
         "aspectratio": {"x": 1, "y": 1, "z": 0.5},
         "camera": view.camera(a, b, loss, seen, 1.1 if longer else 1.0),

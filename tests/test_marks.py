@@ -84,7 +84,7 @@ def test_the_way_over_is_the_barriers(draw):
     ends = FOUND.of_kind("minimum")
     way = jxs.barrier(SURFACE, *ends, FOUND)
     figure = draw(SURFACE, barrier=way)
-    under, line = named(figure, "way over the pass")
+    under, line = named(figure, "pass, ")
     np.testing.assert_allclose(line.x, [cell.a for cell in way.path], atol=1e-6)
     np.testing.assert_allclose(line.y, [cell.b for cell in way.path], atol=1e-6)
     assert line.showlegend
@@ -212,3 +212,18 @@ def test_the_profile_marks_what_lies_on_it():
     for arguments, name in (((3,), "valley"), ((bottom, 3), "critical")):
         with pytest.raises(TypeError, match=f"{name}: expected"):
             plot.profile(*arguments)
+
+
+@pytest.mark.parametrize(("count", "size"), [(1, 18), (3, 14)])
+def test_beside_a_legend_of_many_rows_names_are_short_and_titles_small(count, size):
+    """At 600 × 450 three whole names and two kinds of points took a third of the picture."""
+    numbers = np.array([-1.25, 0.5])
+    path = jxs.Trajectory(
+        jxs.Weights(numbers, numbers), np.arange(2), numbers, hills(numbers, numbers), -1, 1
+    )
+    names = [f"path {k}" for k in range(count)]
+    paths = [dataclasses.replace(path, name=name) for name in names]
+    figure = plot.surface(SURFACE, *paths, critical=FOUND if count > 1 else None)
+    entries = [t.name for t in figure.data if t.legendgroup in names and t.hovertemplate]
+    assert entries == (names if count == 3 else ["path 0: start (-1.25, -1.25), end (0.5, 0.5)"])
+    assert figure.layout.scene.yaxis.title.font.size == size
