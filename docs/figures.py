@@ -29,7 +29,7 @@ def surfaces() -> None:
     ):
         figure = jxs.plot.surface(*experiment)
         figure.update_layout(title_text=title, font_size=20, title_font_size=34)
-        figure.update_scenes(xaxis_title_font_size=26, yaxis_title_font_size=26)
+        figure.update_scenes({f"{axis}axis_title_font_size": 26 for axis in "xyz"})
         figure.update_traces(colorbar_title_text="loss", selector={"type": "surface"})
         write(figure, name, 1000, 800)
 
