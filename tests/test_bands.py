@@ -446,7 +446,7 @@ def test_workers_share_the_parabolas(monkeypatch, x64):
     np.testing.assert_allclose(losses, truth, rtol=1e-13)
     # With a sample less, it is not worth a thread.
     fewer = task._replace(data=make_data(300, np.float64))
-    assert bands.make_plan(fewer, None, None, False).parabolas is None
+    assert bands.make_plan(fewer, None, None, False).share is None
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
