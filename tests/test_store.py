@@ -239,13 +239,21 @@ def test_the_same_loss_written_again_goes_on(tmp_path):
         compute(tmp_path / "grid", loss=lambda w, d: jnp.mean(jnp.abs(w.w1 * d.x + w.w2)))
 
 
-def test_what_a_loss_holds_on_to_is_part_of_it(tmp_path):
-    def around(values):
-        return lambda w, d: jnp.mean(jnp.abs(w.w1 * d.x + w.w2 - values))
+@pytest.mark.parametrize("wrapped", [lambda loss: loss, jax.jit, jax.checkpoint])
+@pytest.mark.parametrize("in_place", [False, True])
+def test_what_a_loss_holds_on_to_is_part_of_it(tmp_path, wrapped, in_place):
+    """Also what a function compiled apart holds on to; constants printed without their numbers."""
 
-    compute(tmp_path / "grid", loss=around(np.zeros(500, np.float32)))
-    with pytest.raises(ValueError, match="another loss"):
-        compute(tmp_path / "grid", loss=around(np.full(500, 0.5, np.float32)))
+    def around(values):
+        return wrapped(lambda w, d: jnp.mean(jnp.abs(w.w1 * d.x + w.w2 - values)))
+
+    jax.config.update("jax_use_simplified_jaxpr_constants", in_place)
+    try:
+        compute(tmp_path / "grid", loss=around(np.zeros(500, np.float32)))
+        with pytest.raises(ValueError, match="another loss"):
+            compute(tmp_path / "grid", loss=around(np.full(500, 0.5, np.float32)))
+    finally:
+        jax.config.update("jax_use_simplified_jaxpr_constants", False)
 
 
 def test_two_processes_cannot_write_one_destination(tmp_path):
