@@ -38,7 +38,7 @@ class Destination:
         path = losses_file(self._folder)
         # Not through a memory map, where a full disk would end the process without a word.
         with destination_errors(self._folder), path.open("r+b") as file:
-            start = _offset(path)
+            _, start = _header(path)
             file.seek(start + rows.start * self._shape[1] * self._dtype.itemsize)
             file.write(losses.data)
             file.flush()
@@ -71,12 +71,11 @@ def losses_file(folder: Path) -> Path:
     return folder / (WHOLE if (folder / WHOLE).is_file() else PART)
 
 
-def _offset(path: Path) -> int:
-    """Where the numbers of a .npy file begin."""
+def _header(path: Path) -> tuple[tuple, int]:
+    """The shape, order and dtype that a .npy file says, and where its numbers begin."""
     with path.open("rb") as file:
         np.lib.format.read_magic(file)
-        np.lib.format.read_array_header_1_0(file)
-        return file.tell()
+        return np.lib.format.read_array_header_1_0(file), file.tell()
 
 
 def rows_done(
@@ -86,9 +85,15 @@ def rows_done(
     path = losses_file(folder)
     row_bytes = shape[1] * dtype.itemsize
     try:
-        start = _offset(path)
-    except (OSError, ValueError) as error:
+        said, start = _header(path)
+    except Exception as error:
         raise ValueError(f"path: {str(path)!r} is damaged: {error}") from error
+    # Checksums are those of the numbers, and not of what the file says of them.
+    if said != (shape, False, dtype):
+        raise ValueError(
+            f"path: {str(path)!r} is damaged: it says to hold {said[2].str} of shape "
+            f"{said[0]}, and was written as {dtype.str} of shape {shape}"
+        )
     size = path.stat().st_size - start
     if size != shape[0] * row_bytes:
         raise ValueError(
@@ -97,7 +102,7 @@ def rows_done(
         )
     joined: list[range] = []
     with path.open("rb") as file:
-        for first, end, checksum in sorted(_journal(folder)):
+        for first, end, checksum in sorted(_journal(folder, shape[0])):
             file.seek(start + first * row_bytes)
             if compare and zlib.crc32(file.read((end - first) * row_bytes)) != checksum:
                 raise ValueError(
@@ -111,14 +116,15 @@ def rows_done(
     return joined
 
 
-def _journal(folder: Path) -> Iterator[tuple[int, int, int]]:
-    """First row, end and checksum of every band that is written."""
+def _journal(folder: Path, n: int) -> Iterator[tuple[int, int, int]]:
+    """First row, end and checksum of every band of n rows that is written."""
     for path in folder.glob("done.*.jsonl"):
         for line in path.read_text(errors="replace").splitlines():
             # Rows whose line was cut off by a kill, or is altered, count as not written.
-            with contextlib.suppress(ValueError):
+            with contextlib.suppress(ValueError, TypeError):
                 start, stop, checksum = map(int, json.loads(line))
-                yield start, stop, checksum
+                if 0 <= start < stop <= n:
+                    yield start, stop, checksum
 
 
 @contextlib.contextmanager

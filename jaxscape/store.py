@@ -28,6 +28,8 @@ SCHEMA = 1
 
 _HEADER, _LOCK = "landscape.json", "lock"
 _DRAFT = _HEADER + ".draft"
+# Folders of earlier versions hold neither units nor marks.
+_ALWAYS = {"jax", "loss_name", "method", "names", "shape", "dtype", "identity"}
 
 
 class Header(NamedTuple):
@@ -205,7 +207,6 @@ def load(folder: str | os.PathLike, compare: bool = True) -> Landscape:
     if rows == 0:
         raise ValueError(f"path: {str(folder)!r} does not have its first row yet")
     losses = np.load(losses_file(folder), mmap_mode="r")
-    # Folders of earlier versions hold neither units nor marks.
     units, marks = header.get("units", ("", "")), header.get("marks", ())
     a, b = itertools.starmap(Axis, zip(axes, names, units, strict=True))
     return Landscape(
@@ -224,9 +225,11 @@ def _read_header(folder: Path) -> dict[str, Any]:
         raise ValueError(f"path: {str(folder)!r} was not written by jaxscape: no {_HEADER} in it")
     try:
         header = json.loads(path.read_text(encoding="utf-8"))
-        schema = header["schema"]
+        schema = int(header["schema"])
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"path: {str(path)!r} is damaged: {error}") from error
+    if schema <= SCHEMA and (missing := _ALWAYS - header.keys()):
+        raise ValueError(f"path: {str(path)!r} is damaged: no {', '.join(sorted(missing))} in it")
     if schema > SCHEMA:
         raise ValueError(
             f"path: {str(folder)!r} was written by a newer jaxscape (schema {schema}, this one "

@@ -281,6 +281,42 @@ def test_a_flipped_byte_is_named(tmp_path):
     assert zlib.crc32(b"") != checksum
 
 
+@pytest.mark.parametrize(
+    ("there", "altered"), [(b"<f4", b">f4"), (b"(37, ", b"(33, "), (b"23)", b"63)"), (b"{", b"(")]
+)
+def test_a_flipped_byte_in_what_the_file_says_of_itself_is_damage(tmp_path, there, altered):
+    """The losses are as they were written, and would be read as others."""
+    folder = tmp_path / "grid"
+    compute(folder)
+    raw = (folder / "loss.npy").read_bytes()
+    assert raw[:128].count(there) == 1
+    (folder / "loss.npy").write_bytes(raw.replace(there, altered, 1))
+    for read in (lambda: compute(folder), lambda: jxs.archive.load(folder)):
+        with pytest.raises(ValueError, match=r"path: .*loss.npy' is damaged"):
+            read()
+
+
+@pytest.mark.parametrize("name", ["schema", "jax", "loss_name", "names", "shape", "identity"])
+def test_a_flipped_byte_in_a_name_of_the_header_is_damage(tmp_path, name):
+    folder = tmp_path / "grid"
+    compute(folder)
+    path = folder / "landscape.json"
+    path.write_text(path.read_text().replace(f'"{name}"', f'"{name[:-1]}_"'))
+    for read in (lambda: compute(folder), lambda: jxs.archive.load(folder)):
+        with pytest.raises(ValueError, match=rf"landscape.json' is damaged: .*{name}"):
+            read()
+
+
+@pytest.mark.parametrize("line", ["[5, 2, 7]", "[0, 99, 7]", "7", "[0, [5], 7]"])
+def test_a_line_that_can_be_none_counts_as_no_rows(tmp_path, line):
+    folder = tmp_path / "grid"
+    truth = np.array(compute(folder).loss)
+    lines = (folder / "done.0.jsonl").read_text().splitlines()
+    (folder / "done.0.jsonl").write_text("\n".join([line, *lines[2:]]))
+    assert not np.array_equal(journal(folder)[0], json.loads(lines[1]))
+    np.testing.assert_array_equal(compute(folder).loss, truth)
+
+
 def test_what_the_message_tells_to_do_helps(tmp_path):
     folder = tmp_path / "grid"
     truth = np.array(compute(folder).loss)
