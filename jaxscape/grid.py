@@ -182,6 +182,20 @@ def landscape(
     return surface
 
 
+def whole_landscape(*given: Any, **named: Any) -> Any:
+    """`landscape` where fewer rows, or batches, are of no use: Ctrl-C is an error throughout.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C, even where some rows are done.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", InterruptedWarning)
+        try:
+            return landscape(*given, **named)
+        except InterruptedWarning:
+            raise KeyboardInterrupt from None
+
+
 def scalar_names(loss: Callable, plane: Plane, data: Any) -> tuple[str, ...] | None:
     """The names of the scalars that a loss returns, sorted; None of one that returns one.
 

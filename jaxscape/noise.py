@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxscape import sketch
 from jaxscape.data import Dataset, Key, check_batch_size, check_key, sample_count, take
-from jaxscape.grid import landscape
+from jaxscape.grid import whole_landscape
 from jaxscape.plane import Plane
 from jaxscape.results import Landscape
 
@@ -73,7 +73,7 @@ def batch_landscapes(
         check_key(key)
         data = take(data, jax.random.permutation(key, n))
     parts = [take(data, slice(k, k + batch_size)) for k in range(0, n, batch_size)]
-    surfaces = tuple(landscape(loss, part, plane, method=method, **axes) for part in parts)
+    surfaces = tuple(whole_landscape(loss, part, plane, method=method, **axes) for part in parts)
     shares = np.array([_weight(part) for part in parts])
     shares = shares / shares.sum()
     first = surfaces[0]

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from jaxscape import sketch
-from jaxscape.grid import NonFiniteWarning, landscape
+from jaxscape.grid import NonFiniteWarning, whole_landscape
 from jaxscape.network import Weights
 from jaxscape.plane import Plane
 from jaxscape.rectangles import rectangles
@@ -159,7 +159,7 @@ def refine(
 
     def patch(a: np.ndarray, b: np.ndarray) -> Landscape:
         given: dict[str, Any] = {surface.a.name: a, surface.b.name: b}
-        return landscape(loss, data, plane, **given)
+        return whole_landscape(loss, data, plane, **given)
 
     error = interpolation_error(surface, patch)
     patches = []

@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxscape import facts
 from jaxscape.critical import critical_points
-from jaxscape.grid import NonFiniteWarning, landscape
+from jaxscape.grid import NonFiniteWarning, whole_landscape
 from jaxscape.lattice import Persistence
 from jaxscape.plane import Plane
 from jaxscape.points import CriticalPoint, CriticalPoints, Unsearchable, rounded
@@ -129,7 +129,7 @@ class Sentences:
 
         def patch(a: np.ndarray, b: np.ndarray) -> Landscape:
             given: dict[str, Any] = {surface.a.name: a, surface.b.name: b}
-            return landscape(loss, data, plane, **given)
+            return whole_landscape(loss, data, plane, **given)
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NonFiniteWarning)

@@ -4,9 +4,11 @@ import jax
 import numpy as np
 import pytest
 import reference
+from test_bands import interrupt_after
 from test_descent import make_data
 
 import jaxscape as jxs
+from jaxscape import bands
 
 AXES = {"w1": (-1.5, 2.0, 7), "w2": (-2.0, 1.0, 5)}
 
@@ -49,6 +51,14 @@ def test_the_mean_is_the_surface_of_all_samples(weighted):
 def test_one_batch_has_no_deviation():
     found = jxs.batch_landscapes(jxs.squared_error, make_data(), 107, **AXES)
     assert not found.deviation.loss.any()
+
+
+def test_ctrl_c_with_some_rows_done_is_ctrl_c(monkeypatch):
+    make_plan = bands.make_plan
+    monkeypatch.setattr(bands, "make_plan", lambda *a, **k: make_plan(*a, **k)._replace(rows=3))
+    interrupt_after(monkeypatch, 1)
+    with pytest.raises(KeyboardInterrupt):
+        jxs.batch_landscapes(jxs.absolute_error, make_data(), 50, **AXES)
 
 
 def test_bad_arguments_are_refused():

@@ -7,9 +7,10 @@ import optax
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_bands import interrupt_after
 
 import jaxscape as jxs
-from jaxscape import refinement
+from jaxscape import bands, refinement
 from jaxscape.rectangles import rectangles
 
 W1 = np.array([-2.0, -1.7, -1.0, -0.9, 0.3, 1.1, 1.9])
@@ -225,6 +226,15 @@ def test_the_strategy_of_the_surface_does_not_matter():
     for method in ("dense", "exact"):
         surface = jxs.landscape(jxs.squared_error, DATA, method=method, **axes)
         jxs.refine(surface, jxs.squared_error, DATA)
+
+
+def test_ctrl_c_with_some_rows_done_is_ctrl_c(monkeypatch):
+    """Errors of some of the cells would pass for those of all."""
+    surface, make_plan = grid(smooth), bands.make_plan
+    monkeypatch.setattr(bands, "make_plan", lambda *a, **k: make_plan(*a, **k)._replace(rows=3))
+    interrupt_after(monkeypatch, 1)
+    with pytest.raises(KeyboardInterrupt):
+        jxs.refine(surface, smooth, 0.0)
 
 
 @pytest.mark.parametrize("tolerance", [0, -1.0, np.nan, np.inf])
