@@ -1,5 +1,6 @@
 """The loss on a whole grid of a plane: one signature for all strategies, devices and sizes."""
 
+import contextlib
 import os
 import warnings
 from collections.abc import Callable, Mapping
@@ -109,34 +110,37 @@ def landscape(
         Landscape(w1: 41 × w2: 31, exact, float32)
           loss from 0.0... to 3.6..., lowest at w1 = ..., w2 = ... (inside)
     """
-    if plane is None:
-        plane = weight_plane()
-    if not isinstance(plane, Plane):
-        raise TypeError(f"plane: expected a Plane, got {type(plane).__name__}")
-    check_is_function("loss", loss)
-    refuse_stream(loss, data)
-    example = example_of(data)
-    a, b = axes_of(plane, example, axes)
-    if hasattr(loss, "check_grid"):
-        loss.check_grid(plane, a, b, example)
-    if method not in ("auto", "dense", "exact"):
-        raise ValueError(f"method: expected 'auto', 'dense' or 'exact', got {method!r}")
-    check_memory(memory)
+    plane = weight_plane() if plane is None else plane
     folder = None if destination is None else Path(destination)
-    if folder is not None:
-        store.check_place(folder)
-    names = scalar_names(loss, plane, example)
-    strategy = chosen(method, loss, plane, example, names is not None)
+    traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((plane, data)))
+    # What one machine refuses, a folder that it lacks say, the others do not wait for.
+    with contextlib.nullcontext() if traced else together("arguments"):
+        if not isinstance(plane, Plane):
+            raise TypeError(f"plane: expected a Plane, got {type(plane).__name__}")
+        check_is_function("loss", loss)
+        refuse_stream(loss, data)
+        example = example_of(data)
+        a, b = axes_of(plane, example, axes)
+        if hasattr(loss, "check_grid"):
+            loss.check_grid(plane, a, b, example)
+        if method not in ("auto", "dense", "exact"):
+            raise ValueError(f"method: expected 'auto', 'dense' or 'exact', got {method!r}")
+        check_memory(memory)
+        if folder is not None:
+            store.check_place(folder)
+        names = scalar_names(loss, plane, example)
+        strategy = chosen(method, loss, plane, example, names is not None)
 
     problem = bands.Problem(
         strategy, loss, plane, np.asarray(a.values), np.asarray(b.values), example
     )
     name = loss_name(loss)
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((plane, data))):
+    losses: Any
+    if traced:
         if folder is not None or mesh is not None:
             raise ValueError("destination, mesh: expected None under a transformation of JAX")
-        traced = bands.compute_traced(problem, memory)
-        return _named(traced, a, b, name, names, strategy, plane.marks)
+        losses = bands.compute_traced(problem, memory)
+        return _named(losses, a, b, name, names, strategy, plane.marks)
 
     # Machines may differ in their memory.
     with together("plan"):
@@ -150,7 +154,6 @@ def landscape(
     if folder is not None:
         surface, all_finite = _at_destination(plan, problem, folder, a, b, name)
     else:
-        losses: Any
         if isinstance(data, Stream):
             losses, name = _over_stream(problem, data, mesh, memory, name)
             all_finite = False

@@ -216,6 +216,12 @@ jxs.landscape(jxs.absolute_error, make_data(500), memory=20_000, destination=fol
 """
 
 
+REFUSED = """
+place = f"{folder}/elsewhere" if jax.process_index() else "."
+jxs.landscape(jxs.absolute_error, make_data(500), destination=f"{place}/grid", **AXES)
+"""
+
+
 def free_address():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -277,6 +283,16 @@ def test_a_process_that_fails_ends_the_others_with_its_number(tmp_path):
     assert all(process.returncode == 1 for process in processes)
     assert "RuntimeError: rows: process 1 of 2 failed; its own error says why" in first
     assert "OSError: the disk is full" in second
+
+
+def test_what_one_process_refuses_the_others_do_not_wait_for(tmp_path):
+    """A machine that does not see the folder: JAX lets the others wait for minutes."""
+    begun = time.monotonic()
+    processes = start(REFUSED, 2, tmp_path)
+    first, second = (process.communicate(timeout=120)[1] for process in processes)
+    assert time.monotonic() - begun < 60
+    assert "RuntimeError: arguments: process 1 of 2 failed; its own error says why" in first
+    assert "ValueError: destination: expected a folder in one that exists" in second
 
 
 def test_a_process_that_dies_ends_the_others_with_an_error_and_the_run_goes_on(tmp_path):
