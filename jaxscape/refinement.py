@@ -11,11 +11,10 @@ import numpy as np
 
 from jaxscape import sketch
 from jaxscape.grid import NonFiniteWarning, whole_landscape
-from jaxscape.network import Weights
 from jaxscape.plane import Plane
 from jaxscape.rectangles import rectangles
 from jaxscape.results import Axis, Landscape
-from jaxscape.trajectory import Trajectory
+from jaxscape.trajectory import Projection, Trajectory
 
 _LONGEST_SIDE = 1024
 """Values along a patch."""
@@ -113,7 +112,7 @@ def refine(
     surface: Landscape,
     loss: Callable[[Any, Any], jax.Array],
     data: Any,
-    *paths: Trajectory,
+    *paths: Trajectory | Projection,
     plane: Plane | None = None,
     tolerance: float | None = None,
 ) -> Refinement:
@@ -127,7 +126,8 @@ def refine(
     Args:
         surface: the grid.
         loss, data, plane: what it was computed from.
-        paths: descents of the two weights on the surface.
+        paths: descents whose parameters are named as the surface's axes, as `Weights` are, or
+            what `project` makes of any other's.
         tolerance: the interpolation error, in units of the loss, from which on a cell is too
             coarse; None for a hundredth of the surface's range.
 
@@ -136,9 +136,10 @@ def refine(
         cutting up the flagged cells (Berger and Rigoutsos 1991), of up to 1024 values a side.
 
     Raises:
-        TypeError: paths of other parameters than the two weights.
-        ValueError: a loss, data or plane that does not give the surface's own values; a tolerance
-            that is not positive; nodes with no number between them.
+        TypeError: what is no path.
+        ValueError: a path of other coordinates; a loss, data or plane that does not give the
+            surface's own values; a tolerance that is not positive; nodes with no number between
+            them.
 
     Example:
         >>> data = jxs.teacher_student(jax.random.key(0))
@@ -178,16 +179,13 @@ def _range(surface: Landscape) -> float:
     return 0.0 if highest is None or lowest is None else highest - lowest.loss
 
 
-def _coordinates(path: Trajectory, surface: Landscape) -> np.ndarray:
+def _coordinates(path: Trajectory | Projection, surface: Landscape) -> np.ndarray:
     """(T, 2) the points of a path that were recorded before it left the finite numbers."""
-    if not isinstance(path, Trajectory):
-        raise TypeError(f"paths: expected a Trajectory, got {type(path).__name__}")
-    if not isinstance(path.params, Weights) or (surface.a.name, surface.b.name) != ("w1", "w2"):
-        raise TypeError(
-            "paths: expected descents of Weights on a surface over w1 and w2, got "
-            f"{type(path.params).__name__} on one over {surface.a.name} and {surface.b.name}"
-        )
-    return np.column_stack([np.asarray(w, float) for w in path.until_divergence().params])
+    if not isinstance(path, Trajectory | Projection):
+        raise TypeError(f"paths: expected a Trajectory or a Projection, got {type(path).__name__}")
+    kept = path.until_divergence() if isinstance(path, Trajectory) else path
+    names = surface.a.name, surface.b.name
+    return np.column_stack([np.asarray(kept.coordinate(name), float) for name in names])
 
 
 def interpolation_error(surface: Landscape, patch: Callable[..., Landscape]) -> np.ndarray:

@@ -246,7 +246,7 @@ def test_a_tolerance_that_is_none_is_refused(tolerance):
 def test_other_paths_and_surfaces_are_refused():
     with pytest.raises(TypeError, match="surface: expected a Landscape, got str"):
         jxs.refine("surface", smooth, 0.0)
-    with pytest.raises(TypeError, match="paths: expected a Trajectory, got Landscape"):
+    with pytest.raises(TypeError, match="paths: expected a Trajectory or a Projection, got"):
         jxs.refine(grid(smooth), smooth, 0.0, grid(smooth))
     plane = jxs.Plane({"w": jnp.ones(2)}, {"w": jnp.ones(2)}, {"w": jnp.array([1.0, -1.0])})
 
@@ -255,8 +255,31 @@ def test_other_paths_and_surfaces_are_refused():
 
     surface = jxs.landscape(loss, None, plane, a=(-1, 1, 3), b=(-1, 1, 4))
     assert jxs.refine(surface, loss, None, plane=plane).largest.error > 0
-    with pytest.raises(TypeError, match="paths: expected descents of Weights on a surface over"):
+    with pytest.raises(ValueError, match="paths: expected parameters with a number 'a' at every"):
         jxs.refine(surface, loss, None, path([(0, 0), (1, 1)]), plane=plane)
+
+
+def test_a_projected_path_is_refined_by_its_coordinates():
+    """Of any model's parameters; not square, and steps that only count along one axis."""
+    plane = jxs.Plane(
+        {"w": jnp.array([0.5, -1.0])}, {"w": jnp.array([2.0, 0.0])}, {"w": jnp.array([0.0, 0.25])}
+    )
+
+    def loss(params, _):
+        return jnp.sum((params["w"] - 1) ** 4)
+
+    surface = jxs.landscape(loss, None, plane, a=(-1, 1, 5), b=(-4, 4, 9))
+    ways = np.array([[-0.5, -2.0], [0.25, -2.0], [0.25, -1.9]])
+    points = {"w": np.array([0.5, -1.0]) + ways * [2, 0.25]}
+    seen = jxs.project(loss, None, plane, points)
+    found = jxs.refine(surface, loss, None, seen, plane=plane, tolerance=1e3)
+    # A cell is 0.5 by 1: the steps are 1.5 and 0.1 cells.
+    np.testing.assert_allclose(found.smallest_step, [0.1], rtol=1e-4)
+    [patch] = found.patches
+    steps = np.diff(patch.b.values).max()
+    assert 0.1 / steps > 0.9
+    assert patch.b.values[0] <= -2
+    assert patch.b.values[-1] >= -1.9
 
 
 def test_nodes_without_a_number_between_them_are_refused():
