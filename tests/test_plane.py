@@ -156,6 +156,18 @@ def test_principal_directions_are_those_of_the_covariance(x64):
     np.testing.assert_array_equal(plane.origin["w"], points[-1, :3])
 
 
+def test_principal_directions_leave_alone_what_did_not_move():
+    """Else a frozen layer would be computed for every cell, at a distance that is rounding."""
+    rng = np.random.default_rng(0)
+    frozen, moving = rng.normal(size=(3, 2)) + 0.1, rng.normal(size=(6, 4))
+    path = {"frozen": np.stack([frozen] * 6), "moving": moving}
+    plane = jxs.Plane.principal(path)
+    assert plane.u["frozen"] is plane.v["frozen"] is None
+    np.testing.assert_array_equal(plane.at(1.0, 2.0)["frozen"], frozen)
+    with pytest.raises(ValueError, match="leaves a line, got 0 direction"):
+        jxs.Plane.principal({"frozen": path["frozen"]})
+
+
 def test_coordinates_are_the_nearest_point_of_an_oblique_plane(x64):
     rng = np.random.default_rng(1)
     origin, u, v, away = rng.normal(size=(4, 6))
