@@ -59,7 +59,8 @@ def random_direction(
         The structure of `params`, `None` for each leaf left alone.
 
     Raises:
-        TypeError, ValueError: an unknown `normalise`; no leaf that moves.
+        TypeError, ValueError: an unknown `normalise`; no leaf that moves; parameters that are not
+            finite.
 
     Example:
         >>> params = {"kernel": jnp.ones((3, 2)), "bias": jnp.zeros(2)}
@@ -69,6 +70,7 @@ def random_direction(
     check_key(key)
     if normalise not in ("filter", "layer", None):
         raise ValueError(f"normalise: expected 'filter', 'layer' or None, got {normalise!r}")
+    check_finite("params", params)
     paths, structure = jax.tree_util.tree_flatten_with_path(params, is_leaf=is_none)
 
     def along(key: jax.Array, path: Any, leaf: Any) -> jax.Array | None:

@@ -130,23 +130,23 @@ def check_same_shape(prediction: jax.Array, target: jax.Array) -> None:
         )
 
 
-def scalar(value: Any) -> jax.Array:
+def scalar(value: Any, name: str = "loss") -> jax.Array:
     """`value`, what a loss returned, if it is a floating scalar; a TypeError if it is not."""
     shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
     if isinstance(value, float):
         return jnp.asarray(value)
     if shape is None or dtype is None:
         raise TypeError(
-            f"loss: expected a scalar, got {type(value).__name__}; return the loss alone, or "
+            f"{name}: expected a scalar, got {type(value).__name__}; return the loss alone, or "
             "several scalars in a dictionary by name"
         )
     if shape != ():
         raise TypeError(
-            f"loss: expected a scalar, got an array of shape {shape}; take its mean, if it is one "
-            "value a sample"
+            f"{name}: expected a scalar, got an array of shape {shape}; take its mean, if it is "
+            "one value a sample"
         )
     if not jnp.issubdtype(dtype, jnp.floating):
-        raise TypeError(f"loss: expected a floating scalar, got dtype {dtype}")
+        raise TypeError(f"{name}: expected a floating scalar, got dtype {dtype}")
     return value
 
 
@@ -154,7 +154,7 @@ def scalars(value: Any) -> jax.Array:
     """What a loss returned: one scalar, (), or a dictionary of K, (K,), sorted by name."""
     if not isinstance(value, Mapping):
         return scalar(value)
-    found = [scalar(value[name]) for name in sorted(value)]
+    found = [scalar(value[name], f"loss[{name!r}]") for name in sorted(value)]
     if not found:
         raise TypeError("loss: expected a scalar or several by name, got an empty dictionary")
     return jnp.stack([part.astype(jnp.result_type(*found)) for part in found])

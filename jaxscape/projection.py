@@ -149,5 +149,5 @@ def _block(loss: Callable, plane: Plane, points: Any, at: jax.Array, data: Any) 
 def _scalars(value: Any) -> Any:
     """What a loss returned: one scalar, or several by name."""
     if isinstance(value, Mapping) and value:
-        return {str(name): scalar(part) for name, part in value.items()}
+        return {str(name): scalar(part, f"loss[{name!r}]") for name, part in value.items()}
     return scalars(value)

@@ -12,6 +12,7 @@ from jaxscape.devices import in_full_precision
 from jaxscape.directions import (
     are_along_one_line,
     check_direction,
+    check_finite,
     dot,
     is_array,
     is_key,
@@ -54,7 +55,8 @@ def gradient_plane(
         TypeError: a loss that does not return a floating scalar; a direction without floating
             numbers.
         ValueError: a direction of another structure or shape, not finite, zero, along the gradient,
-            or along a leaf that may not move; a gradient that is zero or not finite.
+            or along a leaf that may not move; parameters that are not finite; a gradient that is
+            zero or not finite.
 
     Example:
         >>> def bowl(p, data):
@@ -65,6 +67,7 @@ def gradient_plane(
     """
     check_is_function("loss", loss)
     refuse_stream(loss, data)
+    check_finite("params", params)
 
     def moves(path: Any, leaf: Any) -> bool:
         return is_parameter(leaf) and (leaves is None or leaves(jax.tree_util.keystr(path)))

@@ -229,6 +229,11 @@ def test_coordinates_are_the_nearest_point_of_an_oblique_plane(x64):
             "normalise: expected 'filter', 'layer' or None, got 'row'",
         ),
         (
+            lambda: jxs.Plane.random(jax.random.key(0), {"w": jnp.full((3, 2), jnp.nan)}),
+            ValueError,
+            r"params\['w'\]: expected finite",
+        ),
+        (
             lambda: jxs.Plane.random(jax.random.key(0), {"b": jnp.ones(3)}),
             ValueError,
             "expected a leaf that moves",

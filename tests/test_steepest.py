@@ -125,6 +125,7 @@ def test_any_model_of_equinox():
         ({"loss": 3}, TypeError, "loss: expected a function"),
         ({"leaves": lambda path: False}, ValueError, "params, leaves: expected a leaf of floating"),
         ({"direction": "uphill"}, ValueError, "direction: expected another than the gradient's"),
+        ({"params": {"w": jnp.full(2, jnp.nan)}}, ValueError, r"params\['w'\]: expected finite"),
     ],
 )
 def test_bad_arguments_are_refused(change, error, message):

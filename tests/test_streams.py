@@ -276,7 +276,7 @@ def test_a_source_is_opened_once_before_the_pass():
         (
             lambda: jxs.landscape(lambda p, d: {"x": jnp.ones(2)}, X, PLANE, **AXES),
             TypeError,
-            r"expected a scalar, got an array of shape \(2,\)",
+            r"loss\['x'\]: expected a scalar, got an array of shape \(2,\)",
         ),
         (
             lambda: jxs.landscape(scores, (X, LABELS), PLANE, destination="nowhere", **AXES),
