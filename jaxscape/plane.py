@@ -135,7 +135,7 @@ class Plane:
             output_axis: the axis of a leaf along which its filters, or a dense layer's neurons,
                 lie: -1 as in Flax and Haiku, 0 as in Equinox and PyTorch.
             vectors: whether leaves of less than two axes, biases and norms' scales, move too,
-                each scaled as a whole.
+                each scaled as a whole; batch statistics as well, unless `leaves` keeps them.
             leaves: path of a leaf, as `jax.tree_util.keystr` writes it, -> whether it may move.
 
         Raises:

@@ -12,7 +12,7 @@ from jax.flatten_util import ravel_pytree
 
 from jaxscape import stacks
 from jaxscape.devices import in_full_precision
-from jaxscape.directions import is_array, is_none, is_parameter
+from jaxscape.directions import check_finite, is_array, is_none, is_parameter
 from jaxscape.network import (
     PointwiseLoss,
     check_is_function,
@@ -154,7 +154,11 @@ class Operator:
 
 
 def operator_of(
-    loss: Callable[[Any, Any], jax.Array], data: Any, params: Any, curvature: Curvature
+    loss: Callable[[Any, Any], jax.Array],
+    data: Any,
+    params: Any,
+    curvature: Curvature,
+    leaves: Callable[[str], bool] | None = None,
 ) -> Operator:
     """The matrix of second derivatives of a loss, or Gauss and Newton's part of it.
 
@@ -164,6 +168,7 @@ def operator_of(
         data: what the loss takes, or a `Stream` of it.
         params: pytree; leaves that are not floating numbers stay as they are.
         curvature: which of the two.
+        leaves: path of a leaf -> whether the matrix is over its numbers too; None for all.
 
     Raises:
         TypeError: a loss that is none, or returns no floating scalar, or is not in two parts.
@@ -179,13 +184,22 @@ def operator_of(
             "loss: expected a PointwiseLoss or a ComposedLoss for curvature='gauss-newton', which "
             f"needs the model and the loss of its outputs apart, got {loss!r}"
         )
-    leaves, structure = jax.tree.flatten(params, is_leaf=is_none)
-    if not any(is_parameter(leaf) and jnp.size(leaf) for leaf in leaves):
-        raise ValueError(f"params: expected floating numbers, got none in {structure}")
+
+    def moves(path: Any, leaf: Any) -> bool:
+        return is_parameter(leaf) and (leaves is None or leaves(jax.tree_util.keystr(path)))
+
+    paths, structure = jax.tree_util.tree_flatten_with_path(params, is_leaf=is_none)
+    kept = [moves(path, leaf) for path, leaf in paths]
+    if not any(moved and jnp.size(leaf) for moved, (_, leaf) in zip(kept, paths, strict=True)):
+        name = "params" if leaves is None else "params, leaves"
+        raise ValueError(f"{name}: expected floating numbers, got none in {structure}")
+    check_finite("params", params)
     example = example_of(data)
-    moving = jax.tree.map(lambda leaf: leaf if is_parameter(leaf) else None, params)
+    moving = jax.tree_util.tree_map_with_path(
+        lambda path, leaf: leaf if moves(path, leaf) else None, params
+    )
     moving = jax.tree.map(jnp.asarray, stacks.floating(moving, example))
-    still = [None if is_parameter(leaf) else leaf for leaf in leaves]
+    still = [None if moved else leaf for moved, (_, leaf) in zip(kept, paths, strict=True)]
     found = Operator(
         _Task(loss, curvature, structure, tuple(None if is_array(x) else x for x in still)),
         tuple(jax.tree.leaves(moving, is_leaf=is_none)),

@@ -30,6 +30,7 @@ def eigenpairs(
     which: Literal["largest", "smallest", "magnitude"] = "largest",
     curvature: Curvature = "hessian",
     tolerance: float = 1e-4,
+    leaves: Callable[[str], bool] | None = None,
 ) -> Eigenpairs:
     """The k outermost eigenvalues of the Hessian, and their eigenvectors.
 
@@ -51,6 +52,8 @@ def eigenpairs(
             Jacobian J and the loss's second derivatives H by its outputs, which is the Hessian
             without the model's own curvature.
         tolerance: of the residuals, as a part of the largest |value|.
+        leaves: path of a leaf, as `jax.tree_util.keystr` writes it, -> whether its numbers are
+            among the parameters of the matrix: so that batch statistics, say, are not.
 
     Returns:
         `Eigenpairs`.
@@ -75,7 +78,7 @@ def eigenpairs(
     if not 0 < tolerance < 1:
         raise ValueError(f"tolerance: expected a number between 0 and 1, got {tolerance}")
     _check_count("k", k, 1)
-    matrix = operator_of(loss, data, params, curvature)
+    matrix = operator_of(loss, data, params, curvature, leaves)
     if k > matrix.size:
         raise ValueError(f"k: expected 1 to {matrix.size}, the number of parameters, got {k}")
     with bar(None, "products") as progress:
@@ -106,6 +109,7 @@ def trace(
     samples: int = 100,
     method: Literal["hutch++", "hutchinson"] = "hutch++",
     curvature: Curvature = "hessian",
+    leaves: Callable[[str], bool] | None = None,
 ) -> TraceEstimate:
     """The trace of the Hessian, which is the sum of its eigenvalues.
 
@@ -115,7 +119,7 @@ def trace(
     large, worse where all are alike. It holds samples / 3 vectors in float64, twice.
 
     Args:
-        loss, data, params, curvature: as in `eigenpairs`.
+        loss, data, params, curvature, leaves: as in `eigenpairs`.
         key: a JAX random key, for the vectors.
         samples: how many products with vectors: 2 or more, 6 of Hutch++. With one for each
             parameter or more, the trace is computed and not estimated.
@@ -137,7 +141,7 @@ def trace(
     if method not in ("hutch++", "hutchinson"):
         raise ValueError(f"method: expected 'hutch++' or 'hutchinson', got {method!r}")
     _check_count("samples", samples, 2 if method == "hutchinson" else 6)
-    matrix = operator_of(loss, data, params, curvature)
+    matrix = operator_of(loss, data, params, curvature, leaves)
     with bar(min(samples, matrix.size), "products") as progress:
         if samples >= matrix.size:
             return TraceEstimate(float(np.trace(lanczos.whole(matrix, progress))), 0.0)
@@ -169,6 +173,7 @@ def spectral_density(
     steps: int = 100,
     width: float | None = None,
     curvature: Curvature = "hessian",
+    leaves: Callable[[str], bool] | None = None,
 ) -> SpectralDensity:
     """The density of all eigenvalues of the Hessian, by stochastic Lanczos quadrature.
 
@@ -178,7 +183,7 @@ def spectral_density(
     computed.
 
     Args:
-        loss, data, params, curvature: as in `eigenpairs`.
+        loss, data, params, curvature, leaves: as in `eigenpairs`.
         key: a JAX random key, for the vectors.
         probes: how many vectors.
         steps: how many products for each.
@@ -203,7 +208,7 @@ def spectral_density(
     _check_count("steps", steps, 2)
     if width is not None and not 1e-4 <= width <= 1:
         raise ValueError(f"width: expected a part of the range, 1e-4 to 1, or None, got {width}")
-    matrix = operator_of(loss, data, params, curvature)
+    matrix = operator_of(loss, data, params, curvature, leaves)
     all_of_them = matrix.size <= steps
     with bar(matrix.size if all_of_them else probes * steps, "products") as progress:
         if all_of_them:

@@ -366,6 +366,30 @@ def test_float32_and_modules_with_functions_in_them():
     assert trace(loss, data, model, KEY, samples=999).value == pytest.approx(values.sum(), rel=1e-4)
 
 
+def test_chosen_leaves_are_the_parameters_of_the_matrix(x64):
+    """Batch statistics, say, are numbers of the model and none that training moves."""
+    rng = np.random.default_rng(2)
+    params = {"w": jnp.asarray(rng.normal(size=(4, 3))), "statistics": {"mean": jnp.ones(3)}}
+
+    def loss(params, x):
+        return jnp.mean(jnp.tanh(x @ params["w"] - params["statistics"]["mean"][None]) ** 4)
+
+    x = jnp.asarray(rng.normal(size=(20, 4)))
+    chosen = {"leaves": lambda path: "statistics" not in path}
+    whole = jax.hessian(lambda w: loss(params | {"w": w.reshape(4, 3)}, x))(params["w"].ravel())
+    values = np.linalg.eigvalsh(whole)
+    found = eigenpairs(loss, x, params, 2, KEY, **chosen)
+    np.testing.assert_allclose(found.values, values[:-3:-1], atol=ROUNDING)
+    assert found.vectors["statistics"]["mean"] is None
+    assert found.plane(params).u["statistics"]["mean"] is None
+    total = trace(loss, x, params, KEY, **chosen)
+    np.testing.assert_allclose(total.value, values.sum(), atol=ROUNDING)
+    density = spectral_density(loss, x, params, KEY, **chosen)
+    np.testing.assert_allclose(density.nodes[0], values, atol=ROUNDING)
+    with pytest.raises(ValueError, match="params, leaves: expected floating numbers, got none"):
+        trace(loss, x, params, KEY, leaves=lambda path: False)
+
+
 def test_eigenvectors_are_directions_of_lines_and_planes():
     """And the curvature along them is the eigenvalues."""
     matrix = with_eigenvalues(np.r_[np.linspace(-1, 1, 88), 6, 9], np.float32)
