@@ -12,6 +12,7 @@ from jax.flatten_util import ravel_pytree
 from jaxscape import sketch, training
 from jaxscape.devices import in_full_precision
 from jaxscape.network import check_is_function, scalar
+from jaxscape.streams import Stream
 from jaxscape.trajectory import Trajectory
 
 # Up to so many parameters the whole Hessian is taken; of more, so many steps of Lanczos's method.
@@ -67,7 +68,7 @@ def edge_of_stability(
         `Stability`, for `plot.stability`.
 
     Raises:
-        TypeError: a path that is no `Trajectory`.
+        TypeError: a path that is no `Trajectory`; data that are a `Stream`.
         ValueError: a path without any finite point.
 
     Example:
@@ -82,6 +83,8 @@ def edge_of_stability(
     check_is_function("loss", loss)
     if not isinstance(path, Trajectory):
         raise TypeError(f"path: expected a Trajectory, got {type(path).__name__}")
+    if isinstance(data, Stream):
+        raise TypeError(f"data: expected arrays, got {data!r}; jxs.eigenpairs takes a stream")
     path = path.until_divergence()
     if not len(path):
         raise ValueError("path: expected a finite point at least, got none")

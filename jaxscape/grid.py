@@ -28,7 +28,7 @@ from jaxscape.network import PointwiseLoss, check_is_function, loss_name
 from jaxscape.plane import Plane, weight_plane
 from jaxscape.progress import bar
 from jaxscape.results import Axis, Landscape, Mark
-from jaxscape.statistics import refuse_stream
+from jaxscape.statistics import check_data
 from jaxscape.streams import Stream, example_of
 
 # Of the machine's memory, for a result that is held there whole.
@@ -118,7 +118,7 @@ def landscape(
         if not isinstance(plane, Plane):
             raise TypeError(f"plane: expected a Plane, got {type(plane).__name__}")
         check_is_function("loss", loss)
-        refuse_stream(loss, data)
+        check_data(loss, data)
         example = example_of(data)
         a, b = axes_of(plane, example, axes)
         if hasattr(loss, "check_grid"):

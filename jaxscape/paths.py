@@ -22,7 +22,7 @@ from jaxscape.grid import NonFiniteWarning, landscape
 from jaxscape.network import loss_name
 from jaxscape.plane import Plane
 from jaxscape.results import Axis, Landscape, is_traced
-from jaxscape.statistics import refuse_stream
+from jaxscape.statistics import check_data
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def losses_along(
         NonFiniteWarning, InterruptedWarning: as `landscape`.
     """
     # What `landscape` is given hides the loss.
-    refuse_stream(loss, data)
+    check_data(loss, data)
     # Of coordinates in bfloat16 there would be no 257th direction, and few values of t.
     sizes = [jnp.result_type(leaf).itemsize for leaf in jax.tree.leaves(path) if is_parameter(leaf)]
     place = {"path": path, "direction": np.float32(0) if min(sizes) < 4 else 0.0, "t": 0.0}

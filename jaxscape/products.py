@@ -21,7 +21,7 @@ from jaxscape.network import (
     mean_over_samples,
     scalar,
 )
-from jaxscape.statistics import refuse_stream
+from jaxscape.statistics import check_data
 from jaxscape.streams import example_of, mean_over
 
 Curvature = Literal["hessian", "gauss-newton"]
@@ -176,7 +176,7 @@ def operator_of(
             curvature.
     """
     check_is_function("loss", loss)
-    refuse_stream(loss, data)
+    check_data(loss, data)
     if curvature not in ("hessian", "gauss-newton"):
         raise ValueError(f"curvature: expected 'hessian' or 'gauss-newton', got {curvature!r}")
     if curvature == "gauss-newton" and not isinstance(loss, PointwiseLoss | ComposedLoss):

@@ -15,7 +15,7 @@ from jaxscape.nearest import nearest
 from jaxscape.network import check_is_function, scalar, scalars
 from jaxscape.plane import Plane
 from jaxscape.recorder import Recorder
-from jaxscape.statistics import refuse_stream
+from jaxscape.statistics import check_data
 from jaxscape.streams import mean_over
 from jaxscape.trajectory import Projection, Trajectory
 
@@ -55,7 +55,7 @@ def project(loss: Callable[[Any, Any], jax.Array], data: Any, plane: Plane, path
         (True, 1.0)
     """
     check_is_function("loss", loss)
-    refuse_stream(loss, data)
+    check_data(loss, data)
     name, epoch, points = "", None, path
     if isinstance(path, Trajectory):
         path = path.until_divergence()

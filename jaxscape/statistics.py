@@ -1,6 +1,6 @@
 """Batch statistics that are computed anew at each point of a plane."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,14 +45,25 @@ class Recomputed:
         return self.loss(self.statistics(params, data), data)
 
 
-def refuse_stream(loss: Any, data: Any) -> None:
-    """Refuse a stream for a loss that needs all data at once.
+def check_data(loss: Any, data: Any) -> None:
+    """Refuse what is no data, and a stream for a loss that needs all data at once.
 
     Raises:
-        ValueError: it is one.
+        TypeError: batches that are no `Stream`, as a generator or a loader of them.
+        ValueError: a stream for a `Recomputed` loss.
     """
-    if isinstance(loss, Recomputed) and isinstance(data, Stream):
-        raise ValueError(
-            "data: expected arrays for a Recomputed loss, whose statistics are those of all data, "
-            "got a Stream"
-        )
+    if isinstance(data, Stream):
+        if isinstance(loss, Recomputed):
+            raise ValueError(
+                "data: expected arrays for a Recomputed loss, whose statistics are those of all "
+                "data, got a Stream"
+            )
+        return
+    leaves = jax.tree_util.tree_leaves_with_path(data, is_leaf=lambda x: isinstance(x, Iterator))
+    for path, leaf in leaves:
+        if isinstance(leaf, Iterable) and not (hasattr(leaf, "shape") or isinstance(leaf, str)):
+            raise TypeError(
+                f"data{jax.tree_util.keystr(path)}: expected arrays, or a Stream of batches, got "
+                f"{type(leaf).__name__}; jxs.Stream(...) takes what yields the same batches each "
+                "time"
+            )

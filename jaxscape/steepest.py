@@ -23,7 +23,7 @@ from jaxscape.directions import (
 )
 from jaxscape.network import check_is_function, scalar
 from jaxscape.plane import Plane
-from jaxscape.statistics import refuse_stream
+from jaxscape.statistics import check_data
 from jaxscape.streams import mean_over
 
 
@@ -66,7 +66,7 @@ def gradient_plane(
         (Array([0.707, 0.707], dtype=float32), True)
     """
     check_is_function("loss", loss)
-    refuse_stream(loss, data)
+    check_data(loss, data)
     check_finite("params", params)
 
     def moves(path: Any, leaf: Any) -> bool:

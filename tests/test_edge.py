@@ -130,3 +130,5 @@ def test_bad_arguments_are_refused():
     path = jxs.descend(quartic, 1.5, ONES, optimizer=SGD, epochs=1)
     with pytest.raises(TypeError, match="loss: expected a scalar"):
         jxs.edge_of_stability(lambda x, d: x * d, path, ONES)
+    with pytest.raises(TypeError, match=r"data: expected arrays, got Stream\(1 batches\)"):
+        jxs.edge_of_stability(quartic, path, jxs.Stream([ONES]))

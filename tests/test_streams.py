@@ -264,6 +264,16 @@ def test_a_source_is_opened_once_before_the_pass():
             "at least one batch, got none",
         ),
         (
+            lambda: jxs.landscape(loss, (batch for batch in [X]), PLANE, **AXES),
+            TypeError,
+            "data: expected arrays, or a Stream of batches, got generator; jxs.Stream",
+        ),
+        (
+            lambda: jxs.landscape(loss, {"x": map(jnp.asarray, [X])}, PLANE, **AXES),
+            TypeError,
+            r"data\['x'\]: expected arrays, or a Stream of batches, got map",
+        ),
+        (
             lambda: list(jxs.Stream([(X, LABELS[:3])])),
             ValueError,
             "expected arrays that share their first axis",
