@@ -1,6 +1,6 @@
 """Directions in parameter space: which leaves have numbers to move, lengths, angles, choices."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import jax
@@ -9,6 +9,9 @@ import numpy as np
 
 from jaxscape.data import Key, check_key
 from jaxscape.results import is_traced
+
+OutputAxis = int | Sequence[int] | Callable[[str], int | Sequence[int]]
+"""The axis, or the axes, of a leaf along which its filters lie; or path of a leaf -> that."""
 
 
 def is_none(leaf: Any) -> bool:
@@ -44,7 +47,7 @@ def random_direction(
     params: Any,
     *,
     normalise: Literal["filter", "layer"] | None = "filter",
-    output_axis: int = -1,
+    output_axis: OutputAxis = -1,
     vectors: bool = False,
     leaves: Callable[[str], bool] | None = None,
 ) -> Any:
@@ -59,8 +62,8 @@ def random_direction(
         The structure of `params`, `None` for each leaf left alone.
 
     Raises:
-        TypeError, ValueError: an unknown `normalise`; no leaf that moves; parameters that are not
-            finite.
+        TypeError, ValueError: an unknown `normalise`; an axis that a leaf does not have; no leaf
+            that moves; parameters that are not finite.
 
     Example:
         >>> params = {"kernel": jnp.ones((3, 2)), "bias": jnp.zeros(2)}
@@ -76,7 +79,8 @@ def random_direction(
     def along(key: jax.Array, path: Any, leaf: Any) -> jax.Array | None:
         if not is_parameter(leaf) or (jnp.ndim(leaf) < 2 and not vectors):
             return None
-        if leaves is not None and not leaves(jax.tree_util.keystr(path)):
+        where = jax.tree_util.keystr(path)
+        if leaves is not None and not leaves(where):
             return None
         leaf = jnp.asarray(leaf)
         step = jax.random.normal(key, leaf.shape, leaf.dtype)
@@ -84,13 +88,16 @@ def random_direction(
             return step
         axes: Any = None
         if normalise == "filter" and leaf.ndim > 1:
-            axes = tuple(k for k in range(leaf.ndim) if k != output_axis % leaf.ndim)
+            kept = _axes(where, leaf, output_axis)
+            axes = tuple(k for k in range(leaf.ndim) if k not in kept)
 
         def norm(values: jax.Array) -> jax.Array:
+            # Of half the digits, squares overflow where their numbers are far from it.
+            values = values.astype(jnp.promote_types(values.dtype, jnp.float32))
             return jnp.sqrt(jnp.sum(values * values, axis=axes, keepdims=True))
 
         # A filter of zeros has a direction of zeros.
-        return step * (norm(leaf) / norm(step))
+        return step * (norm(leaf) / norm(step)).astype(step.dtype)
 
     keys = jax.random.split(key, len(paths))
     steps = [along(k, path, leaf) for k, (path, leaf) in zip(keys, paths, strict=True)]
@@ -100,6 +107,17 @@ def random_direction(
             "than two axes move with vectors=True"
         )
     return jax.tree.unflatten(structure, steps)
+
+
+def _axes(where: str, leaf: Any, output_axis: OutputAxis) -> set[int]:
+    """The axes of a leaf along which its filters lie, from 0."""
+    given = output_axis(where) if callable(output_axis) else output_axis
+    axes = np.atleast_1d(np.asarray(given))
+    if axes.dtype.kind != "i" or axes.ndim > 1 or not (abs(axes + 0.5) < leaf.ndim).all():
+        raise ValueError(
+            f"output_axis: expected axes of params{where}, whose shape is {leaf.shape}, got {given}"
+        )
+    return {int(axis) % leaf.ndim for axis in axes}
 
 
 def difference(params: Any, origin: Any) -> Any:

@@ -8,6 +8,7 @@ import numpy as np
 
 from jaxscape.data import check_key
 from jaxscape.directions import (
+    OutputAxis,
     are_along_one_line,
     at_right_angle,
     check_alike,
@@ -119,7 +120,7 @@ class Plane:
         params: Any,
         *,
         normalise: Literal["filter", "layer"] | None = "filter",
-        output_axis: int = -1,
+        output_axis: OutputAxis = -1,
         vectors: bool = False,
         leaves: Callable[[str], bool] | None = None,
     ) -> "Plane":
@@ -133,13 +134,15 @@ class Plane:
                 far as a filter is long; "layer" scales every leaf as a whole; None leaves normal
                 numbers of variance 1.
             output_axis: the axis of a leaf along which its filters, or a dense layer's neurons,
-                lie: -1 as in Flax and Haiku, 0 as in Equinox and PyTorch.
+                lie: -1 as in Flax and Haiku, 0 as in Equinox and PyTorch; several of them, as
+                (0, -1) of layers stacked along axis 0; or path of a leaf -> axis or axes.
             vectors: whether leaves of less than two axes, biases and norms' scales, move too,
                 each scaled as a whole; batch statistics as well, unless `leaves` keeps them.
             leaves: path of a leaf, as `jax.tree_util.keystr` writes it, -> whether it may move.
 
         Raises:
-            TypeError, ValueError: as `Plane`; an unknown `normalise`; no leaf that moves.
+            TypeError, ValueError: as `Plane`; an unknown `normalise`; an axis that a leaf does not
+                have; no leaf that moves.
 
         Example:
             >>> params = {"kernel": jnp.ones((3, 2)), "bias": jnp.zeros(2)}
@@ -148,16 +151,9 @@ class Plane:
             (None, array([1.732, 1.732], dtype=float32))
         """
         check_key(key)
+        options: Any = {"normalise": normalise, "output_axis": output_axis, "vectors": vectors}
         u, v = (
-            random_direction(
-                k,
-                params,
-                normalise=normalise,
-                output_axis=output_axis,
-                vectors=vectors,
-                leaves=leaves,
-            )
-            for k in jax.random.split(key)
+            random_direction(k, params, **options, leaves=leaves) for k in jax.random.split(key)
         )
         return cls(params, u, v, units=(_UNITS[normalise],) * 2, marks=_ORIGIN)
 

@@ -11,7 +11,7 @@ import numpy as np
 from jaxscape import paths, sketch
 from jaxscape.axes import axis_of
 from jaxscape.data import Key, check_key
-from jaxscape.directions import check_finite, random_direction
+from jaxscape.directions import OutputAxis, check_finite, random_direction
 from jaxscape.network import check_is_function
 from jaxscape.results import STATIC, Array, Landscape, is_traced
 
@@ -222,7 +222,7 @@ def random_directions(
     count: int,
     *,
     normalise: Literal["filter", "layer"] | None = "filter",
-    output_axis: int = -1,
+    output_axis: OutputAxis = -1,
     vectors: bool = False,
     leaves: Callable[[str], bool] | None = None,
 ) -> Any:

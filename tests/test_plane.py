@@ -101,6 +101,39 @@ def test_filters_are_as_long_as_the_parameters_own(shape, axis):
     assert np.abs(np.asarray(plane.u["w"]) - other).max() > 0.1
 
 
+def test_filters_of_stacked_layers_and_of_heads_are_each_scaled():
+    params = {
+        "layers": jax.random.normal(jax.random.key(1), (3, 5, 4))
+        * jnp.array([[[1]], [[9]], [[0]]]),
+        "last": jax.random.normal(jax.random.key(2), (4, 2)),
+    }
+    plane = jxs.Plane.random(
+        jax.random.key(0), params, output_axis=lambda path: (0, -1) if "layers" in path else -1
+    )
+    alone = jxs.Plane.random(jax.random.key(0), params)
+    for layer in range(3):
+        lengths = np.linalg.norm(params["layers"][layer], axis=0)
+        np.testing.assert_allclose(
+            np.linalg.norm(plane.u["layers"][layer], axis=0), lengths, rtol=1e-5
+        )
+    np.testing.assert_array_equal(plane.u["last"], alone.u["last"])
+
+
+@pytest.mark.parametrize("axis", [2, -3, (0, 5), "last", 0.5, True])
+def test_an_axis_that_a_leaf_does_not_have_is_refused(axis):
+    message = r"output_axis: expected axes of params\['w'\], whose shape is \(3, 2\), got"
+    with pytest.raises(ValueError, match=message):
+        jxs.random_direction(jax.random.key(0), {"w": jnp.ones((3, 2))}, output_axis=axis)
+
+
+@pytest.mark.parametrize("normalise", ["filter", "layer"])
+def test_lengths_in_half_precision_do_not_overflow(normalise):
+    params = {"w": jnp.full((40_000, 2), 0.5, jnp.float16)}
+    draw = jxs.random_direction(jax.random.key(0), params, normalise=normalise)
+    length = np.linalg.norm(np.asarray(draw["w"], float))
+    np.testing.assert_allclose(length, np.sqrt(80_000 * 0.25), rtol=1e-3)
+
+
 def test_layers_and_vectors_are_scaled_as_a_whole():
     params = {"w": 2 * jnp.ones((3, 4)), "b": jnp.arange(1.0, 4.0), "frozen": jnp.ones((2, 2))}
     plane = jxs.Plane.random(
