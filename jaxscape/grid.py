@@ -16,13 +16,7 @@ from jax.sharding import Mesh
 from jaxscape import bands, store, stretches
 from jaxscape.axes import axes_of, dtype_of
 from jaxscape.checked import chosen
-from jaxscape.devices import (
-    check_agreement,
-    check_memory,
-    local_mesh,
-    machine_memory,
-    together,
-)
+from jaxscape.devices import check_agreement, check_memory, local_mesh, machine_memory, together
 from jaxscape.identity import digest, identity
 from jaxscape.network import PointwiseLoss, check_is_function, loss_name
 from jaxscape.plane import Plane, weight_plane
