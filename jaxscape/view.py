@@ -15,6 +15,8 @@ from jaxscape.trajectory import Descents, Projection, Trajectory
 # After Okabe and Ito's colours for the colour-blind, in an order in which neighbours differ in
 # lightness as well; none is near Viridis.
 _PATH_COLOURS = ("#ff4b1f", "#ffffff", "#f3a5d0", "#ffb000", "#9fd8ff", "#d55e00")
+# One for each of more paths would leave a small figure no room.
+_MOST_NOTES = 3
 
 
 class Line(NamedTuple):
@@ -81,21 +83,32 @@ def lines(
         ValueError: a path whose parameters are not named as the landscape's axes, or that was
             projected on another plane.
     """
-    drawn, notes = [], []
+    drawn, beyond = [], []
     check_paths(paths)
     for k, (name, path) in enumerate(zip(names(paths), paths, strict=True)):
-        line, note = _line(landscape, path, name, _PATH_COLOURS[k % len(_PATH_COLOURS)])
+        line, out = _line(landscape, path, name, _PATH_COLOURS[k % len(_PATH_COLOURS)])
         if k >= len(_PATH_COLOURS):
             # Colours come again, with another line.
             line = line._replace(symbol="square", dash="dash")
         drawn.append(line)
-        notes += note
-    return drawn, notes
+        beyond.append((name, out, out + len(line.points)))
+    return drawn, _counted(beyond, "lie beyond the grid")
+
+
+def _counted(counts: Sequence[tuple[str, int, int]], what: str) -> list[str]:
+    """How many points of how many something is true of, for each path or, of more, for all."""
+    some = [(f"{count} of {whole}", name) for name, count, whole in counts if count]
+    if len(some) > _MOST_NOTES:
+        count = sum(count for _, count, _ in counts)
+        whole = sum(whole for _, count, whole in counts if count)
+        some = [(f"{count} of {whole}", f"{len(some)} paths")]
+    return [f"{part} points of {name} {what}" for part, name in some]
 
 
 def _line(
     landscape: Landscape, path: Trajectory | Projection, name: str, colour: str
-) -> tuple[Line, list[str]]:
+) -> tuple[Line, int]:
+    """The path as it is drawn, and how many of its points lie beyond the grid."""
     axes = (landscape.a, landscape.b)
     seen = path if isinstance(path, Projection) else None
     kept = path.until_divergence() if isinstance(path, Trajectory) else path
@@ -120,8 +133,6 @@ def _line(
             ends.append((points[index, :3], symbol, f"{label} ({a:.3g}, {b:.3g})"))
         elif len(way):
             ends.append((way[index], symbol, f"{label} beyond the edge ({a:.3g}, {b:.3g})"))
-    out = int((~inside).sum())
-    note = [f"{out} of {len(points)} points of {name} lie beyond the grid"] if out else []
     label = f"{name}: " + (", ".join(text for *_, text in ends) or "beyond the edge")
     below = np.empty((0, 3))
     if seen is not None:
@@ -129,7 +140,8 @@ def _line(
         label += f" by up to {seen.distance.max():.3g}"
         if is_off_plane(seen):
             below = cut(np.column_stack([points[:, :2], seen.surface_loss]), box)
-    return Line(name, label, colour, way, points[inside], tuple(ends), below, epochs[:, 0]), note
+    line = Line(name, label, colour, way, points[inside], tuple(ends), below, epochs[:, 0])
+    return line, int((~inside).sum())
 
 
 def apart(landscape: Landscape, paths: Sequence[Trajectory | Projection | Descents]) -> list[str]:
@@ -143,6 +155,8 @@ def apart(landscape: Landscape, paths: Sequence[Trajectory | Projection | Descen
         coordinates = [kept.coordinate(axis.name) for axis in (landscape.a, landscape.b)]
         if note := agreement.note(landscape, np.stack(coordinates, axis=1), np.asarray(loss), name):
             notes.append(note)
+    if len(notes) > _MOST_NOTES:
+        return [f"losses of {len(notes)} paths are off the surface: another loss, data or plane?"]
     return notes
 
 
@@ -181,14 +195,14 @@ def thinned(
     Of a run that diverged, those before it did.
     """
     shorter: list[Trajectory | Projection] = []
-    notes = []
+    drawn = []
     for name, path in zip(names(paths), paths, strict=True):
         if isinstance(path, Trajectory):
             path = path.until_divergence()
         count = len(path.epoch)
         if count > most:
             kept = np.linspace(0, count - 1, most).round().astype(int)
-            notes.append(f"{most} of {count} points of {name} are drawn")
+            drawn.append((name, most, count))
             if isinstance(path, Projection):
                 fields = ("coordinates", "distance", "loss", "surface_loss", "epoch")
                 path = path._replace(**{field: getattr(path, field)[kept] for field in fields})
@@ -196,7 +210,7 @@ def thinned(
                 # Arrays of one number each, such as `diverged_step`, belong to the whole run.
                 path = jax.tree.map(lambda leaf, k=kept: leaf[k] if np.ndim(leaf) else leaf, path)
         shorter.append(path)
-    return shorter, notes
+    return shorter, _counted(drawn, "are drawn")
 
 
 def is_off_plane(path: Projection) -> bool:

@@ -140,6 +140,19 @@ def test_a_path_wholly_beyond_the_grid_is_counted():
     assert figure.layout.meta["notes"] == ["2 of 2 points of descent lie beyond the grid"]
 
 
+def test_of_more_than_three_paths_one_note_counts():
+    """So that a small figure has room for itself; these are of another loss, too."""
+    paths = [make_path([0, 1, 5], [1, 1, 1]) for _ in range(5)]
+    notes = plot.contour(make_landscape(), *paths[:3]).layout.meta["notes"]
+    assert notes[:3] == [f"1 of 3 points of descent {k} lie beyond the grid" for k in (1, 2, 3)]
+    assert [note[:19] for note in notes[3:]] == [f"losses of descent {k}" for k in (1, 2, 3)]
+    notes = plot.contour(make_landscape(), *paths, make_path([5], [1])).layout.meta["notes"]
+    assert notes == [
+        "6 of 16 points of 6 paths lie beyond the grid",
+        "losses of 5 paths are off the surface: another loss, data or plane?",
+    ]
+
+
 def test_a_diverged_path_ends_where_it_was_last_finite():
     path = make_path([-1, 0, np.nan, np.nan], [1, 2, np.inf, np.nan], diverged=2)
     figure = plot.contour(make_landscape(), path)
