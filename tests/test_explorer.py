@@ -236,6 +236,18 @@ def test_on_a_phone_nothing_overflows_and_a_tap_starts(open_page, page_file):
     assert page.evaluate("document.documentElement.scrollWidth") == 360
 
 
+def test_in_a_narrow_panel_the_surface_is_whole(open_page, page_file):
+    """Two columns, as in a page of the documents: nothing is drawn at the panel's edges."""
+    page = open_page(page_file, viewport={"width": 736, "height": 820})
+    page.locator("#surface canvas").first.wait_for()
+    page.wait_for_timeout(1000)
+    box = page.locator("#surface").bounding_box()
+    assert box["height"] > 1.5 * box["width"]
+    inner = {"y": int(box["y"]) + 2, "width": 3, "height": int(box["height"]) - 4}
+    for left in (box["x"] + 1, box["x"] + box["width"] - 4):
+        assert pixels(page, "#ffffff", inner | {"x": int(left)}) == 3 * inner["height"]
+
+
 def test_a_notebook_shows_it_in_a_frame(page_file):
     shown = plot.explore(jxs.noisy_sine(jax.random.key(0)))
     assert repr(shown).startswith("Explorer(")

@@ -173,7 +173,7 @@ function drawSurface(panel, grid, scale, paths) {
   plain.tickfont = { size: 12 };
   // In a narrow panel from further away, so that the axes' names are in view.
   const { clientWidth, clientHeight } = panel.element;
-  const far = Math.max(0.95, (1.1 * Math.max(clientHeight, 360)) / clientWidth);
+  const far = Math.max(0.95, (1.2 * Math.max(clientHeight, 360)) / clientWidth);
   const layout = layoutOf({
     margin: { l: 0, r: 0, t: 0, b: 0 },
     uirevision: "kept",
@@ -185,7 +185,7 @@ function drawSurface(panel, grid, scale, paths) {
       aspectratio: { x: 1, y: 1, z: 0.7 },
       camera: {
         eye: { x: 1.2 * far, y: -1.34 * far, z: 0.95 * far },
-        center: { x: -0.09 * far, y: -0.08 * far, z: -0.1 },
+        center: { x: -0.12, y: -0.107, z: -0.1 },
       },
     },
   });
