@@ -16,6 +16,8 @@ from jaxscape.trajectory import Projection, Trajectory
 MOST_POINTS = 400
 """Of each path: every frame holds the path as far as it goes, in a page all of them."""
 _MOST_FRAMES = 100
+_MOST_ENTRIES = 7
+"""Of the legend, with the surface, which has none: of more the longest is left out."""
 _MILLISECONDS = 8000
 """Of the whole walk, and of a frame at most and at least:"""
 _SLOWEST, _FASTEST = 300, 50
@@ -172,6 +174,12 @@ def _add_controls(figure: go.Figure, names: list[str]) -> None:
     play = at_once | {"frame": {"duration": pause, "redraw": True}, "fromcurrent": True}
     stop = at_once | {"frame": {"duration": 0, "redraw": True}}
     entries = [trace for trace in figure.data if trace.name and trace.showlegend is not False]
+    if len(entries) > _MOST_ENTRIES:
+        # The longest, which would leave room for two in a row only. Its hover tells it, too.
+        for trace in entries:
+            if trace.name.startswith("lowest cell"):
+                trace.showlegend = False
+        entries = [trace for trace in entries if trace.showlegend is not False]
     layout.smaller_titles(figure)
     if figure.data[0].type == "surface":
         layout.step_back(figure, 1.2)

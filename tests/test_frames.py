@@ -71,6 +71,17 @@ def test_frames_hold_what_moves_and_nothing_else(kind):
     assert len(figure.frames[0].traces) == 8
 
 
+@pytest.mark.parametrize(("count", "shown"), [(5, 1), (8, 0)])
+def test_the_legend_of_many_moving_paths_has_room_below_the_slider(count, shown):
+    """Three in a row, as counted: the words about the lowest cell are longer than names."""
+    paths = [make_path([0.1, 0.2], [0.1, 0.3], f"path {k}") for k in range(count)]
+    figure = plot.animation(make_landscape(), *paths, kind="contour")
+    entries = [t.name for t in figure.data if t.name and t.showlegend is not False]
+    names = [name for name in entries if name.startswith("path ")]
+    assert len(names) == count
+    assert sum(name.startswith("lowest cell") for name in entries) == shown
+
+
 def test_it_opens_with_the_whole_path_and_the_slider_at_its_end():
     figure = plot.animation(make_landscape(), WANDERER)
     [slider], [menu] = figure.layout.sliders, figure.layout.updatemenus
