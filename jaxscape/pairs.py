@@ -78,6 +78,9 @@ def side_by_side(
         xaxis_domain=[0.62, 1],
     )
     layout.step_back(figure, 1.45)
+    # In what units they are is said beside it, where there is room.
+    names = {"xaxis": landscape.a.name, "yaxis": landscape.b.name}
+    figure.update_scenes({f"{axis}_title_text": name for axis, name in names.items()})
     notes = list(dict.fromkeys([*turning.layout.meta["notes"], *above.layout.meta["notes"]]))
     head = "{}, {} × {}".format(landscape.loss_name, *landscape.shape)
     layout.frame(figure, "Loss surface", notes, dark, head)

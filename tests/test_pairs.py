@@ -33,6 +33,15 @@ def test_both_sides_are_the_figures_of_their_own():
     assert len(figure.layout.meta["notes"]) == 1
 
 
+def test_units_are_said_once_beside_the_scene_which_has_no_room_for_them():
+    axes = [jxs.Axis(axis.values, axis.name, "filter-normalised") for axis in (WIDE.a, WIDE.b)]
+    figure = plot.side_by_side(jxs.Landscape(WIDE.loss, *axes, "loss", "dense"))
+    scene, above = figure.layout.scene, figure.layout
+    assert (scene.xaxis.title.text, scene.yaxis.title.text) == ("w1", "w2")
+    assert above.xaxis.title.text == "w1 (filter-normalised)"
+    assert above.yaxis.title.text == "w2 (filter-normalised)"
+
+
 def test_a_path_has_one_entry_in_the_legend_for_both_sides():
     figure = plot.side_by_side(WIDE, PATH, make_path([0.2, 0.3], [1, 2]))
     entries = [t.name for t in figure.data if t.showlegend is not False and t.legendgroup]
