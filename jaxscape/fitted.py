@@ -38,7 +38,7 @@ def add(figure: go.Figure, found: Predictions, colour: str) -> list[str]:
         x=x[shown],
         y=y[shown],
         mode="markers",
-        marker={"color": _DATA, "size": 5, "opacity": 0.6},
+        marker={"color": _DATA, "size": 5, "opacity": 0.8},
         name="data",
         hovertemplate="x %{x:.5~g}<br>y %{y:.5~g}<extra>data</extra>",
         **axes,
