@@ -13,9 +13,13 @@
   const narrow = layout => {
     layout.font = { ...layout.font, size: 11 };
     layout.legend = { ...layout.legend, font: { size: 10 } };
+    const { title } = layout;
+    const small = (words, size) => ({ ...words, font: { ...words.font, size } });
+    if (title) layout.title = small({ ...title, subtitle: small(title.subtitle ?? {}, 10) }, 12);
+    layout.annotations = layout.annotations?.map(note => small(note, 11));
     for (const key of Object.keys(layout).filter(name => /^scene\d*$/.test(name))) {
       const eye = layout[key].camera?.eye ?? {};
-      for (const axis of Object.keys(eye)) eye[axis] *= 1.5;
+      for (const axis of Object.keys(eye)) eye[axis] *= 1.75;
     }
   };
   let drawn = 0;
