@@ -145,7 +145,12 @@ def name_axes(figure: go.Figure, landscape: Landscape) -> None:
         (figure.update_yaxes, landscape.b),
     ):
         ends = [float(axis.values[0]), float(axis.values[-1])]
-        update(title=axis.title, title_font_size=15 if axis.unit else 18, range=ends)
+        update(
+            exponentformat="e",
+            title=axis.title,
+            title_font_size=15 if axis.unit else 18,
+            range=ends,
+        )
 
 
 def hover(landscape: Landscape, loss: str, name: str) -> str:
@@ -170,7 +175,12 @@ def path_hover(landscape: Landscape, line: view.Line) -> str:
 
 def colour_bar(name: str, ticks: dict[str, Any] | None = None) -> dict[str, Any]:
     """The bar beside a landscape."""
-    return {"title": {"text": name, "side": "right"}, "thickness": 18, "len": 0.75} | (ticks or {})
+    return {
+        "title": {"text": name, "side": "right"},
+        "thickness": 18,
+        "len": 0.75,
+        "exponentformat": "e",
+    } | (ticks or {})
 
 
 def finish(figure: go.Figure, landscape: Landscape, notes: list[str], dark: bool) -> go.Figure:

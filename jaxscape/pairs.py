@@ -79,8 +79,7 @@ def side_by_side(
     )
     layout.step_back(figure, 1.45)
     # In what units they are is said beside it, where there is room.
-    names = {"xaxis": landscape.a.name, "yaxis": landscape.b.name}
-    figure.update_scenes({f"{axis}_title_text": name for axis, name in names.items()})
+    _name_alone(figure, landscape)
     notes = list(dict.fromkeys([*turning.layout.meta["notes"], *above.layout.meta["notes"]]))
     head = "{}, {} × {}".format(landscape.loss_name, *landscape.shape)
     layout.frame(figure, "Loss surface", notes, dark, head)
@@ -162,10 +161,19 @@ def compare(
         own = scale_of([landscapes[k]], log)._replace(zeros=0).notes
         notes += [f"{name}: {note}" for note in one.layout.meta["notes"] if note not in own]
     _place(figure, panels, drawn, scale.ticks(most=4))
+    units = [axis.title for axis in (landscapes[0].a, landscapes[0].b) if axis.unit]
+    notes += [f"axes: {', '.join(units)}"] if units else []
     layout.frame(figure, "Loss surfaces", notes, dark, "one scale of heights and colours")
     _smaller_words(figure)
+    _name_alone(figure, landscapes[0])
     linked = {"log": log, "names": [landscapes[0].a.name, landscapes[0].b.name]}
     return figure.update_layout(meta={"notes": notes, "linked": linked})
+
+
+def _name_alone(figure: go.Figure, landscape: Landscape) -> None:
+    """Names of axes without their units, for which scenes beside each other have no room."""
+    names = {"xaxis": landscape.a.name, "yaxis": landscape.b.name}
+    figure.update_scenes({f"{axis}_title_text": name for axis, name in names.items()})
 
 
 def _smaller_words(figure: go.Figure) -> None:
@@ -225,7 +233,7 @@ def _place(
     ranges.append([float(low), float(high) if high > low else float(low) + 1])
     first = next((k for k, (_, *paths) in enumerate(panels.values()) if paths), 0)
     # On a figure of 4 : 3.
-    layout.step_back(drawn[first], max(1.5, 0.95 * columns / rows))
+    layout.step_back(drawn[first], max(1.6, 0.95 * columns / rows))
     camera = drawn[first].layout.scene.camera
     for k, (name, landscape) in enumerate(zip(panels, landscapes, strict=True)):
         row, column = divmod(k, columns)

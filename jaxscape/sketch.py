@@ -29,7 +29,7 @@ _MOST_ROWS = 20
 
 def text(of: object) -> str:
     """A result's own words."""
-    return f'<pre style="margin: 0">{html.escape(repr(of))}</pre>'
+    return f'<pre style="margin: 0; white-space: pre-wrap">{html.escape(repr(of))}</pre>'
 
 
 def paragraph(words: str) -> str:

@@ -108,6 +108,7 @@ def scene(
         "title_font_size": 14 if longer else 18,
         "nticks": 6,
         "tickfont_size": 13,
+        "exponentformat": "e",
     }
     return {
         "xaxis": axis | {"title_text": landscape.a.title.replace(", ", ",<br>")},

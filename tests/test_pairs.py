@@ -130,3 +130,14 @@ def test_only_figures_with_several_views_have_a_script():
     assert linked.script(plot.contour(WIDE, PATH)) is None
     for figure in (plot.side_by_side(WIDE), plot.compare({"a": WIDE, "b": WIDE})):
         assert "{plot_id}" in linked.script(figure)
+
+
+def test_compared_surfaces_say_their_units_once():
+    axes = jxs.Axis(np.arange(4.0), "a", "filter-normalised"), jxs.Axis(np.arange(3.0), "b")
+    one, other = (
+        jxs.Landscape(np.arange(12.0).reshape(4, 3) * k, *axes, "loss", "dense") for k in (1, 2)
+    )
+    figure = plot.compare({"one": one, "other": other})
+    assert figure.layout.meta["notes"] == ["axes: a (filter-normalised)"]
+    titles = [figure.layout.scene2[f"{axis}axis"].title.text for axis in "xy"]
+    assert titles == ["a", "b"]

@@ -59,8 +59,9 @@ def test_losses_farther_apart_than_float32_are_told_apart():
 
 
 def test_a_landscape_with_nothing_to_draw_shows_its_words():
-    nothing = make_landscape(np.full((5, 3), np.nan))._repr_html_()
-    assert nothing == f'<pre style="margin: 0">{make_landscape(np.full((5, 3), np.nan))!r}</pre>'
+    landscape = make_landscape(np.full((5, 3), np.nan))
+    words = f'<pre style="margin: 0; white-space: pre-wrap">{landscape!r}</pre>'
+    assert landscape._repr_html_() == words
 
 
 def test_losses_are_drawn_by_epoch_with_gaps_where_they_are_not_finite():
