@@ -105,6 +105,7 @@ def landscape(
           loss from 0.0... to 3.6..., lowest at w1 = ..., w2 = ... (inside)
     """
     plane = weight_plane() if plane is None else plane
+    check_data(loss, data)
     folder = None if destination is None else Path(destination)
     traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((plane, data)))
     # What one machine refuses, a folder that it lacks say, the others do not wait for.
@@ -112,7 +113,6 @@ def landscape(
         if not isinstance(plane, Plane):
             raise TypeError(f"plane: expected a Plane, got {type(plane).__name__}")
         check_is_function("loss", loss)
-        check_data(loss, data)
         example = example_of(data)
         a, b = axes_of(plane, example, axes)
         if hasattr(loss, "check_grid"):
