@@ -115,6 +115,14 @@ def test_hover_on_the_surface_and_its_path(open_page, tmp_path):
         assert loss == pytest.approx(a**2 + 3 * b + a * b, abs=1e-4)
 
 
+PRESS = """([x, y]) => {
+  const place = { clientX: x, clientY: y, bubbles: true, cancelable: true, view: window };
+  const pressed = document.elementFromPoint(x, y);
+  for (const kind of ["mousedown", "mouseup", "click"])
+    pressed.dispatchEvent(new MouseEvent(kind, place));
+}"""
+
+
 @pytest.mark.slow
 def test_an_animation_plays_pauses_and_follows_its_slider(open_page, tmp_path):
     plot.write(
@@ -133,7 +141,9 @@ def test_an_animation_plays_pauses_and_follows_its_slider(open_page, tmp_path):
     assert shown()[0] == 8
     whole = shown()[1]
     rail = page.locator(".slider-rail-touch-rect").bounding_box()
-    page.mouse.click(rail["x"] + 0.26 * rail["width"], rail["y"] + rail["height"] / 2)
+    # In one task: where the figure is drawn anew before the button is up, plotly.js takes the
+    # slider for one still dragged, which follows nothing that plays.
+    page.evaluate(PRESS, [rail["x"] + 0.26 * rail["width"], rail["y"] + rail["height"] / 2])
     page.wait_for_timeout(800)
     early, part = shown()
     assert early == 2
