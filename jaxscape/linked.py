@@ -1,4 +1,4 @@
-"""What links the parts of a figure in a browser: a mark that follows the mouse, and cameras."""
+"""What links the parts of a figure in a browser: a mark under the mouse, cameras, a slider."""
 
 from collections.abc import Mapping
 from importlib import resources
@@ -31,6 +31,7 @@ def script(figure: go.Figure) -> str | None:
         >>> linked.script(jxs.plot.surface(sine)) is None
         True
     """
-    if "linked" not in meta(figure):
-        return None
-    return resources.files("jaxscape").joinpath("page/linked.js").read_text(encoding="utf-8")
+    parts = {"linked.js": "linked" in meta(figure), "slider.js": bool(figure.layout.sliders)}
+    page = resources.files("jaxscape") / "page"
+    scripts = [(page / name).read_text(encoding="utf-8") for name, there in parts.items() if there]
+    return "\n".join(scripts) or None

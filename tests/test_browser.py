@@ -115,16 +115,22 @@ def test_hover_on_the_surface_and_its_path(open_page, tmp_path):
         assert loss == pytest.approx(a**2 + 3 * b + a * b, abs=1e-4)
 
 
-PRESS = """([x, y]) => {
+PRESS = """async ([share, late]) => {
+  const figure = document.getElementById("jaxscape");
+  const rail = document.querySelector(".slider-rail-touch-rect").getBoundingClientRect();
+  const [x, y] = [rail.x + share * rail.width, rail.y + rail.height / 2];
   const place = { clientX: x, clientY: y, bubbles: true, cancelable: true, view: window };
   const pressed = document.elementFromPoint(x, y);
-  for (const kind of ["mousedown", "mouseup", "click"])
-    pressed.dispatchEvent(new MouseEvent(kind, place));
+  const frame = new Promise((came) => figure.once("plotly_animatingframe", came));
+  pressed.dispatchEvent(new MouseEvent("mousedown", place));
+  if (late) await frame;
+  pressed.dispatchEvent(new MouseEvent("mouseup", place));
 }"""
 
 
 @pytest.mark.slow
-def test_an_animation_plays_pauses_and_follows_its_slider(open_page, tmp_path):
+@pytest.mark.parametrize("late", [False, True], ids=["at once", "between a frame and its drawing"])
+def test_an_animation_plays_pauses_and_follows_its_slider(open_page, tmp_path, late):
     plot.write(
         plot.animation(make_landscape(), make_path(), kind="contour"), tmp_path / "figure.html"
     )
@@ -140,10 +146,7 @@ def test_an_animation_plays_pauses_and_follows_its_slider(open_page, tmp_path):
 
     assert shown()[0] == 8
     whole = shown()[1]
-    rail = page.locator(".slider-rail-touch-rect").bounding_box()
-    # In one task: where the figure is drawn anew before the button is up, plotly.js takes the
-    # slider for one still dragged, which follows nothing that plays.
-    page.evaluate(PRESS, [rail["x"] + 0.26 * rail["width"], rail["y"] + rail["height"] / 2])
+    page.evaluate(PRESS, [0.26, late])
     page.wait_for_timeout(800)
     early, part = shown()
     assert early == 2
