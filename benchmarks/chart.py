@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 # Colours that the colour-blind tell apart (Okabe and Ito), and a shape for each as well.
 _STYLES = {
@@ -30,34 +29,40 @@ _STYLES = {
     "NumPy, a row at once": ("#000000", "pentagon", "dot"),
 }
 _FLOOR = "floor of this machine"
+_POINTS = 3000
 
 
-def speed(figures: dict[str, Any]) -> go.Figure:
-    """Both errors side by side, titled with the machine."""
-    both = make_subplots(
-        1, 2, shared_yaxes=True, subplot_titles=["mean squared error", "mean absolute error"]
-    )
-    for column, error in ((1, "squared"), (2, "absolute")):
-        _add_lines(both, figures, error, 3000, row=1, col=column)
+def speed(figures: dict[str, Any], error: str = "squared") -> go.Figure:
+    """How many cells and points each way gets through at each size, titled with the machine.
+
+    Args:
+        figures: what `benchmarks.grid` wrote.
+        error: `"squared"` or `"absolute"`.
+    """
+    figure = go.Figure()
+    sizes = _add_lines(figure, figures, error)
+    figure.update_xaxes(type="log", title="cells a side", tickvals=sizes)
+    rates = np.log10(np.concatenate([trace.y for trace in figure.data]))
+    # Whole powers of ten: one alone would be no scale.
+    whole = [np.floor(rates.min()), np.ceil(rates.max())]
+    figure.update_yaxes(type="log", dtick=1, exponentformat="power", range=whole)
+    figure.update_yaxes(title="cell·points per second")
     machine = figures["machine"]
-    both.update_xaxes(type="log", title="cells a side")
-    sizes = sorted({int(n) for case in figures["cases"] for n in re.findall(r"(\d+) × \1", case)})
-    both.update_xaxes(tickvals=sizes, ticktext=[str(n) for n in sizes])
-    both.update_yaxes(type="log", dtick=1, exponentformat="power")
-    both.update_yaxes(title="cell·points per second", col=1)
-    both.update_layout(
+    return figure.update_layout(
         template="plotly_white",
         title={
-            "text": "Grids of the two-weight network, 3,000 points"
-            f"<br><sup>{machine['processor']}, {machine['cores']} cores, jax {machine['jax']}, "
-            f"{machine['date']}</sup>"
-            "<br><sup>medians; dotted without marks: the least this machine needs</sup>"
+            "text": f"Mean {error} error, {_POINTS:,} points",
+            "subtitle": {
+                "text": f"{machine['processor']}, {machine['cores']} cores, jax {machine['jax']}, "
+                f"{machine['date']}; medians<br>dotted without marks: the least it needs"
+            },
+            "x": 0.02,
         },
-        font={"size": 16},
-        legend={"orientation": "h", "y": -0.2},
-        margin={"t": 150},
+        font_size=14,
+        legend={"orientation": "h", "y": 0, "yref": "container", "yanchor": "bottom"},
+        margin={"t": 116, "r": 10},
+        showlegend=True,
     )
-    return both
 
 
 def bars(figures: dict[str, Any], case: str) -> go.Figure:
@@ -93,10 +98,16 @@ def bars(figures: dict[str, Any], case: str) -> go.Figure:
     )
     machine = figures["machine"]
     extrapolated = any(timing["part"] < timing["whole"] for timing in times)
-    title = textwrap.wrap(case, 60)
-    low, high = (np.log10(end(t["median"] for t in times)) for end in (min, max))
-    figure.update_xaxes(type="log", title="seconds, median", dtick=1, exponentformat="power")
-    figure.update_xaxes(range=[low - 0.5, high + 0.2 * (high - low) + 0.5])
+    # Of a telephone's width.
+    title = textwrap.wrap(case, 42)
+    figure.update_xaxes(title="seconds, median")
+    least, most = (end(timing["median"] for timing in times) for end in (min, max))
+    if most < 20 * least:
+        figure.update_xaxes(range=[0, 1.3 * most])
+    else:
+        low, high = np.log10([least, most])
+        ends = [low - 0.5, high + 0.3 * (high - low) + 0.5]
+        figure.update_xaxes(type="log", dtick=1, exponentformat="power", range=ends)
     figure.update_yaxes(ticksuffix=" ", automargin=True)
     return figure.update_layout(
         template="plotly_white",
@@ -105,12 +116,13 @@ def bars(figures: dict[str, Any], case: str) -> go.Figure:
             "subtitle": {
                 "text": f"{machine['processor']}, {machine['cores']} cores, Python "
                 f"{machine['python']}, jax {machine['jax']}, {machine['date']}"
-                + ("; hatched: from a part of the work" if extrapolated else "")
+                + ("<br>hatched: from a part of the work" if extrapolated else "")
             },
+            "font_size": 17,
             "x": 0.02,
         },
-        height=142 + 26 * len(title) + 36 * len(times),
-        margin={"t": 72 + 26 * len(title), "b": 50, "l": 10, "r": 10},
+        height=176 + 22 * len(title) + 36 * len(times),
+        margin={"t": 106 + 22 * len(title), "b": 50, "l": 10, "r": 10},
         font_size=14,
     )
 
@@ -122,20 +134,18 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.3g} s" if seconds < 1000 else f"{seconds:,.0f} s"
 
 
-def _add_lines(
-    figure: go.Figure, figures: dict[str, Any], error: str, points: int, **where: int
-) -> None:
+def _add_lines(figure: go.Figure, figures: dict[str, Any], error: str) -> list[int]:
+    """Draw what each method reached at each size; these sizes."""
     lines: dict[str, list[tuple[int, float]]] = defaultdict(list)
     for case, methods in figures["cases"].items():
-        found = re.fullmatch(rf"mean {error} error, (\d+) × \d+ cells, {points:,} points", case)
+        found = re.fullmatch(rf"mean {error} error, (\d+) × \1 cells, {_POINTS:,} points", case)
         if not found:
             continue
         n = int(found[1])
         for method, timing in methods.items():
-            lines[method].append((n, n * n * points / timing["median"]))
+            lines[method].append((n, n * n * _POINTS / timing["median"]))
             if timing["floor"] and method.startswith("jaxscape"):
-                lines[f"{_FLOOR}, {method}"].append((n, n * n * points / timing["floor"]))
-    shown = {trace.name for trace in figure.data}
+                lines[f"{_FLOOR}, {method}"].append((n, n * n * _POINTS / timing["floor"]))
     for method, places in lines.items():
         name = method.removeprefix(f"{_FLOOR}, ")
         colour, symbol, dash = _STYLES.get(name, ("#666666", "circle", "dot"))
@@ -146,12 +156,12 @@ def _add_lines(
             y=rates,
             name=method,
             legendgroup=method,
-            showlegend=method not in shown and not is_floor,
+            showlegend=not is_floor,
             mode="lines" if is_floor else "lines+markers",
             line={"color": colour, "dash": "dot" if is_floor else dash, "width": 2},
             marker={"symbol": symbol, "size": 10},
-            **where,
         )
+    return sorted({n for places in lines.values() for n, _ in places})
 
 
 def main() -> None:

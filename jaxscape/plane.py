@@ -65,6 +65,8 @@ class Plane:
         ...               {"w": None, "b": 1.0})
         >>> plane.at(2.0, 3.0)
         {'b': 3.5, 'w': Array([3., 3.], dtype=float32)}
+        >>> plane
+        Plane(a moves 2 parameters, b 1, of 3)
     """
 
     u: Any
@@ -89,6 +91,12 @@ class Plane:
         self.u, self.v, self.names = u, v, names
         self.units, self.marks = units_of(units), marks_of(marks)
         check_directions(origin, u, v)
+
+    def __repr__(self) -> str:
+        parts = self.u, self.v, [leaf for leaf in jax.tree.leaves(self.origin) if is_parameter(leaf)]
+        u, v, all_of_them = (sum(map(np.size, jax.tree.leaves(part))) for part in parts)
+        a, b = self.names
+        return f"Plane({a} moves {u:,} parameters, {b} {v:,}, of {all_of_them:,})"
 
     @property
     def origin(self) -> Any:
