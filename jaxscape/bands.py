@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxscape import cells, shares, stretches
+from jaxscape import cells, shares, stretches, sums
 from jaxscape.cells import Limits
 from jaxscape.checked import Checked, refuse_wrong
 from jaxscape.devices import budget_of, cache_of, cores, default_device
@@ -126,7 +126,7 @@ def _plan(method, loss, mesh, structure, shapes, axes, memory, written, _setting
     # What all cells share is computed anew for every band.
     at_once = max(at_once, _BAND_TO_SHARED * share.all.operations)
     rows = max(1, at_once // max(1, operations))
-    streamed = method == "dense" and cells.is_streamed(loss, data)
+    streamed = method == "dense" and sums.is_summed(loss, plane, data, a.dtype)
     if streamed:
         rows = max(rows, _STREAMED_CELLS // n2)
     tiled = method == "dense" and not streamed

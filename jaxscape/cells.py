@@ -11,21 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
-from jaxscape import affine
+from jaxscape import affine, sums
 from jaxscape.checked import Checked, of_any_loss
-from jaxscape.data import Dataset
 from jaxscape.devices import in_full_precision
-from jaxscape.network import Network, PointwiseLoss, check_same_shape, scalars
+from jaxscape.network import PointwiseLoss, scalars
 from jaxscape.plane import Plane
 from jaxscape.quadratic import SAMPLES_AT_ONCE, cells_of, parabolas
 
-# Samples whose errors are added in registers before the running sum of every cell is read and
-# written once. Of 4, 8, 16, 24 on two cores, 8 was fastest at 1024 × 1024; compile time grows
-# with it.
-_UNROLLED_SAMPLES = 8
-# A step has a fixed cost: on a small grid, several lanes of samples are added side by side, so
-# that a step works on up to this many sums. From 16 × 16 to 256 × 256 cells none did better.
-_SUMS_A_STEP = 32_768
 # What a tile costs beside its cells, in operations.
 _TILE_OVERHEAD = 10_000
 
@@ -91,7 +83,8 @@ def dense(
     """
 
     def rows(plane, a, b, data):
-        compute = _streamed if is_streamed(loss, data) else functools.partial(_tiled, limits)
+        streamed = sums.is_summed(loss, plane, data, a.dtype)
+        compute = sums.over_samples if streamed else functools.partial(_tiled, limits)
         cells = compute(loss, plane, a, b, data)
         return cells, jnp.isfinite(cells).all(axis=tuple(range(1, cells.ndim)))
 
@@ -119,12 +112,6 @@ def exact(
         return *cells_of(rows, b, a.size), None
 
     return _over_devices(band, mesh)(plane, a, b, data)
-
-
-def is_streamed(loss: Any, data: Any) -> bool:
-    """Whether the dense strategy adds up this loss sample by sample."""
-    elementwise = isinstance(loss, PointwiseLoss) and isinstance(loss.predict, Network)
-    return elementwise and isinstance(data, Dataset)
 
 
 def share(limits: Limits, loss: Callable, plane: Plane, a: Any, b: Any, data: Any) -> Share:
@@ -164,14 +151,9 @@ def _losses(
     shared, cell = affine.split(value, plane, data, dtype, limits.memory, limits.shared)
 
     def losses(shared: Any, a: jax.Array, b: jax.Array) -> jax.Array:
-        return _over_grid(functools.partial(cell, shared), a, b)
+        return sums.over_grid(functools.partial(cell, shared), a, b)
 
     return shared, losses
-
-
-def _over_grid(cell: Callable, a: jax.Array, b: jax.Array) -> jax.Array:
-    """`cell(a, b)` at every pair of coordinates, (n1, n2, ...)."""
-    return jax.vmap(jax.vmap(cell, (None, 0)), (0, None))(a, b)
 
 
 def _counts(jaxpr: Any, times: int = 1) -> Iterator[tuple[int, int, int]]:
@@ -266,52 +248,3 @@ def _even_parts(n: int) -> list[int]:
     """Sizes that cut n into 1, 2, 4, ... parts with little left over, largest first."""
     counts = [2**k for k in range(n.bit_length())] + [n]
     return sorted({math.ceil(n / count) for count in counts}, reverse=True)
-
-
-def _streamed(loss: PointwiseLoss, plane: Plane, a: jax.Array, b: jax.Array, data: Dataset):
-    """The mean of an elementwise network's errors, samples outermost and cells innermost.
-
-    The nested `vmap` of a mean reduces over samples inside every cell, which compilers vectorise
-    badly; here every step adds a few samples' errors to all cells at once.
-    """
-    # The whole data once, for its checks: its shapes are known here, its values are not needed.
-    check_same_shape(jax.eval_shape(loss.predict, plane.at(a[0], b[0]), data.x), data.y)
-    n = len(data)
-    most_lanes = math.ceil(n / _UNROLLED_SAMPLES)
-    lanes = min(max(1, _SUMS_A_STEP // (a.size * b.size)), most_lanes)
-    # Blocks of about √steps steps are summed apart and then added: a single running sum of 3,000
-    # float32 errors is off by 1.5e-6 of its value, sums of sums by 3e-7.
-    steps = math.ceil(n / (lanes * _UNROLLED_SAMPLES))
-    inner = math.isqrt(steps)
-    shape = (math.ceil(steps / inner), inner, lanes, _UNROLLED_SAMPLES)
-    counted = np.arange(math.prod(shape)).reshape(shape) < n
-
-    def blocks(array):
-        missing = math.prod(shape) - n
-        return jnp.pad(array, (0, missing), mode="edge").reshape(shape)
-
-    def add_samples(total, samples):
-        (x, y, weight), counts = samples
-        errors = []
-        for k in range(_UNROLLED_SAMPLES):
-
-            def error(a, b, k=k):
-                prediction = loss.predict(plane.at(a, b), x[k : k + 1])
-                return jnp.reshape(loss.error(prediction, y[k : k + 1]), ())
-
-            at_all_cells = _over_grid(error, a, b)
-            if weight is not None:
-                at_all_cells = weight[k] * at_all_cells
-            # Not a factor 0, which would make NaN of an infinite error.
-            errors.append(jnp.where(counts[k], at_all_cells, 0))
-        return total + sum(errors[1:], errors[0]), None
-
-    def add_block(total, block):
-        block_sum, _ = jax.lax.scan(jax.checkpoint(jax.vmap(add_samples)), zeros, block)
-        return total + block_sum, None
-
-    dtype = jnp.result_type(a, data.x, data.y)
-    zeros = jnp.zeros((lanes, a.size, b.size), dtype)
-    samples = jax.tree.map(blocks, (data.x, data.y, data.sample_weight)), counted
-    total, _ = jax.lax.scan(add_block, zeros, samples)
-    return total.sum(axis=0) / (n if data.sample_weight is None else jnp.sum(data.sample_weight))

@@ -66,7 +66,7 @@ class Plane:
         >>> plane.at(2.0, 3.0)
         {'b': 3.5, 'w': Array([3., 3.], dtype=float32)}
         >>> plane
-        Plane(a moves 2 parameters, b 1, of 3)
+        Plane(a moves 2, b 1 of 3 parameters)
     """
 
     u: Any
@@ -93,10 +93,10 @@ class Plane:
         check_directions(origin, u, v)
 
     def __repr__(self) -> str:
-        parts = self.u, self.v, [leaf for leaf in jax.tree.leaves(self.origin) if is_parameter(leaf)]
-        u, v, all_of_them = (sum(map(np.size, jax.tree.leaves(part))) for part in parts)
+        there = [leaf for leaf in jax.tree.leaves(self.origin) if is_parameter(leaf)]
+        u, v, n = (sum(map(np.size, jax.tree.leaves(p))) for p in (self.u, self.v, there))
         a, b = self.names
-        return f"Plane({a} moves {u:,} parameters, {b} {v:,}, of {all_of_them:,})"
+        return f"Plane({a} moves {u:,}, {b} {v:,} of {n:,} parameters)"
 
     @property
     def origin(self) -> Any:

@@ -91,6 +91,8 @@ ROOMS = [
     "bands",
     "stretches",
     "cells",
+    "sums",
+    "means",
     "affine",
     "windows",
     "shares",

@@ -1,0 +1,202 @@
+"""Whether a loss is the mean over samples of what it is on each of them alone.
+
+Its equations are read, nothing is sampled: of all samples and of one beside each other, so that a
+number that comes from how many samples there are is not taken for a constant.
+"""
+
+import enum
+import itertools
+import math
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend.core import Literal
+
+_ELEMENTWISE = (
+    *("abs", "add", "add_any", "cbrt", "ceil", "clamp", "copy", "div", "floor", "integer_pow"),
+    *("max", "min", "mul", "neg", "pow", "rem", "round", "rsqrt", "sign", "sqrt", "square", "sub"),
+    *("exp", "exp2", "expm1", "log", "log1p", "logistic", "erf", "erf_inv", "erfc", "lgamma"),
+    *("cos", "sin", "tan", "acos", "asin", "atan", "atan2", "digamma"),
+    *("cosh", "sinh", "tanh", "acosh", "asinh", "atanh"),
+    *("and", "not", "or", "xor", "eq", "ne", "ge", "gt", "le", "lt", "is_finite", "select_n"),
+    *("convert_element_type", "stop_gradient"),
+)
+_MOVES = ("broadcast_in_dim", "reshape", "squeeze")
+# Of parameters alone: what is dear is better done once for all samples.
+_CHEAP = (
+    *_ELEMENTWISE,
+    *_MOVES,
+    *("concatenate", "dot_general", "gather", "reduce_sum", "slice", "stack"),
+)
+_CALLS = ("checkpoint", "closed_call", "custom_jvp_call", "custom_vjp_call", "jit", "pjit")
+# Each is traced and compiled once for each of the samples that go together.
+_MOST_EQUATIONS = 200
+
+
+class Kind(enum.Enum):
+    """How a value depends on the samples."""
+
+    FIXED = enum.auto()
+    """Not at all."""
+    EACH = enum.auto()
+    """It holds a number for each, which depends on that sample alone."""
+    SUM = enum.auto()
+    """It is a sum of numbers that depend on one sample each."""
+    MEAN = enum.auto()
+    OTHER = enum.auto()
+
+
+def is_mean_over_samples(loss: Callable[[Any, Any], Any], data: Any, params: Any) -> bool:
+    """Whether a loss is proved to be the mean of its values on one sample each.
+
+    A sample is one number of every array of the data, none of which meets another sample's before
+    all are added up.
+
+    Args:
+        loss: (params, data) -> scalar.
+        data: any pytree of arrays, those with axes all of n numbers along the first; shapes do.
+        params: what else the loss takes; shapes do.
+
+    Returns:
+        False also where it is a mean and that is not seen.
+
+    Example:
+        >>> from jaxscape import means
+        >>> data = jxs.Dataset([1.0, 2.0, 4.0], [2.0, 4.0, 7.0])
+        >>> def mean(w, d): return jnp.mean(jnp.abs(w * d.x - d.y)) + w**2
+        >>> def root(w, d): return jnp.sqrt(jnp.mean((w * d.x - d.y) ** 2))
+        >>> [means.is_mean_over_samples(loss, data, 0.5) for loss in (mean, root)]
+        [True, False]
+    """
+    leaves = [leaf for leaf in jax.tree.leaves(data) if jnp.ndim(leaf)]
+    lengths = {jnp.shape(leaf)[0] for leaf in leaves}
+    if len(lengths) != 1 or lengths & {0, 1}:
+        return False
+    (n,) = lengths
+    if any(math.prod(jnp.shape(leaf)) != n for leaf in leaves):
+        return False
+    one = jax.tree.map(lambda leaf: _first_sample(leaf) if jnp.ndim(leaf) else leaf, data)
+    full = jax.make_jaxpr(loss)(params, data)
+    try:
+        alone = jax.make_jaxpr(loss)(params, one)
+    except Exception:
+        # It refuses one sample alone: whatever it says of that, nothing is proved.
+        return False
+    if [out.shape for out in full.out_avals] != [()]:
+        return False
+    # Means in half precision have lost digits that their sum still has.
+    if full.out_avals[0].dtype.itemsize < 4:
+        return False
+    kinds = [Kind.FIXED] * len(jax.tree.leaves(params))
+    kinds += [Kind.EACH if jnp.ndim(leaf) else Kind.FIXED for leaf in jax.tree.leaves(data)]
+    return _Reading(n).outputs(full, alone, kinds) == [Kind.MEAN]
+
+
+def _first_sample(leaf: Any) -> Any:
+    return jax.ShapeDtypeStruct((1, *jnp.shape(leaf)[1:]), leaf.dtype)
+
+
+class _Reading:
+    """Of a computation on n samples, beside the same on one."""
+
+    def __init__(self, n: int):
+        self.n, self.equations = n, 0
+
+    def outputs(self, full: Any, alone: Any, kinds: list[Kind]) -> list[Kind]:
+        """What the outputs are, the inputs being of these kinds."""
+        consts = [getattr(closed, "consts", ()) for closed in (full, alone)]
+        first, second = (getattr(closed, "jaxpr", closed) for closed in (full, alone))
+        unlike = [Kind.OTHER] * len(first.outvars)
+        self.equations += len(first.eqns)
+        if len(first.eqns) != len(second.eqns) or self.equations > _MOST_EQUATIONS:
+            return unlike
+        if len(consts[0]) != len(consts[1]) or any(map(operator.is_not, *consts)):
+            return unlike
+        inputs, others = ([*jaxpr.constvars, *jaxpr.invars] for jaxpr in (first, second))
+        known = dict(zip(inputs, [Kind.FIXED] * len(consts[0]) + kinds, strict=True))
+        twins = dict(zip(inputs, others, strict=True))
+
+        def are_the_same(variables: Any, those: Any) -> bool:
+            return len(variables) == len(those) and all(
+                isinstance(two, Literal) if isinstance(one, Literal) else twins[one] is two
+                for one, two in zip(variables, those, strict=True)
+            )
+
+        def kind(variable: Any) -> Kind:
+            return Kind.FIXED if isinstance(variable, Literal) else known[variable]
+
+        for one, two in zip(first.eqns, second.eqns, strict=True):
+            if one.primitive is not two.primitive or not are_the_same(one.invars, two.invars):
+                return unlike
+            kinds, numbers = [kind(v) for v in one.invars], _numbers(one.invars, two.invars)
+            if one.primitive.name == "div" and kinds == [Kind.SUM, Kind.FIXED] and numbers:
+                # Of one sample it is a division by an nth.
+                ((of_all, of_one),) = numbers  # a sum has no axes, and so has what divides it
+                found = [Kind.MEAN if of_all == self.n * of_one else Kind.OTHER]
+            elif not all(itertools.starmap(_are_equal, numbers)):
+                return unlike
+            else:
+                found = self._outputs(one, two, kinds)
+            known |= zip(one.outvars, found, strict=True)
+            twins |= zip(one.outvars, two.outvars, strict=True)
+        numbers = _numbers(first.outvars, second.outvars)
+        if not all(itertools.starmap(_are_equal, numbers)):
+            return unlike
+        if not are_the_same(first.outvars, second.outvars):
+            return unlike
+        return [kind(variable) for variable in first.outvars]
+
+    def _outputs(self, equation: Any, other: Any, kinds: list[Kind]) -> list[Kind]:
+        if equation.primitive.name in _CALLS:
+            body = "jaxpr" if "jaxpr" in equation.params else "call_jaxpr"
+            return self.outputs(equation.params[body], other.params[body], kinds)
+        return [self._output(equation, other, kinds)] * len(equation.outvars)
+
+    def _output(self, equation: Any, other: Any, kinds: list[Kind]) -> Kind:
+        name, shape, there = equation.primitive.name, equation.outvars[0].aval.shape, set(kinds)
+        fixed = [v.aval for v, k in zip(equation.invars, kinds, strict=True) if k is Kind.FIXED]
+        are_numbers = all(aval.shape == () for aval in fixed)
+        of_each = shape[:1] == (self.n,) and math.prod(shape) == self.n
+        # What these two are told of shapes is another for one sample.
+        if name in _MOVES and of_each and are_numbers and there < {Kind.FIXED, Kind.EACH}:
+            return Kind.EACH
+        if name == "reduce_sum" and there == {Kind.EACH} and shape == ():
+            return Kind.SUM
+        if Kind.OTHER in there or str(equation.params) != str(other.params):
+            return Kind.OTHER
+        if there == {Kind.FIXED}:
+            return Kind.FIXED if name in _CHEAP else Kind.OTHER
+        if there <= {Kind.FIXED, Kind.EACH}:
+            return Kind.EACH if name in _ELEMENTWISE and of_each and are_numbers else Kind.OTHER
+        return _combined(name, kinds) if are_numbers else Kind.OTHER
+
+
+def _numbers(variables: Any, those: Any) -> list[tuple[Any, Any]]:
+    """The numbers among inputs or outputs, in the computation on n samples and on one."""
+    both = zip(variables, those, strict=False)
+    return [(one.val, getattr(two, "val", None)) for one, two in both if isinstance(one, Literal)]
+
+
+def _are_equal(one: Any, two: Any) -> bool:
+    # Constants may be arrays, too.
+    return one is two or (np.shape(one) == np.shape(two) == () and bool(one == two))
+
+
+def _combined(name: str, kinds: list[Kind]) -> Kind:
+    """What comes of sums and means: linear combinations of sums, and of means and numbers."""
+    there = set(kinds)
+    if name == "neg" and len(there) == 1:
+        return kinds[0]
+    if name in ("add", "sub"):
+        if there == {Kind.SUM}:
+            return Kind.SUM
+        return Kind.MEAN if there <= {Kind.MEAN, Kind.FIXED} else Kind.OTHER
+    if name == "mul" and Kind.FIXED in there:
+        return (there - {Kind.FIXED}).pop()
+    if name == "div" and kinds[1] is Kind.FIXED:
+        return kinds[0]
+    return Kind.OTHER
