@@ -2,6 +2,8 @@
 
 import re
 import signal
+import subprocess
+import sys
 import threading
 
 import jax
@@ -11,7 +13,7 @@ import pytest
 import reference
 
 import jaxscape as jxs
-from jaxscape import bands, cells, shares
+from jaxscape import bands, cells, progress, shares
 from jaxscape.cells import Limits
 from jaxscape.plane import weight_plane
 from jaxscape.quadratic import Parabola
@@ -311,8 +313,6 @@ def test_ctrl_c_before_anything_is_done_is_ctrl_c(monkeypatch):
 
 
 def test_a_bar_is_shown_in_a_terminal_only(monkeypatch, capsys):
-    import sys
-
     import tqdm.auto
 
     shown = []
@@ -328,6 +328,21 @@ def test_a_bar_is_shown_in_a_terminal_only(monkeypatch, capsys):
     jxs.landscape(jxs.absolute_error, make_data(500), memory=20_000, **AXES)
     assert shown == [(37, True, 1.0), (37, False, 1.0)]
     assert capsys.readouterr().err == ""
+
+
+def test_a_bar_in_a_notebook_without_widgets_writes_nothing_that_looks_like_an_error():
+    # A process of its own: tqdm looks once for what a notebook has.
+    script = f"""
+import runpy, sys
+from types import SimpleNamespace
+sys.modules |= dict.fromkeys(("ipykernel", "ipykernel.zmqshell"), SimpleNamespace())
+sys.modules |= {{"IPython": SimpleNamespace(get_ipython=lambda: None), "ipywidgets": None}}
+with runpy.run_path({progress.__file__!r})["bar"](7, "rows") as shown:
+    shown.refresh()
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert "0/7" in done.stdout
+    assert done.stderr == ""
 
 
 def test_cells_that_are_not_finite_are_counted_over_all_bands():
