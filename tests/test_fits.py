@@ -1,12 +1,14 @@
 """The network's curve at each point of a path, and the figure in which both move."""
 
 import dataclasses
+import io
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from PIL import Image
 
 import jaxscape as jxs
 from jaxscape import plot
@@ -116,6 +118,16 @@ def test_the_narrow_surface_is_seen_from_so_far_that_no_title_is_cut(path):
     )
     ours, alone = ([eye[axis] for axis in "xyz"] for eye in cameras)
     np.testing.assert_allclose(ours, 1.5 * np.array(alone))
+
+
+@pytest.mark.slow
+def test_the_title_at_the_right_of_a_picture_is_not_cut(path):
+    surface = jxs.landscape(jxs.squared_error, STUDENT, w1=(0.5, 2, 7), w2=(0, 1, 5))
+    figure = plot.fit(surface, jxs.predictions(jxs.squared_error, path, STUDENT))
+    # "−400µ" is the widest label.
+    figure.update_layout(yaxis2_range=[-5e-4, 5e-4])
+    picture = Image.open(io.BytesIO(figure.to_image("png", width=1200, height=900)))
+    assert np.asarray(picture.convert("L"))[:, -4:].min() > 250
 
 
 def test_many_samples_are_thinned_and_the_figure_says_so(path):
