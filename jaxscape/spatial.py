@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from jaxscape import layout, view
+from jaxscape import camera, layout, view
 from jaxscape.results import Landscape
 from jaxscape.scale import Scale
 
@@ -116,5 +116,5 @@ def scene(
         "zaxis": axis | {"title_text": "loss"} | scale.ticks(most=_MOST_TICKS),
         "aspectmode": "manual",
         "aspectratio": {"x": 1, "y": 1, "z": 0.5},
-        "camera": view.camera(a, b, loss, seen, 1.1 if longer else 1.0),
+        "camera": camera.facing(a, b, loss, seen, 1.1 if longer else 1.0),
     }

@@ -1,4 +1,4 @@
-"""What of paths is drawn over a landscape, and seen from where: plain NumPy, no plotly."""
+"""What of paths is drawn over a landscape: plain NumPy, no plotly."""
 
 import html
 import itertools
@@ -47,31 +47,37 @@ def marks(landscape: Landscape) -> tuple[list[str], np.ndarray]:
 
     The loss is that of the surface as it is drawn: between nodes it is interpolated.
     """
-    axes = [np.asarray(axis.values, float) for axis in (landscape.a, landscape.b)]
     names, places = [], []
     for mark in landscape.marks:
-        corner, parts = [], []
-        for value, values in zip(mark[:2], axes, strict=True):
-            # A node in float32 may be a rounding off.
-            slack = 1e-6 * ((values[-1] - values[0]) or abs(values[0]))
-            if not values[0] - slack <= value <= values[-1] + slack:
-                break
-            k = max(min(int(np.searchsorted(values, value, "right")) - 1, len(values) - 2), 0)
-            corner.append(k)
-            # Between two nodes, or on the only one.
-            near = values[k : k + 2]
-            part = np.clip((value - near[0]) / np.ptp(near), 0, 1) if len(near) > 1 else 0.0
-            parts.append([1 - part, part][: len(near)])
-        else:
-            i, j = corner
-            loss = np.asarray(landscape.loss[i : i + 2, j : j + 2], float)
-            of_rows, of_columns = parts
-            share = np.outer(of_rows, of_columns)
-            # On a node its neighbours do not count, whatever they are.
+        loss = _drawn(landscape, mark.a, mark.b)
+        if loss is not None:
             names.append(mark.name)
-            counts = share > 0
-            places.append((mark.a, mark.b, float(share[counts] @ loss[counts])))
+            places.append((mark.a, mark.b, loss))
     return names, np.array(places).reshape(-1, 3)
+
+
+def _drawn(landscape: Landscape, *place: float) -> float | None:
+    """The loss of the surface as it is drawn at (a, b), interpolated; None beyond the grid."""
+    corner, parts = [], []
+    for value, axis in zip(place, (landscape.a, landscape.b), strict=True):
+        values = np.asarray(axis.values, float)
+        # A node in float32 may be a rounding off.
+        slack = 1e-6 * ((values[-1] - values[0]) or abs(values[0]))
+        if not values[0] - slack <= value <= values[-1] + slack:
+            return None
+        k = max(min(int(np.searchsorted(values, value, "right")) - 1, len(values) - 2), 0)
+        corner.append(k)
+        # Between two nodes, or on the only one.
+        near = values[k : k + 2]
+        part = np.clip((value - near[0]) / np.ptp(near), 0, 1) if len(near) > 1 else 0.0
+        parts.append([1 - part, part][: len(near)])
+    i, j = corner
+    loss = np.asarray(landscape.loss[i : i + 2, j : j + 2], float)
+    of_rows, of_columns = parts
+    share = np.outer(of_rows, of_columns)
+    # On a node its neighbours do not count, whatever they are.
+    counts = share > 0
+    return float(share[counts] @ loss[counts])
 
 
 def lines(
@@ -122,7 +128,7 @@ def _line(
     # Half a float32 rounding of slack: a point set on the border is on the grid.
     slack = 1e-6 * (box[:, 1] - box[:, 0])
     inside = ((points[:, :2] >= box[:, 0] - slack) & (points[:, :2] <= box[:, 1] + slack)).all(1)
-    way, epochs = np.split(cut(points[:, :4], box), [3], axis=1)
+    way, epochs = _over_grid(landscape, points[:, :4], box)
     end = "end"
     if isinstance(path, Trajectory) and path.diverged:
         end = f"diverged at step {int(path.diverged_step)}, last"
@@ -139,9 +145,35 @@ def _line(
         label += f"<br>{seen.explained:.1%} of its variance in the plane, off it"
         label += f" by up to {seen.distance.max():.3g}"
         if is_off_plane(seen):
-            below = cut(np.column_stack([points[:, :2], seen.surface_loss]), box)
-    line = Line(name, label, colour, way, points[inside], tuple(ends), below, epochs[:, 0])
+            on_surface = np.column_stack([points[:, :2], seen.surface_loss, seen.epoch])
+            below, _ = _over_grid(landscape, on_surface, box)
+    line = Line(name, label, colour, way, points[inside], tuple(ends), below, epochs)
     return line, int((~inside).sum())
+
+
+def _over_grid(
+    landscape: Landscape, points: np.ndarray, box: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """A path, (T, 4) a, b, loss and epoch, cut at the grid's edge: its way (K, 3) and epochs (K,).
+
+    At the edge it is as far above the surface as at the recorded point beside it there: on a
+    straight line to where it went, which may be far away, it would stand high above all cells.
+    """
+    way = cut(points, box)
+    known = set(map(tuple, points))
+    recorded = [tuple(row) in known for row in way]
+    for k in np.flatnonzero(np.isfinite(way[:, 3])):
+        if recorded[k]:
+            continue
+        loss = _drawn(landscape, *way[k, :2])
+        beside = [j for j in (k - 1, k + 1) if 0 <= j < len(way) and recorded[j]]
+        above = 0.0
+        if beside:
+            a, b, own, _ = way[beside[0]]
+            under = _drawn(landscape, a, b)
+            above = own - under if under is not None and np.isfinite(under) else 0.0
+        way[k, 2] = np.nan if loss is None else loss + above
+    return way[:, :3], way[:, 3]
 
 
 def apart(landscape: Landscape, paths: Sequence[Trajectory | Projection | Descents]) -> list[str]:
@@ -246,57 +278,3 @@ def cut(way: np.ndarray, box: np.ndarray) -> np.ndarray:
             pieces += [np.full(way.shape[1], np.nan)] * bool(pieces) + [start]
         pieces.append(end)
     return np.array(pieces).reshape(-1, way.shape[1])
-
-
-def camera(
-    a: np.ndarray, b: np.ndarray, loss: np.ndarray, ways: list[np.ndarray], times: float = 1.0
-) -> dict[str, Any]:
-    """The camera from which most of the ways, each (K, 3), shows, seen as large as may be.
-
-    From every candidate direction a ray goes from each drawn point to the eye; where it passes
-    under the surface, the point is hidden.
-    """
-
-    def eye(azimuth: float, elevation: float) -> np.ndarray:
-        flat = np.cos(elevation)
-        return np.array([flat * np.cos(azimuth), flat * np.sin(azimuth), np.sin(elevation)])
-
-    azimuths = np.deg2rad(np.arange(-50, 310, 15))
-    elevations = np.deg2rad([30, 22, 40, 52])
-    chosen = eye(azimuths[0], elevations[0])
-    ways = [way for way in ways if len(way)]
-    if ways:
-        lows = [values.min() for values in (a, b)] + [np.nanmin(loss)]
-        highs = [values.max() for values in (a, b)] + [np.nanmax(loss)]
-        low, spread = np.array(lows), np.array(highs) - lows
-        # The scene as it is drawn: sides 1, 1 and 0.5 around the origin.
-        sides = np.array([1, 1, 0.5])
-        way = np.concatenate(ways)
-        # NaN between pieces, and infinite where a run overflowed before it was lost.
-        way = way[np.isfinite(way).all(axis=1)]
-        way = way[np.linspace(0, len(way) - 1, min(len(way), 80)).astype(int)]
-        points = ((way - low) / np.where(spread > 0, spread, 1) - 0.5) * sides
-        height = ((loss - low[2]) / (spread[2] or 1) - 0.5) * sides[2]
-        reach = np.linspace(0.03, 1.6, 60)
-
-        def score(direction: np.ndarray) -> float:
-            x, y, z = (points[:, None, :] + reach[:, None] * direction).transpose(2, 0, 1)
-            over = (abs(x) <= 0.5) & (abs(y) <= 0.5)
-            i, j = (
-                np.clip(((u + 0.5) * (n - 1)).round().astype(int), 0, n - 1)
-                for u, n in zip((x, y), height.shape, strict=True)
-            )
-            with np.errstate(invalid="ignore"):
-                hidden = (over & (z < height[i, j] - 0.01)).any(axis=1)
-            across = np.cross([0, 0, 1], direction)
-            across /= np.linalg.norm(across)
-            upward = np.cross(direction, across)
-            extent = np.hypot(np.ptp(points @ across), np.ptp(points @ upward))
-            return float(np.mean(~hidden) + 0.3 * extent)
-
-        candidates = [eye(azimuth, elevation) for elevation in elevations for azimuth in azimuths]
-        # Higher views hide less; a path is worth looking down at only for what it shows more.
-        chosen = max(candidates, key=lambda direction: score(direction) - 0.4 * direction[2] ** 2)
-    # The higher, the more of the box is below the middle.
-    x, y, z = times * (1.1 + 0.85 * (chosen[2] + 0.5 * np.hypot(*chosen[:2]))) * chosen
-    return {"eye": {"x": x, "y": y, "z": z}, "center": {"x": 0, "y": 0, "z": -0.13}}

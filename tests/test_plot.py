@@ -125,6 +125,25 @@ def test_a_path_beyond_the_grid_is_cut_at_its_edge_and_counted(kind):
     assert list(points.x) == [-1.5]
 
 
+@pytest.mark.parametrize("far", [1e2, 1e30])
+@pytest.mark.parametrize("above", [0.0, 2.5])
+def test_a_path_that_leaves_is_at_the_edge_as_far_above_the_surface_as_before(far, above):
+    """In a step it may go where the loss is 1e30: a straight line there would flatten all cells."""
+    w1, w2 = [-1.5, -1.0, -1.0 + far], [2.0, 2.0, 2.0 + 0.3 * far]
+    path = make_path(w1, w2)
+    losses = [a**2 + 3 * b + a * b + above for a, b in zip(w1, w2, strict=True)]
+    path = jxs.Trajectory(**(vars(path) | {"evaluation_loss": np.array(losses)}))
+    figure = plot.surface(make_landscape(61, 81), path)
+    edge = 1.0, 2.6
+    [end] = traces(figure, "scatter3d", f"end beyond the edge ({w1[2]:.3g}, {w2[2]:.3g})")
+    assert (end.x[0], end.y[0]) == pytest.approx(edge)
+    # A hair above.
+    expected = edge[0] ** 2 + 3 * edge[1] + edge[0] * edge[1] + above
+    assert end.z[0] == pytest.approx(expected, abs=0.03 * np.ptp(figure.data[0].z))
+    [line, _] = [t for t in traces(figure, "scatter3d") if t.mode == "lines"]
+    assert line.z[-1] == pytest.approx(expected, abs=0.03 * np.ptp(figure.data[0].z))
+
+
 def test_a_path_that_leaves_and_returns_is_drawn_in_pieces():
     way = view.cut(
         np.array([[0.5, 0.5, 0], [1.5, 0.5, 10], [1.5, 2, 20], [0.5, 0.75, 30], [0.25, 0.75, 40]]),

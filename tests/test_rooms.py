@@ -32,6 +32,7 @@ ROOMS = [
     "layout",
     "linked",
     "blocks",
+    "camera",
     "view",
     "agreement",
     "scale",
