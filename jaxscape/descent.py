@@ -124,7 +124,7 @@ def descend(
         task = _Task(loss, one, course, batched, start, train, key, values, evaluate)
         steps = training.recorded_steps(course, n)
         try:
-            done = training.runs(*task) if count is None else _in_blocks(task, count, budget)
+            done = _alone(task) if count is None else _in_blocks(task, count, budget)
         except KeyboardInterrupt:
             if not results:
                 raise
@@ -169,6 +169,12 @@ class _Task(NamedTuple):
             key=pick(self.key) if self.batched.key else self.key,
             hyperparameters=named,
         )
+
+
+def _alone(task: _Task) -> tuple[training.Run, jax.Array]:
+    """One run."""
+    with bar(1, "run"):
+        return jax.block_until_ready(training.runs(*task))
 
 
 def _in_blocks(task: _Task, count: int, budget: int) -> tuple[training.Run, np.ndarray]:
