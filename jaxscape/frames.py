@@ -10,7 +10,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.colors import get_colorscale, hex_to_rgb
 
-from jaxscape import layout, view
+from jaxscape import layout, legend, view
 from jaxscape.trajectory import Projection, Trajectory
 
 MOST_POINTS = 400
@@ -177,9 +177,9 @@ def _add_controls(figure: go.Figure, names: list[str]) -> None:
     if len(entries) > _MOST_ENTRIES:
         # The longest, which would leave room for two in a row only. Its hover tells it, too.
         for trace in entries:
-            if trace.name.startswith("lowest cell"):
+            if trace.name.startswith(legend.LOWEST):
                 trace.showlegend = False
-        entries = [trace for trace in entries if trace.showlegend is not False]
+    legend.shorten(figure)
     layout.smaller_titles(figure)
     if figure.data[0].type == "surface":
         layout.step_back(figure, 1.2)
@@ -189,7 +189,7 @@ def _add_controls(figure: go.Figure, names: list[str]) -> None:
         # Names in a row, and the controls above them: also a small page has room for the picture.
         legend_orientation="h",
         meta=(figure.layout.meta or {}) | {"milliseconds": pause},
-        margin_b=below + 80 + 24 * -(-len(entries) // 3),
+        margin_b=below + 80 + legend.height(figure),
         updatemenus=[
             {
                 "type": "buttons",

@@ -1,13 +1,12 @@
 """What figures have in common: colours, hover texts, titles and legends."""
 
-import math
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 from plotly.colors import hex_to_rgb
 
-from jaxscape import view
+from jaxscape import legend, view
 from jaxscape.results import Landscape
 from jaxscape.scale import Scale
 from jaxscape.trajectory import Descents
@@ -15,14 +14,9 @@ from jaxscape.trajectory import Descents
 # Viridis rises evenly in lightness, also to the colour-blind, and leaves the reds to the paths.
 COLOURS = "Viridis"
 _MOST_THIN_LINES = 400
-_LEGEND_SIZE = 13
-_MOST_LEGEND_ROWS = 8
 _MANY_PATHS = 4
-_MOST_LEGEND_HEIGHT = 70
-"""In pixels: three rows. A longer one leaves out the ends of paths."""
 _HIGH_LEGEND = 50
 """In pixels, two rows: above a longer one a scene is low."""
-_WITHOUT_ENTRY = ("surface", "heatmap")
 OUTLINE = {"color": "black", "width": 1}
 
 HTML_CONFIG = {"showSendToCloud": False, "displaylogo": False, "responsive": True}
@@ -214,16 +208,11 @@ def frame(figure: go.Figure, title: str, notes: list[str], dark: bool, head: str
     said = [*([head] if head else []), *notes]
     in_space = all(trace.type in ("surface", "scatter3d") for trace in figure.data)
     ends = sum((t.name or "").startswith(f"{t.legendgroup}: ") for t in figure.data)
-    legend, full = _legend_height(figure), [trace.name for trace in figure.data]
-    if ends >= _MANY_PATHS or legend > _MOST_LEGEND_HEIGHT:
-        shorten_entries(figure)
-        shorter = _legend_height(figure)
-        if ends < _MANY_PATHS and shorter == legend:
-            # Nothing is won.
-            for trace, name in zip(figure.data, full, strict=True):
-                trace.name = name
-        legend = shorter
-    if legend > _HIGH_LEGEND:
+    if ends >= _MANY_PATHS:
+        legend.shorten_entries(figure)
+    legend.shorten(figure)
+    height = legend.height(figure)
+    if height > _HIGH_LEGEND:
         smaller_titles(figure)
     return figure.update_layout(
         template="plotly_dark" if dark else "plotly_white",
@@ -238,7 +227,7 @@ def frame(figure: go.Figure, title: str, notes: list[str], dark: bool, head: str
             "font_size": 19,
         },
         # Plotly has one for a single trace only where it is asked for it.
-        showlegend=legend > 0,
+        showlegend=height > 0,
         legend={
             "orientation": "h",
             "x": 0.01,
@@ -249,13 +238,13 @@ def frame(figure: go.Figure, title: str, notes: list[str], dark: bool, head: str
             "itemsizing": "constant",
             "tracegroupgap": 0,
             "traceorder": "normal",
-            "font_size": _LEGEND_SIZE,
+            "font_size": legend.SIZE,
         },
         margin={
             "l": 0 if in_space else 70,
             "r": 10 if in_space else 20,
             "t": 56 + 17 * len(said),
-            "b": (4 if in_space else 56) + legend,
+            "b": (4 if in_space else 56) + height,
         },
         font_size=15,
         meta={"notes": notes},
@@ -271,26 +260,3 @@ def step_back(figure: go.Figure, times: float) -> None:
     """Move the camera away from a scene that is lower or narrower, and would be cut at its edge."""
     eye = figure.layout.scene.camera.eye
     figure.update_layout(scene_camera_eye={axis: times * eye[axis] for axis in "xyz"})
-
-
-def shorten_entries(figure: go.Figure) -> None:
-    """Name paths in the legend without their ends, which the hover of these tells."""
-    for trace in figure.data:
-        head, *more = (trace.name or "").split("<br>")
-        if head.startswith(f"{trace.legendgroup}: "):
-            trace.name = "<br>".join([trace.legendgroup, *more])
-
-
-def _legend_height(figure: go.Figure) -> int:
-    """In pixels, of a figure 600 wide, where fewer entries stand side by side than on others."""
-    widths, lines = [], []
-    for trace in figure.data:
-        if not trace.name or trace.showlegend is False or trace.type in _WITHOUT_ENTRY:
-            continue
-        lines.append(trace.name.split("<br>"))
-        widths.append(52 + 0.52 * _LEGEND_SIZE * max(map(len, lines[-1])))
-    # Side by side if all fit, or else in columns as wide as the widest.
-    columns = len(lines) if sum(widths) <= 590 else int(590 / max(widths))
-    step = max(1, columns)
-    rows = sum(max(map(len, lines[k : k + step])) for k in range(0, len(lines), step))
-    return (10 + math.ceil(1.4 * _LEGEND_SIZE) * min(rows, _MOST_LEGEND_ROWS)) if rows else 0

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from jaxscape import layout
+from jaxscape import layout, legend
 from jaxscape.points import CriticalPoints
 from jaxscape.results import Landscape
 from jaxscape.scale import scale_of
@@ -66,7 +66,7 @@ def side_by_side(
         if trace.legendgroup in there:
             trace.showlegend = False
     figure = go.Figure([*turning.data, *above.data])
-    layout.shorten_entries(figure)
+    legend.shorten_entries(figure)
     figure.update_layout(
         scene=turning.layout.scene,
         xaxis=above.layout.xaxis,
@@ -141,9 +141,9 @@ def compare(
     drawn = [surface(*panel, log=log) for panel in panels.values()]
     # Cells of loss 0 are each surface's own to tell: its lowest above may be another.
     figure, notes = go.Figure(), scale._replace(zeros=0).notes
-    legend: set[tuple[str, str]] = set()
+    entries: set[tuple[str, str]] = set()
     for k, (name, one) in enumerate(zip(panels, drawn, strict=True)):
-        layout.shorten_entries(one)
+        legend.shorten_entries(one)
         for trace in one.data:
             trace.scene = _scene(k)
             if trace.type == "surface":
@@ -155,8 +155,8 @@ def compare(
                 )
             elif trace.showlegend is not False:
                 entry = (trace.legendgroup, trace.name)
-                trace.showlegend = entry not in legend
-                legend.add(entry)
+                trace.showlegend = entry not in entries
+                entries.add(entry)
         figure.add_traces(one.data)
         own = scale_of([landscapes[k]], log)._replace(zeros=0).notes
         notes += [f"{name}: {note}" for note in one.layout.meta["notes"] if note not in own]

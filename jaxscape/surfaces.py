@@ -5,7 +5,7 @@ This is the one place where a loss array is transposed: plotly wants rows along 
 
 import plotly.graph_objects as go
 
-from jaxscape import blocks, layout, marks, spatial, view
+from jaxscape import blocks, layout, legend, marks, spatial, view
 from jaxscape.points import CriticalPoints
 from jaxscape.results import Landscape
 from jaxscape.scale import scale_of
@@ -179,10 +179,10 @@ def contour(
         y=[cell.b],
         mode="markers",
         marker={"symbol": "star", "size": 15, "color": "white", "line": layout.OUTLINE},
-        name=f"lowest cell: {cell.loss:.5g}{edge}",
+        name=f"{legend.LOWEST}: {cell.loss:.5g}{edge}",
         customdata=[[cell.loss]],
         cliponaxis=False,
-        hovertemplate=layout.hover(landscape, f"{cell.loss:.6g}", "lowest cell"),
+        hovertemplate=layout.hover(landscape, f"{cell.loss:.6g}", legend.LOWEST),
     )
     notes = [*notes, *thinned, *scale.notes, *more]
     for path, line in zip(paths, lines, strict=True):

@@ -30,6 +30,7 @@ ROOMS = [
     "spatial",
     "outline",
     "layout",
+    "legend",
     "linked",
     "blocks",
     "camera",
