@@ -1,5 +1,6 @@
 """Several views in one figure: a surface beside its contour, and surfaces beside each other."""
 
+import html
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -10,13 +11,15 @@ import plotly.graph_objects as go
 from jaxscape import layout, legend
 from jaxscape.points import CriticalPoints
 from jaxscape.results import Landscape
-from jaxscape.scale import scale_of
+from jaxscape.scale import Scale, scale_of
 from jaxscape.surfaces import contour, surface
 from jaxscape.trajectory import Projection, Trajectory
 from jaxscape.valleys import Barrier, Valley
 
 # A browser draws no more than about 16 scenes of a page, and drops the first without a word.
 _MOST_SURFACES = 12
+_FEW_SURFACES = 6
+"""In one row or two."""
 # Of the figure's height.
 _TITLE_HEIGHT = 0.02
 
@@ -160,11 +163,11 @@ def compare(
         figure.add_traces(one.data)
         own = scale_of([landscapes[k]], log)._replace(zeros=0).notes
         notes += [f"{name}: {note}" for note in one.layout.meta["notes"] if note not in own]
-    _place(figure, panels, drawn, scale.ticks(most=4))
+    _place(figure, panels, drawn, scale)
     units = [axis.title for axis in (landscapes[0].a, landscapes[0].b) if axis.unit]
     notes += [f"axes: {', '.join(units)}"] if units else []
     layout.frame(figure, "Loss surfaces", notes, dark, "one scale of heights and colours")
-    _smaller_words(figure)
+    _smaller_words(figure, few=len(panels) <= _FEW_SURFACES)
     _name_alone(figure, landscapes[0])
     linked = {"log": log, "names": [landscapes[0].a.name, landscapes[0].b.name]}
     return figure.update_layout(meta={"notes": notes, "linked": linked})
@@ -176,12 +179,12 @@ def _name_alone(figure: go.Figure, landscape: Landscape) -> None:
     figure.update_scenes({f"{axis}_title_text": name for axis, name in names.items()})
 
 
-def _smaller_words(figure: go.Figure) -> None:
+def _smaller_words(figure: go.Figure, few: bool = True) -> None:
     """Names and ticks of axes in space that have less room than in a figure of their own.
 
     What the heights are is said by the bar of colours, which are the same.
     """
-    words = {"title_font_size": 14, "tickfont_size": 11}
+    words = {"title_font_size": 14 if few else 11, "tickfont_size": 11 if few else 9}
     figure.update_scenes(xaxis=words, yaxis=words, zaxis=words | {"title_text": ""})
 
 
@@ -194,7 +197,7 @@ def _panels(surfaces: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
     if not 2 <= len(surfaces) <= _MOST_SURFACES:
         raise ValueError(f"surfaces: expected 2 to {_MOST_SURFACES}, got {len(surfaces)}")
     panels = {
-        str(name): given if isinstance(given, tuple) and given else (given,)
+        html.escape(str(name), False): given if isinstance(given, tuple) and given else (given,)
         for name, given in surfaces.items()
     }
     expected: tuple[str, ...] = ()
@@ -217,7 +220,7 @@ def _place(
     figure: go.Figure,
     panels: dict[str, tuple[Any, ...]],
     drawn: list[go.Figure],
-    ticks: dict[str, Any],
+    scale: Scale,
 ) -> None:
     """Put the scenes in rows, with names above, the same axes and the same camera."""
     columns = math.ceil(math.sqrt(len(panels)))
@@ -232,14 +235,16 @@ def _place(
     low, high = min(z.min() for z in heights), max(z.max() for z in heights)
     ranges.append([float(low), float(high) if high > low else float(low) + 1])
     first = next((k for k, (_, *paths) in enumerate(panels.values()) if paths), 0)
+    # In more than one row an axis is short.
+    ticks = scale.ticks(most=4 if rows == 1 else 3) or {"nticks": 6 if rows == 1 else 3}
     # On a figure of 4 : 3.
-    layout.step_back(drawn[first], max(1.6, 0.95 * columns / rows))
+    layout.step_back(drawn[first], max(1.6 if rows < 3 else 2.4, 0.95 * columns / rows))
     camera = drawn[first].layout.scene.camera
     for k, (name, landscape) in enumerate(zip(panels, landscapes, strict=True)):
         row, column = divmod(k, columns)
         left, top = column / columns, 1 - row / rows
         scene = drawn[k].layout.scene
-        scene.update(camera=camera, zaxis=ticks or {"nticks": 6 if rows == 1 else 3})
+        scene.update(camera=camera, zaxis=ticks)
         for axis, ends in zip((scene.xaxis, scene.yaxis, scene.zaxis), ranges, strict=True):
             axis.range = ends
         scene.domain.update(x=[left, left + 1 / columns], y=[top - 1 / rows, top - _TITLE_HEIGHT])

@@ -141,3 +141,17 @@ def test_compared_surfaces_say_their_units_once():
     assert figure.layout.meta["notes"] == ["axes: a (filter-normalised)"]
     titles = [figure.layout.scene2[f"{axis}axis"].title.text for axis in "xy"]
     assert titles == ["a", "b"]
+
+
+def test_names_of_surfaces_with_tags_are_shown_as_they_are():
+    figure = plot.compare({"one": WIDE, "rate <b>": SMALL})
+    assert figure.layout.annotations[1].text.startswith("<b>rate &lt;b&gt;</b>")
+
+
+@pytest.mark.parametrize(("count", "ticks", "size"), [(2, 4, 14), (3, 3, 14), (7, 3, 11)])
+def test_in_more_rows_there_are_fewer_ticks_and_smaller_words(count, ticks, size):
+    """At 600 x 450 an axis of heights is as long as three of its ticks are high."""
+    decades = make_landscape(7, 5, lambda a, b: 10 ** (a - b + 3.1))
+    figure = plot.compare({f"{k}": decades for k in range(count)}, log=True)
+    assert 1 < len(figure.layout.scene.zaxis.tickvals) <= ticks
+    assert figure.layout.scene2.xaxis.title.font.size == size
