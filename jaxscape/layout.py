@@ -214,6 +214,9 @@ def frame(figure: go.Figure, title: str, notes: list[str], dark: bool, head: str
     height = legend.height(figure)
     if height > _HIGH_LEGEND:
         smaller_titles(figure)
+        # Surfaces beside each other have one camera of their own.
+        if in_space and len({trace.scene for trace in figure.data}) == 1:
+            step_back(figure, 1.12)
     return figure.update_layout(
         template="plotly_dark" if dark else "plotly_white",
         title={

@@ -101,6 +101,10 @@ def scene(
     """Axes, proportions and the camera from which most of the ways shows, each (K, 3)."""
     # Longer titles would be cut off at the figure's edge.
     longer = bool(landscape.a.unit or landscape.b.unit)
+    # As would the name of the heights beside numbers with exponents or many digits.
+    largest, spread = max(abs(scale.lowest), abs(scale.highest)), scale.highest - scale.lowest
+    digits = not 1e-3 <= largest < 1e5 or spread < 1e-2 * largest
+    times = 1.1 if longer or digits else 1.0
     seen = [np.column_stack([way[:, :2], scale.height(way[:, 2])]) for way in ways]
     axis = {
         "showgrid": False,
@@ -116,5 +120,5 @@ def scene(
         "zaxis": axis | {"title_text": "loss"} | scale.ticks(most=_MOST_TICKS),
         "aspectmode": "manual",
         "aspectratio": {"x": 1, "y": 1, "z": 0.5},
-        "camera": camera.facing(a, b, loss, seen, 1.1 if longer else 1.0),
+        "camera": camera.facing(a, b, loss, seen, times),
     }

@@ -376,3 +376,21 @@ def test_the_legend_of_many_paths_leaves_out_their_ends(kind):
 def test_a_name_with_a_tag_is_shown_as_it_is():
     figure = plot.contour(make_landscape(), dataclasses.replace(PATH, name="R&D <b>"))
     assert {t.legendgroup for t in figure.data if t.legendgroup} == {"R&amp;D &lt;b&gt;"}
+
+
+def test_the_camera_is_further_away_where_words_would_be_cut():
+    """Long ticks push the name of the heights out, and a long legend leaves a low scene."""
+
+    def distance(figure):
+        eye = figure.layout.scene.camera.eye
+        return np.linalg.norm([eye.x, eye.y, eye.z])
+
+    def scaled(times, more=0.0):
+        return plot.surface(make_landscape(9, 7, lambda a, b: times * (a**2 + b) + more))
+
+    near = distance(scaled(1.0))
+    for figure in (scaled(3e30), scaled(1e-9), scaled(1e-3, 700.0)):
+        assert distance(figure) == pytest.approx(1.1 * near)
+    many = [dataclasses.replace(PATH, name=f"path number {k}") for k in range(8)]
+    figures = [plot.surface(make_landscape(), *paths) for paths in (many[:2], many)]
+    assert distance(figures[1]) == pytest.approx(1.12 * distance(figures[0]))
