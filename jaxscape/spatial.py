@@ -10,6 +10,8 @@ from jaxscape.results import Landscape
 from jaxscape.scale import Scale
 
 _MOST_TICKS = 4
+_FINEST = 3e-6
+"""Heights closer together, in parts of themselves, are torn by a browser's float32."""
 LIGHTING = {"ambient": 0.75, "diffuse": 0.5, "specular": 0.08, "roughness": 0.8}
 
 
@@ -90,6 +92,14 @@ def add_paths(
             )
 
 
+def notes(scale: Scale) -> list[str]:
+    """What to note of heights that a browser cannot tell apart in space."""
+    low, high = scale.height(np.array([scale.lowest, scale.highest], float))
+    if not 0 < high - low < _FINEST * max(abs(low), abs(high)):
+        return []
+    return ["heights are too close together to be drawn in space: plot.contour shows them"]
+
+
 def scene(
     landscape: Landscape,
     a: np.ndarray,
@@ -103,8 +113,8 @@ def scene(
     longer = bool(landscape.a.unit or landscape.b.unit)
     # As would the name of the heights beside numbers with exponents or many digits.
     largest, spread = max(abs(scale.lowest), abs(scale.highest)), scale.highest - scale.lowest
-    digits = not 1e-3 <= largest < 1e5 or spread < 1e-2 * largest
-    times = 1.1 if longer or digits else 1.0
+    power, digits = not 1e-3 <= largest < 1e5, spread < 1e-2 * largest
+    times = 1 + 0.1 * (longer or power or digits) + 0.15 * (power and digits and not scale.log)
     seen = [np.column_stack([way[:, :2], scale.height(way[:, 2])]) for way in ways]
     axis = {
         "showgrid": False,

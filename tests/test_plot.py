@@ -391,6 +391,16 @@ def test_the_camera_is_further_away_where_words_would_be_cut():
     near = distance(scaled(1.0))
     for figure in (scaled(3e30), scaled(1e-9), scaled(1e-3, 700.0)):
         assert distance(figure) == pytest.approx(1.1 * near)
+    assert distance(scaled(1.0, 7e5)) == pytest.approx(1.25 * near)
     many = [dataclasses.replace(PATH, name=f"path number {k}") for k in range(8)]
     figures = [plot.surface(make_landscape(), *paths) for paths in (many[:2], many)]
     assert distance(figures[1]) == pytest.approx(1.12 * distance(figures[0]))
+
+
+@pytest.mark.parametrize(("spread", "notes"), [(0.0, 0), (1e-7, 1), (1e-4, 0)])
+def test_heights_that_a_browser_tears_are_noted(spread, notes):
+    """It draws in float32: of a range of 1e-7 of the losses there are patches alone."""
+    close = make_landscape(function=lambda a, b: 7e5 * (1 + spread * (a + b) / 7))
+    for draw, count in ((plot.surface, notes), (plot.contour, 0)):
+        found = draw(close).layout.meta["notes"]
+        assert sum("too close together" in note for note in found) == count
