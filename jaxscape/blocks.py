@@ -21,6 +21,15 @@ class Blocks(NamedTuple):
     columns: np.ndarray
     """(m1, m2) int: the cell of each block that is drawn."""
 
+    @property
+    def cells(self) -> tuple[np.ndarray, np.ndarray]:
+        """The index of those cells."""
+        return self.rows, self.columns
+
+    def note(self, what: str) -> str:
+        """What to note of them: `what` with how many there are along each axis."""
+        return what.format(*self.rows.shape) + ", all peaks and pits kept"
+
 
 def surface(
     landscape: Landscape, most: int
@@ -34,10 +43,13 @@ def surface(
     a, b, loss = _arrays(landscape)
     if max(landscape.shape) <= most:
         return a, b, _with_holes(loss), []
-    found = _blocks(loss, most)
-    note = "drawn {} × {}, all peaks and pits kept".format(*found.rows.shape)
-    drawn = _with_holes(loss[found.rows, found.columns])
-    return a[found.rows], b[found.columns], drawn, [note]
+    found = chosen(loss, most)
+    return (
+        a[found.rows],
+        b[found.columns],
+        _with_holes(loss[found.cells]),
+        [found.note("drawn {} × {}")],
+    )
 
 
 def image(
@@ -52,10 +64,9 @@ def image(
     a, b, loss = _arrays(landscape)
     if max(landscape.shape) <= most:
         return a, b, _with_holes(loss), []
-    found = _blocks(loss, most)
-    note = "{} of {} × {} cells, all peaks and pits kept".format(what, *found.rows.shape)
-    drawn = _with_holes(loss[found.rows, found.columns])
-    return a[found.axes[0]], b[found.axes[1]], drawn, [note]
+    found = chosen(loss, most)
+    on_axes = (values[index] for values, index in zip((a, b), found.axes, strict=True))
+    return *on_axes, _with_holes(loss[found.cells]), [found.note(what + " of {} × {} cells")]
 
 
 def _arrays(landscape: Landscape) -> tuple[np.ndarray, ...]:
@@ -66,8 +77,10 @@ def _with_holes(loss: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(loss), loss, np.nan)
 
 
-def _blocks(loss: np.ndarray, most: int) -> Blocks:
-    """Of most blocks the middle cell, so that the mesh is even, and at the border the border's.
+def chosen(loss: np.ndarray, most: int) -> Blocks:
+    """Blocks of losses, (n1, n2), at most so many along an axis.
+
+    Of most blocks the middle cell, so that the mesh is even, and at the border the border's.
 
     Of a block whose lowest (highest) cell is below (above) those of all blocks around it, that
     cell: no valley bottom or peak is lost.

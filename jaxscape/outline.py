@@ -7,14 +7,15 @@ def zero_line(field: np.ndarray, a: np.ndarray, b: np.ndarray, height: np.ndarra
     """Where a field is 0, by marching squares: pieces (start, end, NaN) of a line on a surface.
 
     Args:
-        field, height: (n1, n2) values at the nodes (a[i], b[j]).
-        a, b: (n1,) and (n2,).
+        field, height: (n1, n2) values at the nodes.
+        a, b: (n1,) and (n2,) where these are; or (n1, n2) both, where each of them is.
 
     Returns:
         (3·pieces, 3) a, b and height, interpolated along the sides of cells; pieces in cells with
         a node that is not finite are left out.
     """
-    nodes = np.stack([*np.meshgrid(a, b, indexing="ij"), height, field], axis=-1).astype(float)
+    on_grid = np.meshgrid(a, b, indexing="ij") if np.ndim(a) == 1 else (a, b)
+    nodes = np.stack([*on_grid, height, field], axis=-1).astype(float)
     i, j = (part.ravel() for part in np.indices([n - 1 for n in field.shape]))
     # The corners of each cell, around it.
     corners = np.stack([nodes[i, j], nodes[i + 1, j], nodes[i + 1, j + 1], nodes[i, j + 1]], axis=1)

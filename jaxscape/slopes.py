@@ -1,12 +1,11 @@
 """The derivatives of a loss as figures: which way is down, and where the loss curves downwards."""
 
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 import plotly.graph_objects as go
 
-from jaxscape import layout, marks, spatial, view
+from jaxscape import blocks, layout, marks, spatial, view
 from jaxscape.derivatives import Fields
 from jaxscape.outline import zero_line
 from jaxscape.results import Landscape
@@ -28,11 +27,16 @@ _SMALLER = "smaller eigenvalue"
 
 
 class _Nodes(NamedTuple):
-    """The nodes that are drawn."""
+    """The nodes that are drawn, one of each block of a grid with too many."""
 
-    surface: Landscape
+    axes: tuple[np.ndarray, np.ndarray]
+    """(m1,) and (m2,): the middles of the blocks."""
+    places: tuple[np.ndarray, np.ndarray]
+    """(m1, m2) both: where each node is; the axes of a grid that is drawn whole."""
+    loss: np.ndarray
+    """(m1, m2), holes as NaN."""
     smaller: np.ndarray
-    """(n1, n2) the smaller eigenvalue."""
+    """(m1, m2) the smaller eigenvalue."""
     lines: list[view.Line]
     notes: list[str]
 
@@ -44,7 +48,8 @@ def slopes(fields: Fields, *paths: Trajectory, dark: bool = False) -> go.Figure:
     drawn they need not be at a right angle to the contour lines, unless both axes have one scale.
     The longer, the steeper, but by the cube root. A line is drawn where the smaller eigenvalue of
     the Hessian is 0; on its one side, that of the pink arrows, there is a direction in which the
-    loss curves downwards. Of more than 401 values along an axis every k-th is drawn.
+    loss curves downwards. Of more than 401 values along an axis one cell of each block is drawn, as
+    `surface` chooses it.
 
     Args:
         fields: what `fields` returned.
@@ -66,32 +71,32 @@ def slopes(fields: Fields, *paths: Trajectory, dark: bool = False) -> go.Figure:
         ('heatmap', (41, 61))
     """
     nodes = _nodes(fields, paths)
-    surface, smaller, lines, notes = nodes
-    on_axes = {"x": np.asarray(surface.a.values), "y": np.asarray(surface.b.values)}
+    surface = fields.landscape
+    on_axes = dict(zip("xy", nodes.axes, strict=True))
     contour = on_axes | {"contours_coloring": "none", "showscale": False, "hoverinfo": "skip"}
     figure = go.Figure(
         go.Heatmap(
             **on_axes,
-            **_coloured(nodes),
-            z=surface.loss.T,
-            customdata=smaller.T,
+            **_coloured(surface),
+            z=nodes.loss.T,
+            customdata=nodes.smaller.T,
             colorscale=layout.COLOURS,
             colorbar=layout.colour_bar(surface.loss_name),
         )
     )
     figure.add_contour(
         **contour,
-        z=surface.loss.T,
+        z=nodes.loss.T,
         ncontours=24,
         line={"color": "white", "width": 0.7},
         opacity=0.5,
         showlegend=False,
     )
-    if (smaller < 0).any():
+    if (nodes.smaller < 0).any():
         for colour, width in (("black", 6), (_NEGATIVE, 3)):
             figure.add_contour(
                 **contour,
-                z=smaller.T,
+                z=nodes.smaller.T,
                 autocontour=False,
                 contours={"start": 0, "end": 0, "size": 1},
                 line={"color": colour, "width": width, "smoothing": 0},
@@ -106,10 +111,10 @@ def slopes(fields: Fields, *paths: Trajectory, dark: bool = False) -> go.Figure:
     ):
         if chosen.any():
             _add_arrows(figure, tails[chosen], heads[chosen], colour, name)
-    layout.add_paths(figure, surface, lines)
-    notes = [*notes, *marks.add(figure, surface)]
+    layout.add_paths(figure, surface, nodes.lines)
+    notes = [*nodes.notes, *marks.add(figure, surface)]
     layout.name_axes(figure, surface)
-    return layout.finish(figure, fields.landscape, notes, dark).update_layout(title_text="Slopes")
+    return layout.finish(figure, surface, notes, dark).update_layout(title_text="Slopes")
 
 
 def curvature(fields: Fields, *paths: Trajectory, dark: bool = False) -> go.Figure:
@@ -117,8 +122,8 @@ def curvature(fields: Fields, *paths: Trajectory, dark: bool = False) -> go.Figu
 
     Orange where it is negative, so that there is a direction in which the loss curves downwards;
     blue where the loss curves upwards in all directions; a line between the two. Of more than 401
-    values along an axis every k-th is drawn. The seventh of cells of largest curvature share the
-    outermost colours.
+    values along an axis one cell of each block is drawn, as `surface` chooses it. The seventh of
+    cells of largest curvature share the outermost colours.
 
     Args:
         fields: what `fields` returned.
@@ -139,10 +144,8 @@ def curvature(fields: Fields, *paths: Trajectory, dark: bool = False) -> go.Figu
         (41, 61)
     """
     nodes = _nodes(fields, paths)
-    surface, smaller, lines, notes = nodes
-    a, b, loss = (
-        np.asarray(values) for values in (surface.a.values, surface.b.values, surface.loss)
-    )
+    surface = fields.landscape
+    (a, b), loss, smaller, notes = nodes.places, nodes.loss, nodes.smaller, nodes.notes
     size = abs(smaller[np.isfinite(smaller)])
     largest = float(size.max(initial=0))
     end = float(np.percentile(size, _TOLD_APART)) if size.size else 0.0
@@ -152,9 +155,9 @@ def curvature(fields: Fields, *paths: Trajectory, dark: bool = False) -> go.Figu
     scale = scale_of([surface])
     figure = go.Figure(
         go.Surface(
-            **_coloured(nodes),
-            x=a,
-            y=b,
+            **_coloured(surface),
+            x=a.T,
+            y=b.T,
             z=loss.T,
             surfacecolor=smaller.T,
             # Plotly's hover reads these the other way round than `z` and `surfacecolor`.
@@ -170,41 +173,41 @@ def curvature(fields: Fields, *paths: Trajectory, dark: bool = False) -> go.Figu
     if len(border):
         lifted = scale.above(border, 0.5)
         spatial.add_line(figure, lifted, _BORDER, 6, name="border of negative curvature")
-    spatial.add_paths(figure, surface, lines, scale)
+    spatial.add_paths(figure, surface, nodes.lines, scale)
     notes = [*notes, *marks.add(figure, surface, scale=scale)]
-    ways = [line.way for line in lines] + marks.ways(surface)
+    ways = [line.way for line in nodes.lines] + marks.ways(surface)
     figure.update_layout(scene=spatial.scene(surface, a, b, loss, ways, scale))
-    layout.finish(figure, fields.landscape, notes, dark)
+    layout.finish(figure, surface, notes, dark)
     return figure.update_layout(title_text="Curvature")
 
 
 def _nodes(fields: Fields, paths: tuple[Trajectory, ...]) -> _Nodes:
     if not isinstance(fields, Fields):
         raise TypeError(f"fields: expected Fields, got {type(fields).__name__}")
-    layout.check_finite(fields.landscape)
-    chosen = [np.arange(0, n, -(-n // _MOST_VALUES)) for n in fields.loss.shape]
-    loss, smaller = (
-        np.asarray(values)[np.ix_(*chosen)] for values in (fields.loss, fields.eigenvalues[..., 0])
-    )
-    loss = np.where(np.isfinite(loss), loss, np.nan)
-    a, b = (
-        replace(axis, values=np.asarray(axis.values)[index])
-        for axis, index in zip((fields.a, fields.b), chosen, strict=True)
-    )
-    surface = Landscape(loss, a, b, fields.loss_name, fields.method, fields.marks)
+    surface = fields.landscape
+    layout.check_finite(surface)
+    loss, smaller = np.asarray(fields.loss), np.asarray(fields.eigenvalues[..., 0])
+    found = blocks.chosen(loss, _MOST_VALUES)
+    values = np.asarray(surface.a.values), np.asarray(surface.b.values)
+    axes, places = ((values[0][i], values[1][j]) for i, j in (found.axes, found.cells))
     lines, notes = view.lines(surface, paths)
-    if loss.shape != fields.loss.shape:
-        notes = ["drawn {} × {}".format(*loss.shape), *notes]
+    if found.rows.shape == loss.shape:
+        places = axes
+    else:
+        notes = [found.note("drawn {} × {}"), *notes]
+    # Of all cells, drawn or not.
     if not (smaller < 0).any():
         notes = [*notes, "no negative curvature here"]
-    return _Nodes(surface, smaller, lines, notes)
+    loss, smaller = loss[found.cells], smaller[found.cells]
+    loss = np.where(np.isfinite(loss), loss, np.nan)
+    return _Nodes(axes, places, loss, smaller, lines, notes)
 
 
-def _coloured(nodes: _Nodes) -> dict[str, str]:
+def _coloured(surface: Landscape) -> dict[str, str]:
     """Name and hover text of a heatmap or surface with the smaller eigenvalue as custom data."""
     value = f"%{{z:.6~g}}<br>{_SMALLER} %{{customdata:.4~g}}"
-    name = nodes.surface.loss_name
-    return {"name": name, "hovertemplate": layout.hover(nodes.surface, value, name)}
+    name = surface.loss_name
+    return {"name": name, "hovertemplate": layout.hover(surface, value, name)}
 
 
 def _arrows(fields: Fields) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -71,8 +71,8 @@ def surface(
     heights, (low, top) = scale.height(loss), scale.ends
     figure = go.Figure(
         go.Surface(
-            x=a.T if a.ndim == 2 else a,
-            y=b.T if b.ndim == 2 else b,
+            x=a.T,
+            y=b.T,
             z=heights.T,
             # Plotly's hover reads these the other way round than `z`.
             customdata=loss if log else None,

@@ -1,5 +1,7 @@
 """Figures of derivatives: arrows go down, the border parts the signs, colours are in place."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -213,11 +215,24 @@ def test_cells_that_are_not_finite_are_holes(draw):
 @DRAW
 def test_a_large_grid_is_thinned_and_it_is_said(draw):
     found = made(w1=(-2.0, 1.5, 810), w2=(-30.0, 40.0, 401))
+    # A needle that every third row would miss, and the curvature there.
+    i, j = 400, 217
+    loss, eigenvalues = np.array(found.loss), np.array(found.eigenvalues)
+    loss[i, j], eigenvalues[i, j, 0] = loss.min() - 7, -31.5
+    found = replace(found, loss=loss, eigenvalues=eigenvalues)
     figure = draw(found)
-    assert np.shape(figure.data[0].z) == (401, 270)
-    np.testing.assert_array_equal(figure.data[0].z, np.asarray(found.loss)[::3].T)
-    np.testing.assert_array_equal(figure.data[0].x, found.a.values[::3])
-    assert notes(figure)[0] == "drawn 270 × 401"
+    [drawn, *_] = figure.data
+    assert np.shape(drawn.z) == (401, 270)
+    lowest = np.unravel_index(np.argmin(drawn.z), (401, 270))
+    assert drawn.z[lowest] == loss[i, j]
+    smaller = np.asarray(drawn.customdata)
+    assert (smaller.T if drawn.type == "surface" else smaller)[lowest] == -31.5
+    where = drawn.x[lowest] if drawn.type == "surface" else drawn.x[lowest[1]]
+    step = 0 if drawn.type == "surface" else 2 * 3.5 / 809
+    assert where == pytest.approx(found.a.values[i], abs=step + 1e-6)
+    # Elsewhere the middle of each three.
+    np.testing.assert_array_equal(np.asarray(drawn.z)[:50, 1:50], loss[4:150:3, :50].T)
+    assert notes(figure)[0] == "drawn 270 × 401, all peaks and pits kept"
     assert "810 × 401" in figure.layout.title.subtitle.text
 
 
