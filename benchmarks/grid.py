@@ -156,7 +156,7 @@ def absolute_error(n: int, data: jxs.Dataset, rates: Rates) -> Iterator[Contende
 
 
 def written_by_a_user(weights: jxs.Weights, data: jxs.Dataset) -> jax.Array:
-    """The mean absolute error as a plain function, of which nothing is known."""
+    """The mean absolute error as a plain function."""
     return jnp.mean(jnp.abs(weights.w2 * jnp.tanh(weights.w1 * data.x) - data.y))
 
 

@@ -15,6 +15,7 @@ X = np.linspace(-1.7, 2.3, N).astype(np.float32)
 DATA = jxs.Dataset(X, np.sin(1.3 * X) + 0.25)
 OUTSIDE = jnp.asarray(X)
 HALF = jnp.float32(0.5)
+TABLES = jnp.array([1.0, 2.0]), jnp.array([3.0, 5.0])
 
 
 def residual(p, d):
@@ -171,7 +172,38 @@ def by_steps(p, d):
 
 
 def of_pairs(p, d):
-    return jnp.mean(p.w1 * d.x[:, None] * d.y[None, :])
+    return jnp.sum(p.w1 * d.x[:, None] * d.y[None, :]) / len(d.x)
+
+
+def largest_by_the_count(p, d):
+    return jnp.max(jnp.abs(residual(p, d))) / len(d.x)
+
+
+def mean_and_total(p, d):
+    return jnp.mean(residual(p, d) ** 2) + jnp.sum(residual(p, d))
+
+
+def total_and_penalty(p, d):
+    return jnp.sum(residual(p, d) ** 2) + p.w1
+
+
+def one_step_more(p, d):
+    value = jnp.mean(residual(p, d) ** 2)
+    return value + p.w1 if len(d.x) > 5 else value
+
+
+def another_mean(p, d):
+    means = jnp.mean(residual(p, d)), jnp.mean(jnp.abs(residual(p, d)))
+    return means[len(d.x) > 5]
+
+
+def another_table(p, d):
+    return jnp.mean(residual(p, d)) + jnp.sum(TABLES[len(d.x) > 5] * p.w1)
+
+
+def another_table_in_a_call(p, d):
+    table = TABLES[len(d.x) > 5]
+    return jnp.mean(residual(p, d)) + jax.jit(lambda w: jnp.sum(table * w))(p.w1)
 
 
 def dear(p, d):
@@ -183,13 +215,22 @@ OTHERS = [
     *(root, total, total_by_the_count, count_as_a_penalty, count_within_a_call, variance, centred),
     *(count_out_of_a_call, another_for_few, weights_in_turn, power_of_the_count, of_differences),
     *(in_order, largest, of_outside, product_of_means, relative, by_place, of_pairs),
-    *(by_another_count, refuses_one, by_steps, dear),
+    *(by_another_count, refuses_one, by_steps, dear, largest_by_the_count, mean_and_total),
+    *(total_and_penalty, one_step_more, another_mean, another_table, another_table_in_a_call),
 ]
 
 
 @pytest.mark.parametrize("loss", OTHERS)
 def test_what_is_no_mean_of_one_sample_each_is_not_taken_for_one(loss):
     assert not sums.is_summed(loss, weight_plane(), DATA, jnp.float32)
+
+
+def test_parameters_of_as_many_numbers_as_samples_are_no_samples():
+    def loss(w, d):
+        return jnp.sum(jnp.abs(w * d.x)) / len(d.x)
+
+    assert means.is_mean_over_samples(loss, DATA, jnp.float32(1.5))
+    assert not means.is_mean_over_samples(loss, DATA, jnp.ones(N))
 
 
 def test_what_is_no_mean_is_computed_as_it_is(x64):
