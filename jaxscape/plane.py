@@ -26,9 +26,8 @@ from jaxscape.directions import (
 )
 from jaxscape.nearest import nearest
 from jaxscape.network import Weights
-from jaxscape.principal import principal_directions
+from jaxscape.principal import principal_plane
 from jaxscape.results import Mark, marks_of, units_of
-from jaxscape.trajectory import Trajectory
 
 _ORIGIN = (Mark(0, 0, "origin"),)
 _UNITS = {"filter": "filter-normalised", "layer": "layer-normalised", None: "random"}
@@ -254,12 +253,7 @@ class Plane:
             >>> abs(plane.u["w"]).round(3)
             Array([..., 0.   ], dtype=float32)
         """
-        points = path.until_divergence().params if isinstance(path, Trajectory) else path
-        found = principal_directions(points, 2)
-        if len(found) < 2:
-            raise ValueError(f"path: expected one that leaves a line, got {len(found)} direction")
-        last = jax.tree.map(lambda x: x[-1] if is_parameter(x) else x, points)
-        u, v = found
+        last, u, v = principal_plane(path)
         return cls(last, u, v, units=("distance", "distance"))
 
     def orthonormal(self) -> "Plane":

@@ -8,9 +8,27 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxscape.directions import is_none, is_parameter, paired
+from jaxscape.trajectory import Trajectory
 
 # Numbers of a path's points that are in float64 at once.
 _AT_ONCE = 2**22
+
+
+def principal_plane(path: Any) -> tuple[Any, Any, Any]:
+    """A path's last point, and the two directions in which it varies most.
+
+    Args:
+        path: a `Trajectory`, up to where it diverged; or as in `principal_directions`.
+
+    Raises:
+        ValueError: as `principal_directions`, or a path that does not leave a line.
+    """
+    points = path.until_divergence().params if isinstance(path, Trajectory) else path
+    found = principal_directions(points, 2)
+    if len(found) < 2:
+        raise ValueError(f"path: expected one that leaves a line, got {len(found)} direction")
+    last = jax.tree.map(lambda x: x[-1] if is_parameter(x) else x, points)
+    return last, *found
 
 
 def principal_directions(path: Any, count: int) -> list[Any]:
