@@ -3,6 +3,7 @@
 import html
 import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -91,6 +92,8 @@ def lines(
     """
     drawn, beyond = [], []
     check_paths(paths)
+    # Where paths cross the edge, cells are read a few at a time.
+    landscape = replace(landscape, loss=np.asarray(landscape.loss))
     for k, (name, path) in enumerate(zip(names(paths), paths, strict=True)):
         line, out = _line(landscape, path, name, _PATH_COLOURS[k % len(_PATH_COLOURS)])
         if k >= len(_PATH_COLOURS):
