@@ -66,7 +66,9 @@ def main(arguments: list[str] | None = None) -> int:
     written: list[Path] = []
     stages = iter(enumerate(["data", "surface", "descent", *["description"] * bool(describing)]))
     total = 4 + bool(describing)
-    with tqdm(total=total, bar_format="{desc:<18}{bar} {n}/{total} {elapsed}", leave=False) as bar:
+    shape = "{desc:<18}{bar} {n}/{total} {elapsed}"
+    # None: not in a pipe.
+    with tqdm(total=total, bar_format=shape, leave=False, disable=None) as bar:
 
         def stage(name: str = "") -> None:
             bar.n, name = next(stages, (total, name))

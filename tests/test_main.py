@@ -1,9 +1,13 @@
 """The command line, as a user runs it."""
 
+import contextlib
 import json
 import os
+import pty
+import re
 import subprocess
 import sys
+import termios
 
 import numpy as np
 import pytest
@@ -38,7 +42,23 @@ def test_without_arguments_it_draws_the_true_surface(tmp_path):
     page = (tmp_path / "surface.html").read_text()
     assert "<script src" not in page  # plotly.js is inside: it opens offline
     assert '"showSendToCloud": false' in page
-    assert "4/4" in done.stderr
+    assert done.stderr == ""
+
+
+def test_a_terminal_sees_how_far_it_is(tmp_path):
+    ours, its = pty.openpty()
+    termios.tcsetwinsize(its, (24, 80))
+    command = [sys.executable, "-m", "jaxscape", "--as-published"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=its)
+    os.close(its)
+    shown = b""
+    # A terminal whose other side is closed ends in an error.
+    with contextlib.suppress(OSError):
+        while part := os.read(ours, 4096):
+            shown += part
+    os.close(ours)
+    assert process.wait() == 0
+    assert re.search(rb"descent .* 2/4 .*done .* 4/4", shown, re.DOTALL)
 
 
 def test_as_published_and_saved(tmp_path, capsys):
