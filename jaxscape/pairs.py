@@ -18,8 +18,10 @@ from jaxscape.valleys import Barrier, Valley
 
 # A browser draws no more than about 16 scenes of a page, and drops the first without a word.
 _MOST_SURFACES = 12
-_FEW_SURFACES = 6
-"""In one row or two."""
+_FEW_SURFACES = 4
+"""Of more there is no room for numbers along their axes."""
+_DISTANCES = {(1, 2): 1.9, (2, 2): 2.0, (2, 3): 1.5, (3, 3): 1.8, (3, 4): 1.8}
+"""From how much further away surfaces in rows and columns are seen, tried at 600 × 450."""
 # Of the figure's height.
 _TITLE_HEIGHT = 0.02
 
@@ -102,7 +104,8 @@ def compare(
 
     All have the same axes, so that a place in one is the same place in the others. On a page that
     has the script of `linked`, turning one turns all. A path of the same name in several has one
-    entry in the legend, which switches it in all.
+    entry in the legend, which switches it in all. Of more than 4 surfaces the ends of the axes are
+    in a note, in place of numbers along them.
 
     Args:
         surfaces: 2 to 12 landscapes by name, or tuples of a landscape and its paths. Their ranges
@@ -163,11 +166,17 @@ def compare(
         figure.add_traces(one.data)
         own = scale_of([landscapes[k]], log)._replace(zeros=0).notes
         notes += [f"{name}: {note}" for note in one.layout.meta["notes"] if note not in own]
-    _place(figure, panels, drawn, scale)
+    ends = _place(figure, panels, drawn, scale)
+    few = len(panels) <= _FEW_SURFACES
+    if not few:
+        sides = zip((landscapes[0].a.name, landscapes[0].b.name), ends[:2], strict=True)
+        notes.append(
+            ", ".join(f"{name} from {low:.4g} to {high:.4g}" for name, (low, high) in sides)
+        )
     units = [axis.title for axis in (landscapes[0].a, landscapes[0].b) if axis.unit]
     notes += [f"axes: {', '.join(units)}"] if units else []
     layout.frame(figure, "Loss surfaces", notes, dark, "one scale of heights and colours")
-    _smaller_words(figure, few=len(panels) <= _FEW_SURFACES)
+    _smaller_words(figure, few)
     _name_alone(figure, landscapes[0])
     linked = {"log": log, "names": [landscapes[0].a.name, landscapes[0].b.name]}
     return figure.update_layout(meta={"notes": notes, "linked": linked})
@@ -184,7 +193,7 @@ def _smaller_words(figure: go.Figure, few: bool = True) -> None:
 
     What the heights are is said by the bar of colours, which are the same.
     """
-    words = {"title_font_size": 14 if few else 11, "tickfont_size": 11 if few else 9}
+    words = {"title_font_size": 14 if few else 11, "tickfont_size": 11, "showticklabels": few}
     figure.update_scenes(xaxis=words, yaxis=words, zaxis=words | {"title_text": ""})
 
 
@@ -221,8 +230,8 @@ def _place(
     panels: dict[str, tuple[Any, ...]],
     drawn: list[go.Figure],
     scale: Scale,
-) -> None:
-    """Put the scenes in rows, with names above, the same axes and the same camera."""
+) -> list[list[float]]:
+    """Put the scenes in rows, with names above, the same axes and the same camera; their ends."""
     columns = math.ceil(math.sqrt(len(panels)))
     rows = -(-len(panels) // columns)
     landscapes = [landscape for landscape, *_ in panels.values()]
@@ -237,8 +246,7 @@ def _place(
     first = next((k for k, (_, *paths) in enumerate(panels.values()) if paths), 0)
     # In more than one row an axis is short.
     ticks = scale.ticks(most=4 if rows == 1 else 3) or {"nticks": 6 if rows == 1 else 3}
-    # On a figure of 4 : 3.
-    layout.step_back(drawn[first], max(1.6 if rows < 3 else 2.4, 0.95 * columns / rows))
+    layout.step_back(drawn[first], _DISTANCES[rows, columns])
     camera = drawn[first].layout.scene.camera
     for k, (name, landscape) in enumerate(zip(panels, landscapes, strict=True)):
         row, column = divmod(k, columns)
@@ -260,3 +268,4 @@ def _place(
             yanchor="top",
             showarrow=False,
         )
+    return ranges

@@ -12,6 +12,10 @@ from jaxscape.scale import Scale
 _MOST_TICKS = 4
 _FINEST = 3e-6
 """Heights closer together, in parts of themselves, are torn by a browser's float32."""
+# Ticks that are not seen move their numbers off the first ones of the next axis.
+_HEIGHTS = {"title_text": "loss", "ticks": "outside", "tickcolor": "rgba(0, 0, 0, 0)"}
+_BACK = 1.12
+"""How far the camera moves back for them."""
 LIGHTING = {"ambient": 0.75, "diffuse": 0.5, "specular": 0.08, "roughness": 0.8}
 
 
@@ -127,8 +131,8 @@ def scene(
     return {
         "xaxis": axis | {"title_text": landscape.a.title.replace(", ", ",<br>")},
         "yaxis": axis | {"title_text": landscape.b.title.replace(", ", ",<br>")},
-        "zaxis": axis | {"title_text": "loss"} | scale.ticks(most=_MOST_TICKS),
+        "zaxis": axis | _HEIGHTS | scale.ticks(most=_MOST_TICKS),
         "aspectmode": "manual",
         "aspectratio": {"x": 1, "y": 1, "z": 0.5},
-        "camera": camera.facing(a, b, loss, seen, times),
+        "camera": camera.facing(a, b, loss, seen, _BACK * times),
     }

@@ -148,6 +148,20 @@ def test_names_of_surfaces_with_tags_are_shown_as_they_are():
     assert figure.layout.annotations[1].text.startswith("<b>rate &lt;b&gt;</b>")
 
 
+@pytest.mark.parametrize("count", [4, 5])
+def test_of_many_surfaces_the_ends_of_axes_are_said_once(count):
+    """No numbers along their axes have room on a small figure."""
+    wide = make_landscape(7, 5)
+    figure = plot.compare({f"{k}": wide if k else SMALL for k in range(count)})
+    (a, b), (other_a, other_b) = ((s.a.values, s.b.values) for s in (wide, SMALL))
+    low_a, low_b = min(a[0], other_a[0]), min(b[0], other_b[0])
+    high_a, high_b = max(a[-1], other_a[-1]), max(b[-1], other_b[-1])
+    said = f"w1 from {low_a:.4g} to {high_a:.4g}, w2 from {low_b:.4g} to {high_b:.4g}"
+    assert figure.layout.meta["notes"] == ([said] if count > 4 else [])
+    assert figure.layout.scene2.xaxis.showticklabels == (count <= 4)
+    assert figure.layout.scene2.xaxis.title.text == "w1"
+
+
 @pytest.mark.parametrize(("count", "ticks", "size"), [(2, 4, 14), (3, 3, 14), (7, 3, 11)])
 def test_in_more_rows_there_are_fewer_ticks_and_smaller_words(count, ticks, size):
     """At 600 x 450 an axis of heights is as long as three of its ticks are high."""
