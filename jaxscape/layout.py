@@ -29,6 +29,22 @@ def mixed(colour: str, other: int, share: float) -> str:
     return "rgb({:.0f}, {:.0f}, {:.0f})".format(*parts)
 
 
+def narrow(values: np.ndarray) -> np.ndarray:
+    """The values in float32, in half the bytes, where a figure shows them as it would in float64.
+
+    Hover tells six digits, and two values that a ten-thousandth of their range is between have one
+    height and one colour.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        narrowed = values.astype(np.float32)
+        off = abs(narrowed - values)
+    known = np.isfinite(values)
+    off, size = off[known], values[known]
+    spread = size.max(initial=-np.inf) - size.min(initial=np.inf)
+    told_apart = off <= np.minimum(1e-7 * abs(size), 1e-4 * spread)
+    return narrowed if told_apart.all() else values
+
+
 def check_finite(landscape: Landscape, name: str = "landscape") -> None:
     """Refuse a landscape of which nothing can be drawn."""
     if not isinstance(landscape, Landscape):

@@ -145,12 +145,12 @@ def trainability(surface: Landscape, dark: bool = False) -> go.Figure:
         go.Heatmap(
             x=np.asarray(surface.a.values),
             y=np.asarray(surface.b.values),
-            z=scale.height(np.where(finite, loss, np.nan)).T.astype(np.float32),
+            z=layout.narrow(scale.height(np.where(finite, loss, np.nan))).T,
             zmin=scale.ends[0],
             zmax=scale.ends[1],
             colorscale=layout.COLOURS,
             colorbar=layout.colour_bar(surface.loss_name, scale.ticks(scale.top)),
-            customdata=loss.T.astype(np.float32),
+            customdata=layout.narrow(loss).T,
             hovertemplate=layout.hover(surface, "%{customdata:.4~g}", ""),
             hoverongaps=False,
         )

@@ -78,15 +78,15 @@ def slopes(fields: Fields, *paths: Trajectory, dark: bool = False) -> go.Figure:
         go.Heatmap(
             **on_axes,
             **_coloured(surface),
-            z=nodes.loss.T,
-            customdata=nodes.smaller.T,
+            z=layout.narrow(nodes.loss).T,
+            customdata=layout.narrow(nodes.smaller).T,
             colorscale=layout.COLOURS,
             colorbar=layout.colour_bar(surface.loss_name),
         )
     )
     figure.add_contour(
         **contour,
-        z=nodes.loss.T,
+        z=layout.narrow(nodes.loss).T,
         ncontours=24,
         line={"color": "white", "width": 0.7},
         opacity=0.5,
@@ -96,7 +96,7 @@ def slopes(fields: Fields, *paths: Trajectory, dark: bool = False) -> go.Figure:
         for colour, width in (("black", 6), (_NEGATIVE, 3)):
             figure.add_contour(
                 **contour,
-                z=nodes.smaller.T,
+                z=layout.narrow(nodes.smaller).T,
                 autocontour=False,
                 contours={"start": 0, "end": 0, "size": 1},
                 line={"color": colour, "width": width, "smoothing": 0},
@@ -156,12 +156,12 @@ def curvature(fields: Fields, *paths: Trajectory, dark: bool = False) -> go.Figu
     figure = go.Figure(
         go.Surface(
             **_coloured(surface),
-            x=a.T,
-            y=b.T,
-            z=loss.T,
-            surfacecolor=smaller.T,
+            x=layout.narrow(a).T,
+            y=layout.narrow(b).T,
+            z=layout.narrow(loss).T,
+            surfacecolor=layout.narrow(smaller).T,
             # Plotly's hover reads these the other way round than `z` and `surfacecolor`.
-            customdata=smaller,
+            customdata=layout.narrow(smaller),
             cmin=-end,
             cmax=end,
             colorscale=_TWO_SIDED,

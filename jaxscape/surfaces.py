@@ -32,7 +32,8 @@ def surface(
     The camera is placed so that as much of the paths as possible is in view. Of a landscape with
     more than 401 values along an axis, one cell of each block is drawn, where it is and with its
     own loss: the lowest (highest) of a block that reaches below (above) all blocks around it, so
-    that no pit or peak is lost; the figure says so. Paths are drawn a hair above the surface, their
+    that no pit or peak is lost; the figure says so. Losses in float64 are drawn in float32 where
+    that shows nowhere, in half the bytes. Paths are drawn a hair above the surface, their
     hover shows their own loss; what leaves the grid is cut at its edge and counted in a note, and
     a path whose losses are not the surface's where it passes is named in one.
 
@@ -71,11 +72,11 @@ def surface(
     heights, (low, top) = scale.height(loss), scale.ends
     figure = go.Figure(
         go.Surface(
-            x=a.T,
-            y=b.T,
-            z=heights.T,
+            x=layout.narrow(a).T,
+            y=layout.narrow(b).T,
+            z=layout.narrow(heights).T,
             # Plotly's hover reads these the other way round than `z`.
-            customdata=loss if log else None,
+            customdata=layout.narrow(loss) if log else None,
             cmin=low if clip is not None else None,
             cmax=top if clip is not None else None,
             colorscale=layout.COLOURS,
@@ -149,8 +150,8 @@ def contour(
     figure.add_heatmap(
         x=a,
         y=b,
-        z=scale.height(loss).T,
-        customdata=loss.T if log else None,
+        z=layout.narrow(scale.height(loss)).T,
+        customdata=layout.narrow(loss).T if log else None,
         zmin=low if clip is not None else None,
         zmax=top if clip is not None else None,
         colorscale=layout.COLOURS,
@@ -163,7 +164,7 @@ def contour(
     figure.add_contour(
         x=a,
         y=b,
-        z=scale.height(loss).T,
+        z=layout.narrow(scale.height(loss)).T,
         contours_coloring="none",
         ncontours=24,
         line={"color": "white", "width": 0.7},

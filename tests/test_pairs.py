@@ -54,7 +54,7 @@ def test_surfaces_are_on_one_scale_with_one_camera():
     """Colours from the lowest of all to the highest of all, axes over all ranges, as in no one."""
     figure = plot.compare({"wide": (WIDE, PATH), "small": SMALL})
     first, second = traces(figure, "surface")
-    np.testing.assert_array_equal(second.z, SMALL.loss.T)
+    np.testing.assert_array_equal(second.z, SMALL.loss.T.astype(np.float32))
     assert (first.scene, second.scene) == ("scene", "scene2")
     ends = WIDE.loss.min(), SMALL.loss.max()
     assert (first.cmin, first.cmax) == (second.cmin, second.cmax) == ends

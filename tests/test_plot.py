@@ -139,9 +139,9 @@ def test_a_path_that_leaves_is_at_the_edge_as_far_above_the_surface_as_before(fa
     assert (end.x[0], end.y[0]) == pytest.approx(edge)
     # A hair above.
     expected = edge[0] ** 2 + 3 * edge[1] + edge[0] * edge[1] + above
-    assert end.z[0] == pytest.approx(expected, abs=0.03 * np.ptp(figure.data[0].z))
+    assert end.z[0] == pytest.approx(expected, abs=0.03 * float(np.ptp(figure.data[0].z)))
     [line, _] = [t for t in traces(figure, "scatter3d") if t.mode == "lines"]
-    assert line.z[-1] == pytest.approx(expected, abs=0.03 * np.ptp(figure.data[0].z))
+    assert line.z[-1] == pytest.approx(expected, abs=0.03 * float(np.ptp(figure.data[0].z)))
 
 
 def test_a_path_that_leaves_and_returns_is_drawn_in_pieces():
@@ -210,11 +210,11 @@ def test_a_surface_too_large_is_thinned_without_losing_a_needle():
     x, y, z = (np.asarray(values) for values in (trace.x, trace.y, trace.z))
     assert x.shape == y.shape == z.shape == (350, 334)
     a, b, loss = landscape.a.values, landscape.b.values, landscape.loss
-    i, j = np.searchsorted(a, x), np.searchsorted(b, y)
+    i, j = np.searchsorted(a.astype(np.float32), x), np.searchsorted(b.astype(np.float32), y)
     # Every vertex is a cell of the full grid: its coordinates and its own loss.
-    np.testing.assert_array_equal(a[i], x)
-    np.testing.assert_array_equal(b[j], y)
-    np.testing.assert_array_equal(loss[i, j], z)
+    np.testing.assert_array_equal(a[i].astype(np.float32), x)
+    np.testing.assert_array_equal(b[j].astype(np.float32), y)
+    np.testing.assert_array_equal(loss[i, j].astype(np.float32), z)
     for value in (-50, -40, 60):
         assert value in z
     assert (np.diff(x, axis=1) > 0).all()
@@ -355,10 +355,35 @@ def test_a_flat_surface_is_drawn():
     assert np.isfinite(sun(figure)).all()
 
 
-def test_float32_losses_travel_as_compact_bytes():
-    landscape = make_landscape(200, 100)
-    landscape = jxs.Landscape(**(vars(landscape) | {"loss": landscape.loss.astype(np.float32)}))
-    assert '"z":{"dtype":"f4","bdata":"' in plot.surface(landscape).to_json()
+@pytest.mark.parametrize("kind", ["surface", "heatmap", "contour"])
+@pytest.mark.parametrize(
+    ("function", "dtype"),
+    [
+        (lambda a, b: np.sin(a) + b**3 / 7, "f4"),
+        (lambda a, b: 1e3 + np.sin(a + b), "f4"),
+        # Of what float32 tells apart there, steps would be seen.
+        (lambda a, b: 1e6 + np.sin(a + b), "f8"),
+        # Beyond its range, and where it has fewer digits.
+        (lambda a, b: 1e40 * (a**2 + b), "f8"),
+        (lambda a, b: 1e-40 * (a**2 + b), "f8"),
+    ],
+)
+def test_float64_losses_travel_in_half_the_bytes_where_none_can_tell(kind, function, dtype):
+    landscape = make_landscape(90, 60, function)
+    figure = plot.surface(landscape) if kind == "surface" else plot.contour(landscape)
+    [trace] = traces(figure, kind)
+    assert trace.z.dtype == dtype
+    spread = np.ptp(landscape.loss)
+    np.testing.assert_allclose(trace.z.T, landscape.loss, rtol=1e-7, atol=0)
+    np.testing.assert_allclose(trace.z.T, landscape.loss, rtol=0, atol=1e-4 * spread)
+
+
+def test_a_large_surface_with_three_paths_is_a_small_page():
+    """In bytes beside plotly.js: in float64 the heights alone would be 1.7 MB."""
+    landscape = make_landscape(401, 401, lambda a, b: np.sin(a * b) + b)
+    ways = [make_path(np.linspace(-2, k / 3, 500), np.linspace(0, 4, 500)) for k in range(3)]
+    page = plot.surface(landscape, *ways).to_html(include_plotlyjs="cdn")
+    assert len(page) < 1.3e6
 
 
 @pytest.mark.parametrize("kind", KINDS)
