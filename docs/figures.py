@@ -29,9 +29,14 @@ def surfaces() -> None:
     ):
         figure = jxs.plot.surface(*experiment)
         figure.update_layout(title_text=title, font_size=20, title_font_size=34)
-        figure.update_scenes({f"{axis}axis_title_font_size": 26 for axis in "xyz"})
+        figure.update_scenes({f"{axis}axis_title_font_size": 26 for axis in "xy"})
+        # The bar says it in larger letters.
+        figure.update_scenes(zaxis_title_text="")
         figure.update_traces(colorbar_title_text="loss", selector={"type": "surface"})
-        write(figure, name, 1000, 800)
+        # Nearer than a small figure allows.
+        eye = figure.layout.scene.camera.eye
+        figure.update_layout(scene_camera_eye={axis: 0.82 * eye[axis] for axis in "xyz"})
+        write(figure, name, 1000, 720)
 
 
 def optimizers() -> go.Figure:
