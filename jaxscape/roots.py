@@ -7,8 +7,9 @@ ends, and all others are halved.
 """
 
 import itertools
+import warnings
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -39,6 +40,8 @@ class Roots(NamedTuple):
     """(u, 2) stretches that may hold roots or not; of all others it is proved what they hold."""
     looked_at: int
     """How many stretches it took."""
+    interrupted: bool = False
+    """Whether Ctrl-C left the rest undecided."""
 
 
 _NO_NUMBER, _NO_PAIR = np.zeros(0), np.zeros((0, 2))
@@ -47,7 +50,13 @@ NONE = Roots(_NO_NUMBER, _NO_PAIR, _NO_PAIR, _NO_NUMBER, _NO_PAIR, 0)
 
 
 def isolate(
-    values: Values, slopes: Slopes, low: float, high: float, most: int, at_once: int
+    values: Values,
+    slopes: Slopes,
+    low: float,
+    high: float,
+    most: int,
+    at_once: int,
+    progress: Any,
 ) -> Roots:
     """All roots between two positive numbers.
 
@@ -59,9 +68,13 @@ def isolate(
         low, high: where to search.
         most: how many stretches to look at, before those that are left are called undecided.
         at_once: how many to look at in one call.
+        progress: a bar, which moves by the stretches that were looked at.
 
     Returns:
         The roots, each with its proof, and what could not be decided.
+
+    Warns:
+        UserWarning: Ctrl-C; what was not looked at is undecided.
     """
     # Ends that no one would choose: a root on the end of a stretch takes longer to decide.
     parts = max(2, int(8 * np.log(high / low)))
@@ -70,22 +83,31 @@ def isolate(
     todo = list(itertools.pairwise(ends))
     found: list[tuple[float, float, int]] = []
     undecided: list[tuple[float, float]] = []
-    looked_at = 0
-    while todo and looked_at < most:
-        batch, todo = todo[-at_once:], todo[:-at_once]
-        looked_at += len(batch)
-        p, q = np.array(batch).T
-        vanishes, sign = _look(values, slopes, p, q)
-        for k in np.flatnonzero(vanishes):
-            if sign[k]:
-                found.append((p[k], q[k], int(sign[k])))
-            elif q[k] / p[k] - 1 <= _NARROWEST:
-                undecided.append((p[k], q[k]))
-            else:
-                middle = np.sqrt(p[k] * q[k])
-                todo += [(p[k], middle), (middle, q[k])]
+    looked_at, interrupted = 0, False
+    try:
+        while todo and looked_at < most:
+            # Until they are looked at, they are still to do.
+            batch = todo[-at_once:]
+            p, q = np.array(batch).T
+            vanishes, sign = _look(values, slopes, p, q)
+            halves = []
+            for k in np.flatnonzero(vanishes):
+                if sign[k]:
+                    found.append((p[k], q[k], int(sign[k])))
+                elif q[k] / p[k] - 1 <= _NARROWEST:
+                    undecided.append((p[k], q[k]))
+                else:
+                    middle = np.sqrt(p[k] * q[k])
+                    halves += [(p[k], middle), (middle, q[k])]
+            todo = todo[:-at_once] + halves
+            looked_at += len(batch)
+            progress.update(len(batch))
+    except KeyboardInterrupt:
+        interrupted = True
+        warnings.warn("interrupted: not all of the box was searched", stacklevel=2)
     more, undecided = _widened(values, slopes, undecided + todo, low, high)
-    return _roots(values, found + more, undecided, looked_at)
+    known = _roots(values, found + more, undecided, looked_at)
+    return known._replace(interrupted=interrupted)
 
 
 def joined(parts: list[Roots]) -> Roots:
@@ -97,6 +119,7 @@ def joined(parts: list[Roots]) -> Roots:
         np.concatenate([part.slope for part in parts]),
         np.concatenate([part.undecided for part in parts]),
         sum(part.looked_at for part in parts),
+        any(part.interrupted for part in parts),
     )
 
 

@@ -17,6 +17,7 @@ from jaxscape.network import Network, PointwiseLoss, square
 from jaxscape.plane import Plane, weight_plane
 from jaxscape.points import Box, CriticalPoint, CriticalPoints, in_box, on_boundary
 from jaxscape.profile import Samples
+from jaxscape.progress import bar
 
 # Stretches of w1 to look at, and how many at once: as many as a few seconds allow.
 _MOST_NUMBERS, _NUMBERS_AT_ONCE = 3e8, 2e5
@@ -68,9 +69,12 @@ def of_two_weights(data: Dataset, box: Box, names: tuple[str, str]) -> CriticalP
     off = on = _Found(roots.NONE, np.zeros((0, 2)), np.inf)
     farthest = max(map(abs, box[0]))
     if len(samples.x) and samples.y.any():
-        on = _search(profile.Crossing(samples), samples, farthest)
-        if len(samples.x) > 1:
-            off = _search(profile.Stationarity(samples), samples, farthest)
+        with bar(None, "stretches") as progress:
+            on = _search(profile.Crossing(samples), samples, farthest, _MOST_STRETCHES, progress)
+            if len(samples.x) > 1:
+                # Whoever has stopped the one search does not wait for the other.
+                most = 0 if on.roots.interrupted else _MOST_STRETCHES
+                off = _search(profile.Stationarity(samples), samples, farthest, most, progress)
     points = [*_off_axis(samples, off, x, y, weight), *_on_axis(samples, off, on)]
     points += [_mirrored(point) for point in points]
     if len(samples.x):
@@ -108,7 +112,7 @@ def _columns(data: Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return x, y, weight / weight.sum()
 
 
-def _search(equation: Any, samples: Samples, farthest: float) -> _Found:
+def _search(equation: Any, samples: Samples, farthest: float, most: int, progress: Any) -> _Found:
     """The roots of an equation up to `farthest`, and on to infinity if that can be proved."""
     unit = 1 / samples.x[-1]
     low = min(_START * unit, farthest / 2)
@@ -116,17 +120,19 @@ def _search(equation: Any, samples: Samples, farthest: float) -> _Found:
         low /= 2
     below = [[0.0, low]] if equation.vanishes_below(low) else []
     count = len(samples.x)
-    left = int(min(_MOST_STRETCHES, _MOST_NUMBERS / count))
+    left = int(min(most, _MOST_NUMBERS / count))
     at_once = int(min(_STRETCHES_AT_ONCE, max(32, _NUMBERS_AT_ONCE / count)))
     high, found = farthest, []
     start = low
     while True:
-        found.append(roots.isolate(equation.values, equation.slopes, start, high, left, at_once))
+        functions = equation.values, equation.slopes
+        found.append(roots.isolate(*functions, start, high, left, at_once, progress))
         left -= found[-1].looked_at
         if not equation.vanishes_beyond(high):
             searched_to = np.inf
             break
-        if left <= 0 or len(found[-1].undecided) or high > _FARTHEST * unit:
+        stopped = left <= 0 or found[-1].interrupted
+        if stopped or len(found[-1].undecided) or high > _FARTHEST * unit:
             searched_to = high
             break
         start, high = high, high * _FARTHER

@@ -1,14 +1,18 @@
 """Every stationary point of the two-weight network: found, certified, and none missed."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tqdm import tqdm
 
 import jaxscape as jxs
 from jaxscape import profile, roots, stationary
 from jaxscape.plane import weight_plane
 
+NO_BAR = tqdm(disable=True)
 WIDE = {"w1": (-200.0, 200.0), "w2": (-1e30, 1e30)}
 
 
@@ -202,7 +206,7 @@ def test_a_certified_root_is_the_only_one_in_its_stretch():
         ]
         return sum(np.min(p, axis=0) for p in products), sum(np.max(p, axis=0) for p in products)
 
-    found = roots.isolate(values, slopes, 0.1, 50, 10_000, 32)
+    found = roots.isolate(values, slopes, 0.1, 50, 10_000, 32, NO_BAR)
     np.testing.assert_allclose(found.root, [1.001, 1.002, 3], rtol=1e-9)
     assert len(found.undecided) == 0
     assert (found.slope == [1, -1, 1]).all()
@@ -221,6 +225,7 @@ def test_a_root_on_the_end_of_a_stretch_is_found():
             8,
             1000,
             32,
+            NO_BAR,
         )
         np.testing.assert_allclose(found.root, [root], rtol=1e-12)
 
@@ -234,10 +239,50 @@ def test_a_double_root_is_left_undecided():
         30,
         100_000,
         32,
+        NO_BAR,
     )
     assert len(found.root) == 0
     assert len(found.undecided)
     assert found.undecided.min() < 2 < found.undecided.max()
+
+
+def test_a_terminal_sees_how_far_it_is(monkeypatch):
+    """One bar over both searches, each of many calls shorter than the second before it appears."""
+    monkeypatch.setattr(stationary, "_STRETCHES_AT_ONCE", 4)
+    counts = []
+
+    class Bar(tqdm):
+        def update(self, n=1):
+            counts.append(n)
+
+    monkeypatch.setattr(stationary, "bar", lambda total, unit: Bar(disable=True))
+    everywhere(np.array([1, 1.3, 2.1]), np.array([1, -2, 0.7]))
+    assert sum(counts) > len(counts) > 2
+
+
+@pytest.mark.parametrize("looks", [0, 5, 13, 14, 23])
+def test_ctrl_c_leaves_what_was_not_searched_undecided(monkeypatch, looks):
+    """And the search for other points is not begun: it would have to be stopped as well."""
+    x, y = np.array([1, 1.3, 2.1]), np.array([1, -2, 0.7])
+    monkeypatch.setattr(stationary, "_STRETCHES_AT_ONCE", 4)
+    whole, honest, count = everywhere(x, y), roots._look, itertools.count()
+
+    def look(*given):
+        # Of what is undecided some is looked at again, which is not interrupted.
+        if next(count) == looks:
+            raise KeyboardInterrupt
+        return honest(*given)
+
+    monkeypatch.setattr(roots, "_look", look)
+    with pytest.warns(UserWarning, match="interrupted: not all"):
+        found = everywhere(x, y)
+    assert found.completeness == "incomplete"
+    assert found.limits["attained"] is None
+    known = [(point.a, point.b) for point in found.points]
+    assert set(known) <= {(point.a, point.b) for point in whole.points}
+    for point in whole.points:
+        among = [low <= point.a <= high for (low, high), _ in found.undecided]
+        assert (point.a, point.b) in known or any(among)
 
 
 def test_without_room_to_search_the_rest_is_undecided(monkeypatch):
