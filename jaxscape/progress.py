@@ -31,8 +31,8 @@ def bar(total: int | None, unit: str) -> Iterator[Any]:
     def keep_time() -> None:
         while not done.wait(_SECONDS):
             progress.refresh()
-            # What was displayed is cleared in the end, by this time.
-            progress.last_print_t = max(progress.last_print_t, progress.start_t + _SECONDS)
+            # What was displayed is cleared in the end, as if it had not been waited for.
+            progress.delay = 0
 
     with tqdm(
         total=total, unit=f" {unit}", delay=_SECONDS, disable=not shown, leave=False, file=file
