@@ -38,25 +38,26 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("--explore: expected the article's data and the squared error, no other")
     if options.gif and options.function:
         parser.error("--gif: expected the article's descent, not --function, which has none")
-    wanted = (
-        options.output,
-        options.png,
-        options.gif,
-        options.explore,
-        options.save,
-        options.describe_json,
-    )
-    files = [path for path in wanted if path]
+    wanted = {
+        "--output": options.output,
+        "--png": options.png,
+        "--gif": options.gif,
+        "--explore": options.explore,
+        "--save": options.save,
+        "--describe-json": options.describe_json,
+    }
+    files = [path for path in wanted.values() if path]
     if len({path.resolve() for path in files}) < len(files):
         parser.error(f"expected a file of its own for each, got {', '.join(map(str, files))}")
     try:
-        for path in files:
-            archive.check_place(path)
-        endings = {"png": ".png", "gif": ".gif", "output": ".html", "explore": ".html"}
+        for option, path in wanted.items():
+            if path:
+                archive.check_place(path, option)
+        endings = {"--png": ".png", "--gif": ".gif", "--output": ".html", "--explore": ".html"}
         for option, suffix in endings.items():
-            path = getattr(options, option)
+            path = wanted[option]
             if path and path.suffix.lower() != suffix:
-                raise ValueError(f"--{option}: expected a name ending in {suffix}, got {path}")
+                raise ValueError(f"{option}: expected a name ending in {suffix}, got {path}")
         for image in filter(None, (options.png, options.gif)):
             export.check(image)
         loss = _loss(options)

@@ -64,13 +64,19 @@ def add(figure: go.Figure, found: Predictions, colour: str) -> list[str]:
         high = min(high + span, max(high, float(curves.max())))
     margin = 0.05 * (high - low) or 1.0
     figure.update_layout(
-        # For labels as wide as −400µ: a picture is drawn before plotly has made room for them.
+        # For labels as wide as −4e-4: a picture is drawn before plotly has made room for them.
         margin_r=84,
-        xaxis2={"domain": [0.62, 1], "anchor": "y2", "title": {"text": "x"}},
+        xaxis2={
+            "domain": [0.62, 1],
+            "anchor": "y2",
+            "title": {"text": "x"},
+            "exponentformat": "e",
+        },
         yaxis2={
             "anchor": "x2",
             "side": "right",
             "title": {"text": "y"},
+            "exponentformat": "e",
             "range": [low - margin, high + margin],
         },
     )

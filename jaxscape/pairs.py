@@ -159,6 +159,8 @@ def compare(
                     showscale=k == 0,
                     colorbar=bar,
                 )
+            elif trace.marker.colorscale:
+                trace.marker.update(cmin=scale.ends[0], cmax=scale.ends[1])
             elif trace.showlegend is not False:
                 entry = (trace.legendgroup, trace.name)
                 trace.showlegend = entry not in entries

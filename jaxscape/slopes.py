@@ -169,6 +169,8 @@ def curvature(fields: Fields, *paths: Trajectory, dark: bool = False) -> go.Figu
             lighting=spatial.LIGHTING,
         )
     )
+    lone = spatial.add_lone_cells(figure, a, b, loss, smaller, (-end, end), smaller)
+    notes = [*notes, *lone]
     border = zero_line(smaller, a, b, loss)
     if len(border):
         lifted = scale.above(border, 0.5)

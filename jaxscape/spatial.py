@@ -40,6 +40,55 @@ def add_line(
     )
 
 
+def add_lone_cells(
+    figure: go.Figure,
+    a: np.ndarray,
+    b: np.ndarray,
+    heights: np.ndarray,
+    colours: np.ndarray,
+    ends: tuple[float, float],
+    told: np.ndarray | None,
+) -> list[str]:
+    """Draw as points the finite cells that no square of four has, and say how many they are.
+
+    Plotly draws a surface where all four corners of a square are finite, and nothing elsewhere.
+
+    Args:
+        figure: with the surface alone.
+        a, b: its coordinates, (m1,) and (m2,) or both (m1, m2).
+        heights, colours: (m1, m2), holes as NaN.
+        ends: of the scale of colours.
+        told: (m1, m2) what hover tells beside the height, if anything.
+    """
+    known = np.isfinite(heights)
+    squares = np.pad(known[1:, 1:] & known[1:, :-1] & known[:-1, 1:] & known[:-1, :-1], 1)
+    lone = known & ~(squares[1:, 1:] | squares[1:, :-1] | squares[:-1, 1:] | squares[:-1, :-1])
+    if not lone.any():
+        return []
+    places = np.broadcast_arrays(a[:, None], b) if a.ndim == 1 else (a, b)
+    [surface] = figure.data
+    figure.add_scatter3d(
+        **{name: values[lone] for name, values in zip("xyz", (*places, heights), strict=True)},
+        mode="markers",
+        marker={
+            "size": 3,
+            "color": colours[lone],
+            "cmin": ends[0],
+            "cmax": ends[1],
+            "colorscale": surface.colorscale,
+        },
+        customdata=None if told is None else told[lone],
+        hovertemplate=surface.hovertemplate,
+        name=surface.name,
+        showlegend=False,
+    )
+    count = int(lone.sum())
+    cells = (
+        "1 finite cell beside holes is" if count == 1 else f"{count} finite cells beside holes are"
+    )
+    return [f"{cells} drawn as points"]
+
+
 def add_paths(
     figure: go.Figure, landscape: Landscape, lines: list[view.Line], scale: Scale
 ) -> None:

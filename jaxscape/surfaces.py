@@ -33,9 +33,10 @@ def surface(
     more than 401 values along an axis, one cell of each block is drawn, where it is and with its
     own loss: the lowest (highest) of a block that reaches below (above) all blocks around it, so
     that no pit or peak is lost; the figure says so. Losses in float64 are drawn in float32 where
-    that shows nowhere, in half the bytes. Paths are drawn a hair above the surface, their
-    hover shows their own loss; what leaves the grid is cut at its edge and counted in a note, and
-    a path whose losses are not the surface's where it passes is named in one.
+    that shows nowhere, in half the bytes. Finite cells that no square of four has are drawn as
+    points. Paths are drawn a hair above the surface, their hover shows their own loss; what leaves
+    the grid is cut at its edge and counted in a note, and a path whose losses are not the surface's
+    where it passes is named in one.
 
     Args:
         landscape: the surface.
@@ -86,6 +87,8 @@ def surface(
             lighting=spatial.LIGHTING,
         )
     )
+    told = loss if log else None
+    notes += spatial.add_lone_cells(figure, a, b, heights, heights, (low, top), told)
     spatial.add_paths(figure, landscape, lines, scale)
     known = marks.add(figure, landscape, critical, valley, barrier, scale)
     ways = [line.way for line in lines] + marks.ways(landscape, critical, valley, barrier)

@@ -167,9 +167,9 @@ def test_without_a_browser_an_image_is_refused_in_one_line(tmp_path, monkeypatch
         (["--gif", "a.png"], "--gif: expected a name ending in .gif, got a.png"),
         (["--explore=a.png"], "--explore: expected a name ending in .html, got a.png"),
         (["--output", "x.txt"], "--output: expected a name ending in .html, got x.txt"),
-        (["--png", "no/a.png"], "expected a folder that exists"),
+        (["--png", "no/a.png"], "--png: expected a folder that exists"),
         (["--gif", "a.gif", "--function", "here.py:g", "--box=0:1,0:1"], "--gif: expected the art"),
-        (["--describe-json", "no/facts.json"], "expected a folder that exists"),
+        (["--describe-json", "no/facts.json"], "--describe-json: expected a folder that exists"),
     ],
 )
 def test_what_cannot_be_described_is_refused_at_once(

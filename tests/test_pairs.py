@@ -75,6 +75,15 @@ def test_surfaces_are_on_one_scale_with_one_camera():
     assert first.colorbar.title.text == "loss"
 
 
+def test_lone_cells_have_the_colours_of_all():
+    lone = jxs.Landscape(np.full((5, 4), np.nan), SMALL.a, SMALL.b, "loss", "dense")
+    lone.loss[2, 1] = SMALL.loss[2, 1]
+    figure = plot.compare({"wide": WIDE, "lone": lone})
+    surface, (points,) = traces(figure, "surface")[0], traces(figure, "scatter3d")
+    assert points.scene == "scene2"
+    assert (points.marker.cmin, points.marker.cmax) == (surface.cmin, surface.cmax)
+
+
 def test_notes_say_of_which_surface_they_are():
     holes = np.where(SMALL.loss > 40, np.nan, SMALL.loss)
     broken = jxs.Landscape(holes, SMALL.a, SMALL.b, "loss", "dense")

@@ -276,8 +276,13 @@ def test_a_cell_that_is_not_finite_is_a_hole():
         figure = draw(landscape)
         [trace] = traces(figure, kind)
         np.testing.assert_array_equal(np.argwhere(np.isnan(trace.z)), [[1, 2], [3, 4]])
-        note = "2 of 35 cells are not finite, the first at w1 = -1, w2 = 1"
-        assert figure.layout.meta["notes"] == [note]
+        notes = ["2 of 35 cells are not finite, the first at w1 = -1, w2 = 1"]
+        if kind == "surface":
+            # On its edge, so that each is a corner of squares with a hole only.
+            notes = ["2 finite cells beside holes are drawn as points", *notes]
+            [points] = traces(figure, "scatter3d")
+            np.testing.assert_array_equal([points.x, points.y], [[-1, 0], [0, 4]])
+        assert figure.layout.meta["notes"] == notes
 
 
 def test_paths_of_one_name_are_told_apart():
@@ -319,6 +324,37 @@ def test_the_camera_looks_from_the_side_on_which_the_path_lies(side):
     path = make_path(np.full(9, where), np.linspace(1, 3, 9))
     path = jxs.Trajectory(**(vars(path) | {"evaluation_loss": np.zeros(9)}))
     assert side * sun(plot.surface(landscape, path))[0] > 0.3
+
+
+@pytest.mark.parametrize("log", [False, True])
+@pytest.mark.parametrize("size", [(7, 5), (905, 811)])
+def test_finite_cells_between_holes_are_drawn_as_points(log, size):
+    """Plotly draws squares of four finite corners: of cells in none nothing would be seen."""
+    there = make_landscape(*size, lambda a, b: 1 + a**2 + 3 * b + a * b)
+    loss = np.full(size, np.nan)
+    # A square, and a corner beside it; two that touch it at a corner only, and one far away.
+    lone = [(2, 2), (4, 1), (3, 3), (6, 4)] if size == (7, 5) else [(900, 400)]
+    for i, j in [(0, 0), (0, 1), (1, 0), (1, 1), *lone] if size == (7, 5) else lone:
+        loss[i, j] = there.loss[i, j]
+    figure = plot.surface(jxs.Landscape(**(vars(there) | {"loss": loss})), log=log)
+    [points] = [t for t in traces(figure, "scatter3d") if t.mode == "markers"]
+    place = np.transpose([points.x, points.y])
+    known = np.array([(there.a.values[i], there.b.values[j]) for i, j in sorted(lone)])
+    np.testing.assert_array_equal(place, known)
+    told = np.array([there.loss[i, j] for i, j in sorted(lone)])
+    np.testing.assert_allclose(points.z, np.log10(told) if log else told)
+    np.testing.assert_array_equal(points.marker.color, points.z)
+    if log:
+        np.testing.assert_array_equal(points.customdata, told)
+    count = len(lone)
+    cells = (
+        "1 finite cell beside holes is" if count == 1 else f"{count} finite cells beside holes are"
+    )
+    expected = f"{cells} drawn as points"
+    assert expected in figure.layout.meta["notes"]
+    whole = plot.surface(there, log=log)
+    assert not traces(whole, "scatter3d")
+    assert not any("points" in note for note in whole.layout.meta["notes"])
 
 
 def test_a_surface_without_a_finite_cell_is_refused():

@@ -189,6 +189,18 @@ def test_a_few_large_eigenvalues_do_not_take_all_the_colour():
     assert any("colours end at ±2, eigenvalues at ±" in note for note in notes(figure))
 
 
+def test_cells_between_holes_have_their_colour():
+    """The loss is finite on one row, and beyond it on one cell."""
+    there = lambda a, b: (a == -2) | ((a == 1.5) & (b == 40))  # noqa: E731
+    with pytest.warns(jxs.NonFiniteWarning):
+        found = made(lambda a, b: jnp.where(there(a, b), hills(a, b), jnp.nan))
+    [points] = [t for t in curvature(found).data if t.type == "scatter3d"]
+    np.testing.assert_array_equal(points.x, [-2] * 47 + [1.5])
+    told = np.append(smaller(found)[0], smaller(found)[-1, -1])
+    np.testing.assert_array_equal(points.marker.color, told)
+    np.testing.assert_array_equal(points.customdata, told)
+
+
 def notes(figure):
     return figure.layout.meta["notes"]
 
