@@ -43,7 +43,7 @@ class Kind(enum.Enum):
     FIXED = enum.auto()
     """Not at all."""
     EACH = enum.auto()
-    """It holds a number for each, which depends on that sample alone."""
+    """It holds a number for each, in order, which depends on that sample alone."""
     SUM = enum.auto()
     """It is a sum of numbers that depend on one sample each."""
     MEAN = enum.auto()
@@ -107,6 +107,9 @@ class _Reading:
         first, second = (getattr(closed, "jaxpr", closed) for closed in (full, alone))
         unlike = [Kind.OTHER] * len(first.outvars)
         self.equations += len(first.eqns)
+        if first.effects:
+            # What it prints, it would print for each sample.
+            return unlike
         if len(first.eqns) != len(second.eqns) or self.equations > _MOST_EQUATIONS:
             return unlike
         if len(consts[0]) != len(consts[1]) or any(map(operator.is_not, *consts)):
@@ -154,7 +157,9 @@ class _Reading:
         name, shape, there = equation.primitive.name, equation.outvars[0].aval.shape, set(kinds)
         fixed = [v.aval for v, k in zip(equation.invars, kinds, strict=True) if k is Kind.FIXED]
         are_numbers = all(aval.shape == () for aval in fixed)
-        of_each = shape[:1] == (self.n,) and math.prod(shape) == self.n
+        # One sample alone has one number: of a constant as long as the data it has all of them.
+        alone = math.prod(other.outvars[0].aval.shape) == 1
+        of_each = shape[:1] == (self.n,) and math.prod(shape) == self.n and alone
         # What these two are told of shapes is another for one sample.
         if name in _MOVES and of_each and are_numbers and there < {Kind.FIXED, Kind.EACH}:
             return Kind.EACH

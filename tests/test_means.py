@@ -1,5 +1,7 @@
 """Losses that are proved to be means over samples, those that are not, and their sums in cells."""
 
+import contextlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -211,7 +213,25 @@ def dear(p, d):
     return jnp.mean(root * d.x)
 
 
+def penalty_as_long_as_the_data(p, d):
+    return jnp.mean(residual(p, d) ** 2) + jnp.sum(jnp.full(N, p.w1) ** 2) / len(d.x)
+
+
+def weights_as_many_as_samples(p, d):
+    return jnp.sum(jnp.broadcast_to(p.w1, (N, 1)) * 2.0) / len(d.x) + jnp.mean(d.x)
+
+
+def printing(p, d):
+    jax.debug.print("{}", p.w1)
+    return jnp.mean(residual(p, d) ** 2)
+
+
+def printing_in_a_call(p, d):
+    return jax.jit(printing)(p, d)
+
+
 OTHERS = [
+    *(penalty_as_long_as_the_data, weights_as_many_as_samples, printing, printing_in_a_call),
     *(root, total, total_by_the_count, count_as_a_penalty, count_within_a_call, variance, centred),
     *(count_out_of_a_call, another_for_few, weights_in_turn, power_of_the_count, of_differences),
     *(in_order, largest, of_outside, product_of_means, relative, by_place, of_pairs),
@@ -223,6 +243,53 @@ OTHERS = [
 @pytest.mark.parametrize("loss", OTHERS)
 def test_what_is_no_mean_of_one_sample_each_is_not_taken_for_one(loss):
     assert not sums.is_summed(loss, weight_plane(), DATA, jnp.float32)
+
+
+OPERATIONS = [
+    *(lambda a, b, k: a + b, lambda a, b, k: a * b, lambda a, b, k: a - b),
+    *(lambda a, b, k: a / k, lambda a, b, k: a * k, lambda a, b, k: jnp.tanh(a)),
+    *(lambda a, b, k: jnp.full(int(k), a), lambda a, b, k: jnp.broadcast_to(a, (N,))),
+    *(lambda a, b, k: a[:, None], lambda a, b, k: jnp.reshape(a, -1)),
+    *(lambda a, b, k: jnp.sum(a), lambda a, b, k: jnp.mean(a), lambda a, b, k: jnp.max(a)),
+    *(lambda a, b, k: jnp.sum(a, axis=-1), lambda a, b, k: jnp.stack([a, b])),
+    *(lambda a, b, k: jnp.where(a > 0, a, b), lambda a, b, k: jnp.arange(int(k)) * a),
+    *(lambda a, b, k: jax.jit(lambda v: v * k)(a), lambda a, b, k: jnp.sum(a) / k),
+    *(lambda a, b, k: jnp.repeat(a, int(k)), lambda a, b, k: jnp.squeeze(a)),
+]
+
+
+def program(rng):
+    """A loss drawn at random: what it adds up is mostly no mean, and n comes in by many ways."""
+    steps = [rng.random(4) for _ in range(rng.integers(2, 8))]
+
+    def loss(p, d):
+        n = len(d.x)
+        values = [p.w1, p.w2, d.x, d.y]
+        for step, first, second, third in steps:
+            a, b = (values[int(u * len(values))] for u in (first, second))
+            k = (2, n, N, n - 1, 1 / n, 2 * n)[int(6 * third)]
+            # What does not fit together is left out.
+            with contextlib.suppress(TypeError, ValueError, IndexError):
+                values.append(OPERATIONS[int(step * len(OPERATIONS))](a, b, k))
+        return jnp.sum(values[-1]) / n + jnp.mean(values[-2])
+
+    return loss
+
+
+def test_no_random_loss_is_taken_for_a_mean_that_is_none(x64):
+    data = jxs.Dataset(np.linspace(-1.7, 2.3, N)[::-1] ** 2, np.sin(np.arange(N)))
+    p, taken = jxs.Weights(jnp.float64(0.7), jnp.float64(-1.3)), 0
+    for seed in range(500):
+        loss = program(np.random.default_rng(seed))
+        try:
+            whole = loss(p, data)
+        except (TypeError, ValueError):
+            continue
+        if whole.shape == () and means.is_mean_over_samples(loss, data, p):
+            taken += 1
+            alone = [loss(p, jxs.Dataset(data.x[k : k + 1], data.y[k : k + 1])) for k in range(N)]
+            np.testing.assert_allclose(np.mean(alone), whole, rtol=1e-9)
+    assert taken > 20
 
 
 def test_parameters_of_as_many_numbers_as_samples_are_no_samples():
