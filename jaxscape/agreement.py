@@ -1,4 +1,4 @@
-"""Whether paths belong on a landscape, as far as losses tell: both know some where paths pass."""
+"""Whether paths, and what was found, belong on a landscape, as far as the losses of both tell."""
 
 import numpy as np
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from jaxscape import layout, spatial, view
+from jaxscape import agreement, layout, spatial, view
 from jaxscape.points import CriticalPoints, rounded
 from jaxscape.results import Landscape
 from jaxscape.scale import Scale
@@ -20,6 +20,8 @@ _KINDS = {
     "degenerate": ("cross", "#cc79a7"),
 }
 _VALLEY, _BARRIER = "#56b4e9", "#009e73"
+_COARSE = 15
+"""Values along an axis: what a valley's bottom has between fewer, cells do not tell."""
 # Of plotly's symbols in space, crosses come out as boxes or hairs.
 _IN_SPACE = {"x": "diamond", "cross": "square"}
 
@@ -55,17 +57,23 @@ def add(
     ):
         if theirs and theirs != names:
             raise ValueError(f"{name}: expected coordinates {names}, got {theirs}")
-    notes = []
+    notes, found = [], {}
     if valley is not None:
-        way = _within(landscape, _bottom(valley))
+        bottom = _bottom(valley)
+        if min(landscape.shape) >= _COARSE:
+            found["the valley"] = bottom
+        way = _within(landscape, bottom)
         _line(figure, way, scale, _VALLEY, "dash", "bottom of the valley")
     if barrier is not None:
-        way = np.array([cell[2:] for cell in barrier.path])
+        way = found["the pass"] = _cells(barrier)
         name = f"pass, {rounded(barrier.height, 4)} high"
         _line(figure, way, scale, _BARRIER, "solid", name)
     if critical is not None:
+        found["critical points"] = _found(critical)
         notes += _points(figure, landscape, critical, scale)
-    return notes + _places(figure, landscape, scale)
+    # None of them knows of which loss, data or plane it is.
+    apart = [agreement.note(landscape, way[:, :2], way[:, 2], name) for name, way in found.items()]
+    return [*notes, *filter(None, apart), *_places(figure, landscape, scale)]
 
 
 def ways(
@@ -79,13 +87,21 @@ def ways(
     if valley is not None:
         found.append(_within(landscape, _bottom(valley)))
     if barrier is not None:
-        found.append(np.array([cell[2:] for cell in barrier.path]))
+        found.append(_cells(barrier))
     if critical is not None:
-        places = np.array([(p.a, p.b, p.loss) for p in critical.points]).reshape(-1, 3)
+        places = _found(critical)
         (left, right), (bottom, top) = _box(landscape)
         a, b, _ = places.T
         found.append(places[(a >= left) & (a <= right) & (b >= bottom) & (b <= top)])
     return [*found, view.marks(landscape)[1]]
+
+
+def _found(critical: CriticalPoints) -> np.ndarray:
+    return np.array([(p.a, p.b, p.loss) for p in critical.points]).reshape(-1, 3)
+
+
+def _cells(barrier: Barrier) -> np.ndarray:
+    return np.array([cell[2:] for cell in barrier.path])
 
 
 def _bottom(valley: Valley) -> np.ndarray:

@@ -95,13 +95,6 @@ def add_paths(
     """Draw descents with their points, starts and ends."""
     for line in lines:
         size = layout.marker_size(line)
-        # A dark line under the coloured one, so that the path shows on every colour.
-        for colour, width, height, dash in (
-            ("black", 3, 1, None),
-            (line.colour, 2, 1.6, line.dash),
-        ):
-            lifted = scale.above(line.way, height)
-            add_line(figure, lifted, colour, width * size, dash, legendgroup=line.name)
         if len(line.below):
             # On the surface, under a path that is not on it; between them, how far apart they are.
             add_line(
@@ -112,6 +105,13 @@ def add_paths(
                 dash="dot",
                 legendgroup=line.name,
             )
+        # A dark line under the coloured one, so that the path shows on every colour.
+        for colour, width, height, dash in (
+            ("black", 3, 1, None),
+            (line.colour, 2, 1.6, line.dash),
+        ):
+            lifted = scale.above(line.way, height)
+            add_line(figure, lifted, colour, width * size, dash, legendgroup=line.name)
         x, y, z = scale.above(line.points[:, :3], 1.6).T
         figure.add_scatter3d(
             x=x,

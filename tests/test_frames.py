@@ -111,6 +111,31 @@ def test_a_long_path_is_thinned_and_the_figure_says_so():
     assert (index[0], index[-1]) == (0, 1375)
 
 
+@pytest.mark.parametrize("log", [False, True])
+def test_a_path_off_the_plane_has_its_head_at_its_tip(log):
+    """And not on the surface under it, where its dotted shadow ends."""
+    count = 30
+    coordinates = np.stack([np.linspace(-1.9, 0.8, count), np.linspace(0.1, 3.9, count)], axis=1)
+    a, b = coordinates.T
+    under = a**2 + 3 * b + a * b
+    own = under + np.linspace(9, 1, count)
+    seen = jxs.Projection(
+        coordinates, own - under, own, under, np.arange(float(count)), 0.5, ("w1", "w2"), "walk"
+    )
+    figure = plot.animation(make_landscape(), seen, log=log)
+    marks = [(k, t) for k, t in enumerate(figure.data) if t.legendgroup and t.mode == "markers"]
+    (points,) = (k for k, trace in marks if trace.hovertemplate)
+    (head,) = (k for k, trace in marks if (trace.name or "").startswith("end"))
+    for frame in figure.frames:
+        moved = dict(zip(frame.traces, frame.data, strict=True))
+        at, tip = (
+            np.array([moved[k].x[-1], moved[k].y[-1], moved[k].z[-1]]) for k in (head, points)
+        )
+        np.testing.assert_allclose(at[:2], tip[:2])
+        # A hair apart.
+        assert abs(at[2] - tip[2]) < 0.02 * np.ptp(np.log10(own) if log else own)
+
+
 def test_a_thinned_projection_keeps_the_columns_together():
     numbers = np.arange(1000.0)
     seen = jxs.Projection(

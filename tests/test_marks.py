@@ -71,6 +71,28 @@ def test_kinds_and_paths_are_told_apart(draw):
     assert first.marker.symbol != seventh.marker.symbol
 
 
+@pytest.mark.parametrize("draw", [plot.contour, plot.surface])
+@pytest.mark.parametrize("size", [(9, 7), (15, 21), (201, 151)])
+def test_what_was_found_on_another_surface_is_noted(draw, size):
+    """None of it knows of which loss it is. Coarse cells do not tell a valley's bottom."""
+    axes = {"w1": (-3, 2.5, size[0]), "w2": (-2, 2.7, size[1])}
+    box = {name: ends[:2] for name, ends in axes.items()}
+    mine, other = jxs.teacher_student(jax.random.key(0)), jxs.noisy_sine(jax.random.key(1))
+    surface = jxs.landscape(jxs.squared_error, mine, **axes)
+    for data in (mine, other):
+        there = jxs.landscape(jxs.squared_error, data, **axes)
+        found = {
+            "critical": jxs.critical_points(jxs.squared_error, data, **box),
+            "valley": jxs.valley(jxs.squared_error, data, w1=(-3, 2.5, 101)),
+            "barrier": jxs.barrier(there, (-3, -2), (2.5, 2.7)),
+        }
+        notes = draw(surface, **found).layout.meta["notes"]
+        for name in ("critical points", "the valley", "the pass"):
+            apart = [note for note in notes if note.startswith(f"losses of {name} are off")]
+            told = size[0] > 9 or name != "the valley"
+            assert len(apart) == (data is other and told)
+
+
 def test_points_beyond_the_grid_are_counted():
     wide = jxs.critical_points(LOSS, w1=(-2.0, 2.0), w2=(-1.5, 1.7))
     half = jxs.landscape(LOSS, None, w1=(0.5, 2, 31), w2=(-1.5, 1.7, 41))
