@@ -134,9 +134,7 @@ def _write(
     if options.png:
         plot.write(figure, options.png)
         yield options.png
-    html = figure.to_html(config=plot.HTML_CONFIG, div_id="jaxscape", default_height="100vh")
-    with archive.replacing(options.output) as file:
-        file.write(html.encode())
+    plot.write(figure, options.output)
     yield options.output
     if options.explore:
         plot.explore(*data).write_html(options.explore)

@@ -114,13 +114,29 @@ def broadcast_squared_error(weights: Weights, samples: Dataset) -> jax.Array:
 
 
 def surface(loss: Loss = squared_error) -> Landscape:
-    """The test error on the article's 80 × 80 grid; every test point counts alike by default."""
+    """The test error on the article's 80 × 80 grid.
+
+    Args:
+        loss: what to draw; every test point counts alike by default.
+
+    Example:
+        >>> jxs.article.surface().shape
+        (80, 80)
+    """
     _, test = data()
     return landscape(loss, test, w1=AXIS, w2=AXIS)
 
 
 def path(loss: Loss = squared_error) -> Trajectory:
-    """The article's descent: 25 epochs of SGD at learning rate 0.01 from (−1, −1), 26 points."""
+    """The article's descent: 25 epochs of SGD at learning rate 0.01 from (−1, −1), 26 points.
+
+    Args:
+        loss: what is descended on the training data, and evaluated on the test data.
+
+    Example:
+        >>> len(jxs.article.path().loss)
+        26
+    """
     train, test = data()
     return descend(
         loss, START, train, optimizer=_SGD, epochs=EPOCHS, batch_size=BATCH_SIZE, evaluate=test
@@ -129,6 +145,9 @@ def path(loss: Loss = squared_error) -> Trajectory:
 
 def as_intended() -> Experiment:
     """The experiment with the true mean squared error.
+
+    Returns:
+        The surface of the test error and the descent on it.
 
     Example:
         >>> jxs.article.as_intended().surface.lowest_is_on_edge
@@ -139,6 +158,9 @@ def as_intended() -> Experiment:
 
 def as_published() -> Experiment:
     """The experiment with the published loss, `broadcast_squared_error`.
+
+    Returns:
+        As of `as_intended`.
 
     Example:
         >>> jxs.article.as_published().path

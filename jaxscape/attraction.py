@@ -60,8 +60,9 @@ class Basins:
         return (len(self.a), len(self.b))
 
     def __repr__(self) -> str:
-        (n1, n2), size = self.shape, max(1, self.label.size)
-        lines = [f"Basins({self.a.name}: {n1} × {self.b.name}: {n2}, {len(self.limits)} limits)"]
+        (n1, n2), size, count = self.shape, max(1, self.label.size), len(self.limits)
+        limits = "1 limit" if count == 1 else f"{count} limits"
+        lines = [f"Basins({self.a.name}: {n1} × {self.b.name}: {n2}, {limits})"]
         for limit in self.limits:
             loss = "" if np.isnan(limit.loss) else f", loss {limit.loss:.6g}"
             lines.append(f"  {100 * limit.starts / size:.4g} %: {limit.kind}{loss}")

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import os
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,12 @@ def is_there() -> bool:
 
     found = Chromium.find_browser(skip_local=False)
     return found is not None and Path(found).is_file()
+
+
+def where() -> str:
+    """Where alone it was looked for, if the environment says so."""
+    path = os.environ.get("BROWSER_PATH")
+    return f" at {path}, which BROWSER_PATH names" if path else ""
 
 
 async def pictures(figure: go.Figure, width: int, height: int) -> AsyncGenerator[bytes, None]:

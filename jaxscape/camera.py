@@ -12,6 +12,12 @@ def facing(
 
     From every candidate direction a ray goes from each drawn point to the eye; where it passes
     under the surface, the point is hidden.
+
+    Args:
+        a, b: the surface's coordinates, (m1,) and (m2,) or both (m1, m2).
+        loss: (m1, m2) its heights, holes as NaN.
+        ways: what is to be seen, each (K, 3), NaN between pieces.
+        times: how many times as far away as it might be.
     """
 
     def eye(azimuth: float, elevation: float) -> np.ndarray:

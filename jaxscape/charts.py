@@ -8,6 +8,7 @@ from jaxscape import layout, view
 from jaxscape.edge import Stability
 from jaxscape.points import CriticalPoints
 from jaxscape.results import Axis, Landscape
+from jaxscape.scale import Scale
 from jaxscape.trajectory import Descents, Trajectory
 from jaxscape.valleys import Valley
 
@@ -201,10 +202,15 @@ def stability(found: Stability, dark: bool = False) -> go.Figure:
 
 
 def _log(values: np.ndarray) -> dict:
-    """A log axis with few enough ticks to be read on a small figure."""
+    """A log axis with few enough ticks to be read on a small figure, and with two at least."""
     positive = values[np.isfinite(values) & (values > 0)]
-    decades = np.ptp(np.log10(positive)) if positive.size else 1
-    return {"type": "log", "exponentformat": "power", "dtick": max(1, int(np.ceil(decades / 6)))}
+    low, high = (positive.min(), positive.max()) if positive.size else (1.0, 10.0)
+    decades = np.log10(high / low)
+    if decades >= 2:
+        return {"type": "log", "exponentformat": "power", "dtick": int(np.ceil(decades / 6))}
+    # Plotly leaves out the power of ten of what lies between two.
+    ticks = Scale(True, low, high, high).ticks()
+    return {"type": "log", "tickvals": 10 ** ticks["tickvals"], "ticktext": ticks["ticktext"]}
 
 
 def profile(

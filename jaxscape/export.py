@@ -98,7 +98,9 @@ def write(
             content = _movie(still, suffix, size)
         else:
             still.layout.sliders = []
-            content = still.to_image(suffix[1:], width=size[0], height=size[1])
+            with bar(1, "picture") as progress:
+                content = still.to_image(suffix[1:], width=size[0], height=size[1])
+                progress.update()
     with archive.replacing(file) as place:
         place.write(content)
 
@@ -125,13 +127,13 @@ def check(file: str | os.PathLike) -> None:
         raise ImportError(f"file: {suffix} needs more packages: pip install {' '.join(missing)}")
     if _MODULES[suffix] and not browser.is_there():
         raise RuntimeError(
-            f"file: {suffix} needs a browser, and none was found: install Chromium or Chrome, or "
-            "run kaleido_get_chrome"
+            f"file: {suffix} needs a browser, and none was found{browser.where()}: install "
+            "Chromium or Chrome, or run kaleido_get_chrome"
         )
 
 
 def _page(figure: go.Figure, cdn: bool, width: int | None, height: int | None) -> str:
-    return figure.to_html(
+    page = figure.to_html(
         config=HTML_CONFIG,
         include_plotlyjs="cdn" if cdn else True,
         div_id="jaxscape",
@@ -140,6 +142,8 @@ def _page(figure: go.Figure, cdn: bool, width: int | None, height: int | None) -
         default_width=f"{width}px" if width else "100%",
         default_height=f"{height}px" if height else "100vh",
     )
+    # A browser's own margin would make it higher than the window.
+    return page.replace("<head>", "<head><style>body { margin: 0 }</style>", 1)
 
 
 def _movie(figure: go.Figure, suffix: str, size: tuple[int, int]) -> bytes:

@@ -18,6 +18,8 @@ _MANY_PATHS = 4
 _HIGH_LEGEND = 50
 """In pixels, two rows: above a longer one a scene is low."""
 OUTLINE = {"color": "black", "width": 1}
+_APART = 0.01
+"""Points, in parts of the axes: fewer than the size of a mark in a small figure."""
 
 HTML_CONFIG = {"showSendToCloud": False, "displaylogo": False, "responsive": True}
 """For plotly's `write_html(config=...)`: no button that uploads the figure."""
@@ -52,13 +54,21 @@ def check_finite(landscape: Landscape, name: str = "landscape") -> None:
     if landscape.lowest is None:
         n1, n2 = landscape.shape
         raise ValueError(
-            f"{name}: expected at least one finite loss to draw, got none in {n1} × {n2} cells"
+            f"{name}: expected at least one finite loss to draw, got none in {n1} × {n2} cells; "
+            "is loss(params, data) finite in the middle of the axes?"
         )
 
 
 def marker_size(line: view.Line) -> float:
     """Small where points are too many to be told apart."""
     return 3.2 if len(line.points) <= 100 else 2
+
+
+def outline(landscape: Landscape, line: view.Line) -> dict[str, Any]:
+    """Around the points of a path: none where most lie on each other, and would be black."""
+    extent = [float(np.ptp(axis.values)) or 1.0 for axis in (landscape.a, landscape.b)]
+    apart = np.hypot(*(np.diff(line.points[:, :2], axis=0) / extent).T)
+    return {"width": 0} if len(apart) and np.median(apart) < _APART else OUTLINE
 
 
 def end_marker(line: view.Line, symbol: str, size: float) -> dict[str, Any]:
@@ -99,7 +109,7 @@ def add_paths(figure: go.Figure, landscape: Landscape, lines: list[view.Line]) -
                 "symbol": line.symbol,
                 "color": line.colour,
                 "size": 2 * size,
-                "line": OUTLINE,
+                "line": outline(landscape, line),
             },
             legendgroup=line.name,
             name=line.label,
@@ -137,8 +147,9 @@ def add_ensemble(
         x=np.where(finite, x, np.nan).ravel(),
         y=np.where(finite, y, np.nan).ravel(),
         mode="lines",
-        line={"color": line.colour, "width": 1},
-        opacity=0.45,
+        # Of the median's colour they would drown in the dark of low losses.
+        line={"color": "white", "width": 1},
+        opacity=0.55,
         legendgroup=line.name,
         hoverinfo="skip",
         showlegend=False,

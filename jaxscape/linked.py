@@ -1,4 +1,4 @@
-"""What links the parts of a figure in a browser: a mark under the mouse, cameras, a slider."""
+"""What a figure needs in a browser beside plotly: a mark under the mouse, cameras, a slider."""
 
 from collections.abc import Mapping
 from importlib import resources
@@ -28,10 +28,15 @@ def script(figure: go.Figure) -> str | None:
         >>> sine = jxs.landscape(jxs.squared_error, data, w1=(-3, 3, 61), w2=(-3, 3, 41))
         >>> "plotly_hover" in linked.script(jxs.plot.side_by_side(sine))
         True
-        >>> linked.script(jxs.plot.surface(sine)) is None
+        >>> linked.script(jxs.plot.contour(sine)) is None
         True
     """
-    parts = {"linked.js": "linked" in meta(figure), "slider.js": bool(figure.layout.sliders)}
+    scenes = {trace.scene for trace in figure.select_traces({"type": "surface"})}
+    parts = {
+        "linked.js": "linked" in meta(figure),
+        "slider.js": bool(figure.layout.sliders),
+        "scene.js": scenes == {None} or scenes == {"scene"},
+    }
     page = resources.files("jaxscape") / "page"
     scripts = [(page / name).read_text(encoding="utf-8") for name, there in parts.items() if there]
     return "\n".join(scripts) or None

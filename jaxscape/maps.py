@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 
 from jaxscape import layout, marks, view
 from jaxscape.attraction import Basins
-from jaxscape.results import Landscape
+from jaxscape.results import Axis, Landscape
 from jaxscape.scale import Scale
 from jaxscape.trajectory import Trajectory
 
@@ -106,6 +106,8 @@ def basins(found: Basins, *paths: Trajectory, dark: bool = False) -> go.Figure:
 def trainability(surface: Landscape, dark: bool = False) -> go.Figure:
     """The loss after training over two hyperparameters, on a log scale; grey where it diverged.
 
+    An axis whose values grow by one factor, as those of `numpy.geomspace`, is a log axis.
+
     Args:
         surface: a landscape of a `FinalLoss`.
         dark: light lines on a dark ground.
@@ -156,11 +158,24 @@ def trainability(surface: Landscape, dark: bool = False) -> go.Figure:
         )
     )
     layout.name_axes(figure, surface)
+    for update, axis in ((figure.update_xaxes, surface.a), (figure.update_yaxes, surface.b)):
+        if _is_geometric(axis):
+            ends = np.asarray(axis.values)[[0, -1]]
+            update(type="log", range=np.log10(ends), exponentformat="power")
     notes = [*scale.notes, *layout.holes(surface)]
     head = "{}, {} × {}".format(surface.loss_name, *surface.shape)
     layout.frame(figure, "Where training converges", notes, dark, head)
     figure.update_layout(plot_bgcolor="#808080")
     return figure.update_xaxes(showgrid=False).update_yaxes(showgrid=False)
+
+
+def _is_geometric(axis: Axis) -> bool:
+    """Whether each value is the one before times the same factor, as `numpy.geomspace` has it."""
+    values = np.asarray(axis.values, float)
+    if len(values) < 3 or values[0] <= 0:
+        return False
+    factors = values[1:] / values[:-1]
+    return bool(np.ptp(factors) < 1e-3 * (factors[0] - 1))
 
 
 def _limit_colours(found: Basins) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from jaxscape import layout, legend
+from jaxscape import layout, legend, spatial
 from jaxscape.points import CriticalPoints
 from jaxscape.results import Landscape
 from jaxscape.scale import Scale, scale_of
@@ -18,9 +18,9 @@ from jaxscape.valleys import Barrier, Valley
 
 # A browser draws no more than about 16 scenes of a page, and drops the first without a word.
 _MOST_SURFACES = 12
-_FEW_SURFACES = 4
+_FEW_SURFACES = 2
 """Of more there is no room for numbers along their axes."""
-_DISTANCES = {(1, 2): 1.9, (2, 2): 2.0, (2, 3): 1.5, (3, 3): 1.8, (3, 4): 1.8}
+_DISTANCES = {(1, 2): 1.75, (1, 3): 1.4, (2, 2): 1.1, (2, 3): 1.1, (3, 3): 1.3, (3, 4): 1.3}
 """From how much further away surfaces in rows and columns are seen, tried at 600 × 450."""
 # Of the figure's height.
 _TITLE_HEIGHT = 0.02
@@ -82,10 +82,10 @@ def side_by_side(
         scene_domain_x=[0, 0.53],
         xaxis_domain=[0.62, 1],
     )
-    layout.step_back(figure, 1.45)
-    # In what units they are is said beside it, where there is room.
-    _name_alone(figure, landscape)
-    notes = list(dict.fromkeys([*turning.layout.meta["notes"], *above.layout.meta["notes"]]))
+    layout.step_back(figure, 1.3)
+    # In what units axes are is said beside it, where there is room.
+    said = [*turning.layout.meta["notes"], *above.layout.meta["notes"]]
+    notes = [note for note in dict.fromkeys(said) if note not in spatial.units(landscape)]
     head = "{}, {} × {}".format(landscape.loss_name, *landscape.shape)
     layout.frame(figure, "Loss surface", notes, dark, head)
     _smaller_words(figure)
@@ -104,7 +104,7 @@ def compare(
 
     All have the same axes, so that a place in one is the same place in the others. On a page that
     has the script of `linked`, turning one turns all. A path of the same name in several has one
-    entry in the legend, which switches it in all. Of more than 4 surfaces the ends of the axes are
+    entry in the legend, which switches it in all. Of more than 2 surfaces the ends of the axes are
     in a note, in place of numbers along them.
 
     Args:
@@ -147,6 +147,7 @@ def compare(
     drawn = [surface(*panel, log=log) for panel in panels.values()]
     # Cells of loss 0 are each surface's own to tell: its lowest above may be another.
     figure, notes = go.Figure(), scale._replace(zeros=0).notes
+    units, said = spatial.units(landscapes[0]), dict[str, list[str]]()
     entries: set[tuple[str, str]] = set()
     for k, (name, one) in enumerate(zip(panels, drawn, strict=True)):
         legend.shorten_entries(one)
@@ -166,8 +167,12 @@ def compare(
                 trace.showlegend = entry not in entries
                 entries.add(entry)
         figure.add_traces(one.data)
-        own = scale_of([landscapes[k]], log)._replace(zeros=0).notes
-        notes += [f"{name}: {note}" for note in one.layout.meta["notes"] if note not in own]
+        own = scale_of([landscapes[k]], log)._replace(zeros=0).notes + units
+        for note in one.layout.meta["notes"]:
+            if note not in own:
+                said.setdefault(note, []).append(name)
+    for note, of in said.items():
+        notes.append(f"{'all' if len(of) == len(panels) else ', '.join(of)}: {note}")
     ends = _place(figure, panels, drawn, scale)
     few = len(panels) <= _FEW_SURFACES
     if not few:
@@ -175,19 +180,11 @@ def compare(
         notes.append(
             ", ".join(f"{name} from {low:.4g} to {high:.4g}" for name, (low, high) in sides)
         )
-    units = [axis.title for axis in (landscapes[0].a, landscapes[0].b) if axis.unit]
-    notes += [f"axes: {', '.join(units)}"] if units else []
+    notes += units
     layout.frame(figure, "Loss surfaces", notes, dark, "one scale of heights and colours")
     _smaller_words(figure, few)
-    _name_alone(figure, landscapes[0])
     linked = {"log": log, "names": [landscapes[0].a.name, landscapes[0].b.name]}
     return figure.update_layout(meta={"notes": notes, "linked": linked})
-
-
-def _name_alone(figure: go.Figure, landscape: Landscape) -> None:
-    """Names of axes without their units, for which scenes beside each other have no room."""
-    names = {"xaxis": landscape.a.name, "yaxis": landscape.b.name}
-    figure.update_scenes({f"{axis}_title_text": name for axis, name in names.items()})
 
 
 def _smaller_words(figure: go.Figure, few: bool = True) -> None:
@@ -196,6 +193,7 @@ def _smaller_words(figure: go.Figure, few: bool = True) -> None:
     What the heights are is said by the bar of colours, which are the same.
     """
     words = {"title_font_size": 14 if few else 11, "tickfont_size": 11, "showticklabels": few}
+    words |= {"nticks": 4}
     figure.update_scenes(xaxis=words, yaxis=words, zaxis=words | {"title_text": ""})
 
 
@@ -234,7 +232,8 @@ def _place(
     scale: Scale,
 ) -> list[list[float]]:
     """Put the scenes in rows, with names above, the same axes and the same camera; their ends."""
-    columns = math.ceil(math.sqrt(len(panels)))
+    # Three beside each other are larger than in two rows.
+    columns = 3 if len(panels) == 3 else math.ceil(math.sqrt(len(panels)))
     rows = -(-len(panels) // columns)
     landscapes = [landscape for landscape, *_ in panels.values()]
     ranges = []
@@ -247,7 +246,7 @@ def _place(
     ranges.append([float(low), float(high) if high > low else float(low) + 1])
     first = next((k for k, (_, *paths) in enumerate(panels.values()) if paths), 0)
     # In more than one row an axis is short.
-    ticks = scale.ticks(most=4 if rows == 1 else 3) or {"nticks": 6 if rows == 1 else 3}
+    ticks = scale.ticks(most=4 if rows == 1 else 3) or {"nticks": 4 if rows == 1 else 3}
     layout.step_back(drawn[first], _DISTANCES[rows, columns])
     camera = drawn[first].layout.scene.camera
     for k, (name, landscape) in enumerate(zip(panels, landscapes, strict=True)):

@@ -170,7 +170,7 @@ def curvature(fields: Fields, *paths: Trajectory, dark: bool = False) -> go.Figu
         )
     )
     lone = spatial.add_lone_cells(figure, a, b, loss, smaller, (-end, end), smaller)
-    notes = [*notes, *lone]
+    notes = [*spatial.units(surface), *notes, *lone]
     border = zero_line(smaller, a, b, loss)
     if len(border):
         lifted = scale.above(border, 0.5)

@@ -100,8 +100,8 @@ def add_paths(
             add_line(
                 figure,
                 scale.above(line.below, 1),
-                "white",
-                3 * size,
+                line.colour,
+                2 * size,
                 dash="dot",
                 legendgroup=line.name,
             )
@@ -122,7 +122,7 @@ def add_paths(
                 "symbol": line.symbol,
                 "color": line.colour,
                 "size": size,
-                "line": layout.OUTLINE,
+                "line": layout.outline(landscape, line),
             },
             legendgroup=line.name,
             name=line.label,
@@ -153,6 +153,12 @@ def notes(scale: Scale) -> list[str]:
     return ["heights are too close together to be drawn in space: plot.contour shows them"]
 
 
+def units(landscape: Landscape) -> list[str]:
+    """What to note of axes in space, whose names would be cut off with their units."""
+    axes = [axis.title for axis in (landscape.a, landscape.b) if axis.unit]
+    return [f"axes: {', '.join(axes)}"] if axes else []
+
+
 def scene(
     landscape: Landscape,
     a: np.ndarray,
@@ -162,25 +168,23 @@ def scene(
     scale: Scale,
 ) -> dict[str, Any]:
     """Axes, proportions and the camera from which most of the ways shows, each (K, 3)."""
-    # Longer titles would be cut off at the figure's edge.
-    longer = bool(landscape.a.unit or landscape.b.unit)
-    # As would the name of the heights beside numbers with exponents or many digits.
+    # The name of the heights would be cut off beside numbers with exponents or many digits.
     largest, spread = max(abs(scale.lowest), abs(scale.highest)), scale.highest - scale.lowest
     power, digits = not 1e-3 <= largest < 1e5, spread < 1e-2 * largest
-    times = 1 + 0.1 * (longer or power or digits) + 0.15 * (power and digits and not scale.log)
+    times = 1 + 0.1 * (power or digits) + 0.15 * (power and digits and not scale.log)
     seen = [np.column_stack([way[:, :2], scale.height(way[:, 2])]) for way in ways]
     axis = {
         "showgrid": False,
         "zeroline": False,
-        "title_font_size": 14 if longer else 18,
-        "nticks": 6,
+        "title_font_size": 18,
+        "nticks": 5,
         "tickfont_size": 13,
         "exponentformat": "e",
     }
     return {
-        "xaxis": axis | {"title_text": landscape.a.title.replace(", ", ",<br>")},
-        "yaxis": axis | {"title_text": landscape.b.title.replace(", ", ",<br>")},
-        "zaxis": axis | _HEIGHTS | scale.ticks(most=_MOST_TICKS),
+        "xaxis": axis | {"title_text": landscape.a.name},
+        "yaxis": axis | {"title_text": landscape.b.name},
+        "zaxis": axis | _HEIGHTS | (scale.ticks(most=_MOST_TICKS) or {"nticks": _MOST_TICKS}),
         "aspectmode": "manual",
         "aspectratio": {"x": 1, "y": 1, "z": 0.5},
         "camera": camera.facing(a, b, loss, seen, _BACK * times),

@@ -93,7 +93,7 @@ def surface(
     known = marks.add(figure, landscape, critical, valley, barrier, scale)
     ways = [line.way for line in lines] + marks.ways(landscape, critical, valley, barrier)
     figure.update_layout(scene=spatial.scene(landscape, a, b, heights, ways, scale))
-    notes = [*notes, *scale.notes, *spatial.notes(scale), *more, *known]
+    notes = [*spatial.units(landscape), *notes, *scale.notes, *spatial.notes(scale), *more, *known]
     return layout.finish(figure, landscape, notes, dark)
 
 

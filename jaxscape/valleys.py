@@ -75,6 +75,9 @@ def valley(
         axis: for the plane's first name (`w1` for the two weights) either (lo, hi, n) or a 1-D
             array of increasing values.
 
+    Returns:
+        The bottom and its loss at each value of the axis.
+
     Raises:
         ValueError: a loss that is no parabola in the second coordinate, or another axis.
 
@@ -145,6 +148,9 @@ def barrier(
         start, end: a `CriticalPoint`, a `Cell`, or two coordinates (a, b): the nearest cell counts.
         among: critical points, one of whose saddles may be the pass: its loss then counts, and not
             that of the highest cell.
+
+    Returns:
+        The cells of the way, its highest, and how far that lies above both ends.
 
     Raises:
         TypeError: anything else.

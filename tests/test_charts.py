@@ -128,7 +128,7 @@ def test_diverged_runs_are_left_out_of_the_fan_and_counted():
 
 def test_many_descents_are_thin_lines_with_their_median(runs, surface):
     figure = jxs.plot.contour(surface, runs)
-    thin = next(trace for trace in figure.data if trace.opacity == 0.45)
+    thin = next(trace for trace in figure.data if trace.opacity == 0.55)
     np.testing.assert_allclose(thin.x.reshape(7, 6)[:, :5], runs.params.w1)
     assert np.isnan(thin.y.reshape(7, 6)[:, 5]).all()
     median = next(trace for trace in figure.data if (trace.name or "").startswith("median of 7"))
@@ -182,6 +182,21 @@ def test_step_sizes_of_many_decades_have_few_ticks():
     assert 10 < decades < 6 * figure.layout.yaxis.dtick + 1
 
 
+@pytest.mark.parametrize("learning_rate", [0.002, 0.01, 0.02])
+def test_step_sizes_within_a_decade_have_ticks(learning_rate):
+    """Plotly marks powers of ten alone, of which there may be none, or leaves the power out."""
+    path = jxs.descend(
+        lambda x, _: 5 * x**2, 0.7, np.ones(2, np.float32), optimizer=optax.sgd(learning_rate),
+        epochs=9, record="step",
+    )  # fmt: skip
+    axis = jxs.plot.steps(path).layout.yaxis
+    assert len(axis.ticktext) > 1
+    np.testing.assert_allclose(axis.tickvals, [float(text) for text in axis.ticktext])
+    assert (
+        path.step_size[1:].min() <= min(axis.tickvals) < max(axis.tickvals) <= path.step_size.max()
+    )
+
+
 def test_a_threshold_without_bound_leaves_sharpness_its_range(x64):
     steps = np.arange(3)
     found = jxs.Stability(
@@ -221,6 +236,19 @@ def test_trainability_is_on_a_log_scale_with_holes():
     assert image.customdata[0, 2] == 0
     assert np.isfinite(image.z[0, 2])
     assert "1 of 6 cells are not finite" in figure.layout.title.subtitle.text
+
+
+def test_hyperparameters_that_grow_by_a_factor_have_a_log_axis():
+    """As learning rates do, most of which would lie on the edge of a linear axis."""
+    rates, others = np.geomspace(1e-3, 1, 5), np.array([1e-3, 1e-2, 0.2, 0.3])
+    for values in (rates, rates.astype(np.float32)):
+        axes = jxs.Axis(values, "rate"), jxs.Axis(others, "momentum")
+        surface = jxs.Landscape(np.ones((5, 4)), *axes, loss_name="loss", method="dense")
+        layout = jxs.plot.trainability(surface).layout
+        assert layout.xaxis.type == "log"
+        np.testing.assert_allclose(layout.xaxis.range, [-3, 0], atol=1e-6)
+        assert layout.yaxis.type is None
+        assert layout.yaxis.range == (1e-3, 0.3)
 
 
 def test_bad_arguments_are_refused(runs, surface):

@@ -27,6 +27,7 @@ def test_a_page_is_whole_offline_the_same_each_time_and_cannot_upload(figure, tm
     assert page == (tmp_path / "b.HTML").read_text()
     assert len(page) > 4_000_000
     assert "<script src" not in page
+    assert "<style>body { margin: 0 }</style>" in page
     assert '"showSendToCloud": false' in page
     assert "Plotly.addFrames" in page
     assert "Plotly.animate(" not in page.rpartition("Plotly.addFrames")[2]

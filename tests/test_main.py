@@ -129,7 +129,9 @@ def test_an_image_and_the_descent_as_a_gif_are_written_too(tmp_path, monkeypatch
     monkeypatch.setattr(plot, "write", lambda figure, file: drawn.append((file.name, figure)))
     assert main(["--png", "a.png", "--gif", "b.gif"]) == 0
     assert "written      surface.html, a.png, b.gif" in capsys.readouterr().out
-    assert [(name, len(figure.frames)) for name, figure in drawn] == [("b.gif", 26), ("a.png", 0)]
+    assert [(name, len(figure.frames)) for name, figure in drawn] == [
+        *(("b.gif", 26), ("a.png", 0), ("surface.html", 0)),
+    ]
 
 
 def test_what_is_written_when_it_is_interrupted_is_said(tmp_path, monkeypatch, capsys):
@@ -150,7 +152,10 @@ def test_without_a_browser_an_image_is_refused_in_one_line(tmp_path, monkeypatch
     with pytest.raises(SystemExit):
         main(["--png", str(tmp_path / "a.png")])
     last = capsys.readouterr().err.splitlines()[-1]
-    assert "error: file: .png needs a browser, and none was found: install" in last
+    assert (
+        "error: file: .png needs a browser, and none was found at nowhere, which BROWSER_PATH names"
+        in last
+    )
 
 
 @pytest.mark.parametrize(

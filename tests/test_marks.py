@@ -142,8 +142,12 @@ def test_solutions_are_marked_where_they_are(draw):
     np.testing.assert_allclose([marks.x, marks.y], [[0, 1], [0, 0]])
     assert list(marks.text) == ["first", "second"]
     titles = figure.layout if draw is plot.contour else figure.layout.scene
-    assert titles.xaxis.title.text == "a (first → second)"
-    assert titles.yaxis.title.text == "b (first → third)"
+    units = "a (first → second)", "b (first → third)"
+    # Names in space would be cut off with their units.
+    named_so = ("a", "b") if draw is plot.surface else units
+    assert (titles.xaxis.title.text, titles.yaxis.title.text) == named_so
+    in_note = f"axes: {', '.join(units)}" in figure.layout.meta["notes"]
+    assert in_note == (draw is plot.surface)
     words = titles.annotations
     assert [(word.x, word.text) for word in words] == [(0, "first"), (1, "second")]
     if draw is plot.surface:
@@ -187,8 +191,11 @@ def test_units_and_marks_of_a_plane_are_those_of_all_that_is_computed_on_it():
         (shown,) = named(figure, "here (0.5, 1)")
         assert (*shown.x, *shown.y) == (0.5, 1)
         assert "1 of the plane's marks lie beyond the grid" in figure.layout.title.subtitle.text
-        where = figure.layout if "z" not in shown else figure.layout.scene
-        assert where.xaxis.title.text == "w1 (mm)"
+        if "z" in shown:
+            assert figure.layout.scene.xaxis.title.text == "w1"
+            assert "axes: w1 (mm), w2 (s)" in figure.layout.meta["notes"]
+        else:
+            assert figure.layout.xaxis.title.text == "w1 (mm)"
     assert named(plot.curvature(fields), "here")[0].type == "scatter3d"
 
 

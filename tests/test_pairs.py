@@ -135,10 +135,30 @@ def test_surfaces_over_other_coordinates_are_refused():
 
 
 def test_only_figures_with_several_views_have_a_script():
-    assert linked.script(plot.surface(WIDE)) is None
+    assert linked.script(plot.contour(WIDE)) is None
+    # From further away in a narrow window, which several scenes beside each other have not.
+    assert "innerWidth" in linked.script(plot.surface(WIDE))
+    assert "innerWidth" not in linked.script(plot.compare({"a": WIDE, "b": WIDE}))
     assert linked.script(plot.contour(WIDE, PATH)) is None
     for figure in (plot.side_by_side(WIDE), plot.compare({"a": WIDE, "b": WIDE})):
         assert "{plot_id}" in linked.script(figure)
+
+
+def test_what_is_noted_of_several_is_said_once():
+    far = make_path([-1, 9], [1, 2])
+    notes = plot.compare({"a": (WIDE, far), "b": (WIDE, far)}).layout.meta["notes"]
+    assert notes[0] == "all: 1 of 2 points of descent lie beyond the grid"
+    assert len(notes) == len(set(notes)) == 2
+    notes = plot.compare({"a": (WIDE, far), "b": WIDE, "c": (WIDE, far)}).layout.meta["notes"]
+    assert notes[0] == "a, c: 1 of 2 points of descent lie beyond the grid"
+
+
+def test_axes_of_other_units_are_noted():
+    """Of a plane through another point, say: a place in one is then no place in the other."""
+    axes = [jxs.Axis(axis.values, axis.name, "distance") for axis in (SMALL.a, SMALL.b)]
+    other = jxs.Landscape(SMALL.loss, *axes, "loss", "dense")
+    notes = plot.compare({"one": SMALL, "other": other}).layout.meta["notes"]
+    assert notes == ["other: axes: w1 (distance), w2 (distance)"]
 
 
 def test_compared_surfaces_say_their_units_once():
@@ -157,7 +177,7 @@ def test_names_of_surfaces_with_tags_are_shown_as_they_are():
     assert figure.layout.annotations[1].text.startswith("<b>rate &lt;b&gt;</b>")
 
 
-@pytest.mark.parametrize("count", [4, 5])
+@pytest.mark.parametrize("count", [2, 3, 5])
 def test_of_many_surfaces_the_ends_of_axes_are_said_once(count):
     """No numbers along their axes have room on a small figure."""
     wide = make_landscape(7, 5)
@@ -166,12 +186,12 @@ def test_of_many_surfaces_the_ends_of_axes_are_said_once(count):
     low_a, low_b = min(a[0], other_a[0]), min(b[0], other_b[0])
     high_a, high_b = max(a[-1], other_a[-1]), max(b[-1], other_b[-1])
     said = f"w1 from {low_a:.4g} to {high_a:.4g}, w2 from {low_b:.4g} to {high_b:.4g}"
-    assert figure.layout.meta["notes"] == ([said] if count > 4 else [])
-    assert figure.layout.scene2.xaxis.showticklabels == (count <= 4)
+    assert figure.layout.meta["notes"] == ([said] if count > 2 else [])
+    assert figure.layout.scene2.xaxis.showticklabels == (count == 2)
     assert figure.layout.scene2.xaxis.title.text == "w1"
 
 
-@pytest.mark.parametrize(("count", "ticks", "size"), [(2, 4, 14), (3, 3, 14), (7, 3, 11)])
+@pytest.mark.parametrize(("count", "ticks", "size"), [(2, 4, 14), (3, 4, 11), (7, 3, 11)])
 def test_in_more_rows_there_are_fewer_ticks_and_smaller_words(count, ticks, size):
     """At 600 x 450 an axis of heights is as long as three of its ticks are high."""
     decades = make_landscape(7, 5, lambda a, b: 10 ** (a - b + 3.1))

@@ -423,6 +423,16 @@ def test_a_large_surface_with_three_paths_is_a_small_page():
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("apart", "width"), [(0.08, 1), (0.01, 0)])
+def test_points_that_lie_on_each_other_have_no_outline(kind, apart, width):
+    """Else the path is black: the axes are 3 and 4 long."""
+    path = make_path(np.arange(30) * apart - 1, np.full(30, 2.0))
+    figure = KINDS[kind](make_landscape(), path)
+    points = points_of(figure, "scatter3d" if kind == "surface" else "scatter")
+    assert points.marker.line.width == width
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_legend_of_many_paths_leaves_out_their_ends(kind):
     for count in (3, 4):
         names = [f"path {k}" for k in range(count)]

@@ -2,9 +2,14 @@
 
 import io
 import threading
+import time
 
+import numpy as np
+import optax
+import plotly.graph_objects as go
 import pytest
 
+import jaxscape as jxs
 from jaxscape import progress
 
 
@@ -36,3 +41,39 @@ def test_its_clock_goes_on_while_the_first_of_all_runs_is_under_way(monkeypatch,
     assert seen == [is_terminal] * 2
     assert ("| 0/3 [" in screen.getvalue()) == is_terminal
     assert screen.getvalue().rpartition("\r")[0].rpartition("\r")[2].strip() == ""
+
+
+def parabola(x, _):
+    return 5 * x**2
+
+
+def hills(w1, w2):
+    return (w1**2 - 1) ** 2 + 0.3 * w1 + (w1 - 2 * w2) ** 2
+
+
+SGD, DATA = optax.sgd(0.01), jxs.Dataset(np.linspace(-1, 2, 9), np.linspace(0, 1, 9) ** 2)
+BOX, AXES = {"w1": (-2.0, 2.0), "w2": (-1.5, 1.7)}, {"w1": (-2, 2, 5), "w2": (-1, 1, 4)}
+LONG_WORK = {
+    "run": lambda _: jxs.descend(parabola, 1.0, np.ones(2), optimizer=SGD, epochs=3),
+    "starts": lambda _: jxs.basins(jxs.squared_error, DATA, optimizer=SGD, steps=9, **AXES),
+    "boxes": lambda _: jxs.critical_points(jxs.Function(hills), **BOX),
+    "stretches": lambda _: jxs.critical_points(jxs.squared_error, DATA, **BOX),
+    "picture": lambda folder: jxs.plot.write(go.Figure(), folder / "a.svg"),
+}
+
+
+@pytest.mark.parametrize("unit", LONG_WORK)
+def test_all_that_may_take_long_has_one(unit, monkeypatch, tmp_path):
+    screen = Screen(True)
+    monkeypatch.setattr(progress, "_SECONDS", 0.001)
+    monkeypatch.setattr("jaxscape.export.check", lambda file: None)
+
+    def draw(*_, **__):
+        time.sleep(0.1)
+        return b"<svg/>"
+
+    monkeypatch.setattr(go.Figure, "to_image", draw)
+    monkeypatch.setattr("sys.stderr", screen)
+    LONG_WORK[unit](tmp_path)
+    assert f" {unit}" in screen.getvalue()
+    assert "\r" in screen.getvalue()
