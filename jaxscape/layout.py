@@ -68,7 +68,10 @@ def outline(landscape: Landscape, line: view.Line) -> dict[str, Any]:
     """Around the points of a path: none where most lie on each other, and would be black."""
     extent = [float(np.ptp(axis.values)) or 1.0 for axis in (landscape.a, landscape.b)]
     apart = np.hypot(*(np.diff(line.points[:, :2], axis=0) / extent).T)
-    return {"width": 0} if len(apart) and np.median(apart) < _APART else OUTLINE
+    if not len(apart) or np.median(apart) >= _APART:
+        return OUTLINE
+    # White would not be seen in the legend.
+    return {"color": "#909090", "width": 1 if line.colour == "#ffffff" else 0}
 
 
 def end_marker(line: view.Line, symbol: str, size: float) -> dict[str, Any]:

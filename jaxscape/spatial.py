@@ -184,7 +184,7 @@ def scene(
     return {
         "xaxis": axis | {"title_text": landscape.a.name},
         "yaxis": axis | {"title_text": landscape.b.name},
-        "zaxis": axis | _HEIGHTS | (scale.ticks(most=_MOST_TICKS) or {"nticks": _MOST_TICKS}),
+        "zaxis": axis | _HEIGHTS | scale.ticks(most=_MOST_TICKS),
         "aspectmode": "manual",
         "aspectratio": {"x": 1, "y": 1, "z": 0.5},
         "camera": camera.facing(a, b, loss, seen, _BACK * times),

@@ -430,6 +430,10 @@ def test_points_that_lie_on_each_other_have_no_outline(kind, apart, width):
     figure = KINDS[kind](make_landscape(), path)
     points = points_of(figure, "scatter3d" if kind == "surface" else "scatter")
     assert points.marker.line.width == width
+    # A white one would not be seen in the legend.
+    figure = KINDS[kind](make_landscape(), PATH, dataclasses.replace(path, name="white"))
+    white = points_of(figure, "scatter3d" if kind == "surface" else "scatter", "white")
+    assert (white.marker.color, white.marker.line.width) == ("#ffffff", 1)
 
 
 @pytest.mark.parametrize("kind", KINDS)
