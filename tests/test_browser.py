@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from pages import pixels
+from pages import in_space, pixels
 from PIL import Image
 
 import jaxscape as jxs
@@ -100,7 +100,8 @@ def test_hover_on_the_contour_tells_the_cell_under_the_mouse(open_page, tmp_path
 
 @pytest.mark.slow
 def test_hover_on_the_surface_and_its_path(open_page, tmp_path):
-    page = open_page(figure_file(plot.surface(make_landscape(), make_path()), tmp_path))
+    figure, path = plot.surface(make_landscape(), make_path()), make_path()
+    page = open_page(figure_file(figure, tmp_path))
     page.evaluate(HOVERED)
     on_surface = []
     for x, y in [(400, 300), (420, 400), (480, 340), (520, 420), (560, 300), (350, 380)]:
@@ -113,6 +114,22 @@ def test_hover_on_the_surface_and_its_path(open_page, tmp_path):
     assert on_surface
     for a, b, loss in on_surface:
         assert loss == pytest.approx(a**2 + 3 * b + a * b, abs=1e-4)
+    [points] = [trace for trace in figure.data if trace.legendgroup and trace.hovertemplate]
+    told = 0
+    # All but the ends, which have marks of their own; the surface may hide some.
+    for k in range(1, 8):
+        page.mouse.move(*in_space(page, "#figure", (points.x[k], points.y[k], points.z[k])))
+        page.wait_for_timeout(250)
+        kind, *where, height = page.evaluate("window.hovered.at(-1)")
+        if kind != "scatter3d" or where != pytest.approx([points.x[k], points.y[k]]):
+            continue
+        told += 1
+        # The height is lifted, so that the path is seen: its own loss is told.
+        loss = path.training_loss[k]
+        assert height > loss + 1e-3
+        text = page.locator(".hovertext").first.text_content()
+        assert f"descentw1 {where[0]:.5g}w2 {where[1]:.5g}loss {loss:.6g}epoch {k}" in text
+    assert told >= 4
 
 
 PRESS = """async ([share, late]) => {

@@ -1,6 +1,7 @@
 """Figures as files: pages, what is refused, and pictures put together."""
 
 import io
+import re
 import subprocess
 import sys
 
@@ -126,6 +127,27 @@ def test_an_image_has_nothing_to_press_and_the_size_asked_for(figure, tmp_path, 
     assert drawn == [((), (), ("pdf",), {"width": 1200, "height": 300})]
     assert (tmp_path / "a.pdf").read_bytes() == b"image"
     assert len(figure.layout.updatemenus) == len(figure.layout.sliders) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("browser")
+@pytest.mark.parametrize(
+    ("suffix", "begins", "least"),
+    [
+        (".svg", rb"<svg ", 20_000),
+        (".pdf", rb"%PDF-1\.", 10_000),
+        (".mp4", rb"(?s)....ftyp", 10_000),
+    ],
+)
+def test_a_figure_is_drawn_in_every_other_format(suffix, begins, least, tmp_path):
+    """A GIF and a PNG are looked at in `test_browser`."""
+    figure = plot.animation(make_landscape(), STAYER, kind="contour")
+    plot.write(figure, tmp_path / f"a{suffix}", width=500, height=400)
+    content = (tmp_path / f"a{suffix}").read_bytes()
+    assert re.match(begins, content)
+    assert len(content) > least
+    if suffix == ".svg":
+        assert b"rgb(255, 75, 31)" in content
 
 
 def pictures():

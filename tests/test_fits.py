@@ -121,6 +121,7 @@ def test_the_narrow_surface_is_seen_from_so_far_that_no_title_is_cut(path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("browser")
 def test_the_title_at_the_right_of_a_picture_is_not_cut(path):
     surface = jxs.landscape(jxs.squared_error, STUDENT, w1=(0.5, 2, 7), w2=(0, 1, 5))
     figure = plot.fit(surface, jxs.predictions(jxs.squared_error, path, STUDENT))

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import jaxscape as jxs
-from jaxscape import plot, view
+from jaxscape import legend, plot, view
 
 
 def make_landscape():
@@ -82,13 +82,28 @@ def test_the_legend_of_many_moving_paths_has_room_below_the_slider(count, shown)
     assert sum(name.startswith("lowest cell") for name in entries) == shown
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_below_the_slider_there_is_room_for_as_many_names_as_there_are(kind):
+    margins = []
+    for count in (1, 20):
+        paths = [make_path([0.1, 0.2], [0.1, 0.3], f"path {k}") for k in range(count)]
+        figure = plot.animation(make_landscape(), *paths, kind=kind)
+        [slider] = figure.layout.sliders
+        margins.append(figure.layout.margin.b)
+        # Its words, its rail and their numbers are 80 pixels high.
+        assert margins[-1] >= slider.pad.t + 80 + legend.height(figure)
+    assert margins[0] + 40 < margins[1]
+
+
 def test_it_opens_with_the_whole_path_and_the_slider_at_its_end():
     figure = plot.animation(make_landscape(), WANDERER)
     [slider], [menu] = figure.layout.sliders, figure.layout.updatemenus
     assert slider.active == len(figure.frames) - 1 == len(slider.steps) - 1
     assert [step.args[0][0] for step in slider.steps] == [frame.name for frame in figure.frames]
     assert [button.label for button in menu.buttons] == ["Play", "Pause"]
-    assert menu.buttons[0].args[1]["frame"]["redraw"] is True
+    # Without it nothing in space moves.
+    for part in (*menu.buttons, *slider.steps):
+        assert part.args[1]["frame"]["redraw"] is True
     still = plot.surface(make_landscape(), WANDERER)
     for ours, theirs in zip(figure.data, still.data, strict=True):
         np.testing.assert_array_equal(ours.z, theirs.z)
