@@ -283,3 +283,21 @@ def test_a_click_on_the_surface_starts_there_and_a_drag_only_turns_it(open_page,
     page.mouse.move(mouse[0] + 14, mouse[1] + 3)
     page.mouse.up()
     assert len(page.evaluate(STEPS_DONE)) == 1
+
+
+@pytest.mark.slow
+def test_on_a_telephone_a_surface_is_seen_whole(of, tmp_path, open_page):
+    """From further away, as it is narrow; and it fills the window, which does not scroll."""
+    figure, eyes = plot.surface(of.surface, of.path), {}
+    plot.write(figure, tmp_path / "page.html")
+    for width in (390, 1000):
+        page = open_page(tmp_path / "page.html", viewport={"width": width, "height": 844})
+        eyes[width] = page.evaluate(
+            "document.getElementById('jaxscape')._fullLayout.scene.camera.eye"
+        )
+        assert page.evaluate("document.documentElement.scrollHeight") == 844
+    as_drawn = figure.layout.scene.camera.eye
+    assert eyes[1000] == pytest.approx({axis: as_drawn[axis] for axis in "xyz"})
+    times = [eyes[390][axis] / eyes[1000][axis] for axis in "xyz"]
+    assert times == pytest.approx([times[0]] * 3)
+    assert times[0] > 1.5
