@@ -71,8 +71,10 @@ def test_kinds_and_paths_are_told_apart(draw):
     assert first.marker.symbol != seventh.marker.symbol
 
 
-@pytest.mark.parametrize("draw", [plot.contour, plot.surface])
-@pytest.mark.parametrize("size", [(9, 7), (15, 21), (201, 151)])
+@pytest.mark.parametrize(
+    ("draw", "size"),
+    [(plot.contour, (9, 7)), (plot.surface, (15, 21)), (plot.contour, (201, 151))],
+)
 def test_what_was_found_on_another_surface_is_noted(draw, size):
     """None of it knows of which loss it is. Coarse cells do not tell a valley's bottom."""
     axes = {"w1": (-3, 2.5, size[0]), "w2": (-2, 2.7, size[1])}

@@ -279,7 +279,7 @@ def program(rng):
 def test_no_random_loss_is_taken_for_a_mean_that_is_none(x64):
     data = jxs.Dataset(np.linspace(-1.7, 2.3, N)[::-1] ** 2, np.sin(np.arange(N)))
     p, taken = jxs.Weights(jnp.float64(0.7), jnp.float64(-1.3)), 0
-    for seed in range(500):
+    for seed in range(250):
         loss = program(np.random.default_rng(seed))
         try:
             whole = loss(p, data)
@@ -289,7 +289,7 @@ def test_no_random_loss_is_taken_for_a_mean_that_is_none(x64):
             taken += 1
             alone = [loss(p, jxs.Dataset(data.x[k : k + 1], data.y[k : k + 1])) for k in range(N)]
             np.testing.assert_allclose(np.mean(alone), whole, rtol=1e-9)
-    assert taken > 20
+    assert taken > 10
 
 
 def test_parameters_of_as_many_numbers_as_samples_are_no_samples():
