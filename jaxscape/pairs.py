@@ -20,7 +20,7 @@ from jaxscape.valleys import Barrier, Valley
 _MOST_SURFACES = 12
 _FEW_SURFACES = 2
 """Of more there is no room for numbers along their axes."""
-_DISTANCES = {(1, 2): 1.75, (1, 3): 1.4, (2, 2): 1.1, (2, 3): 1.1, (3, 3): 1.3, (3, 4): 1.3}
+_DISTANCES = {(1, 2): 1.85, (1, 3): 1.4, (2, 2): 1.1, (2, 3): 1.1, (3, 3): 1.3, (3, 4): 1.3}
 """From how much further away surfaces in rows and columns are seen, tried at 600 × 450."""
 # Of the figure's height.
 _TITLE_HEIGHT = 0.02
@@ -193,8 +193,8 @@ def _smaller_words(figure: go.Figure, few: bool = True) -> None:
     What the heights are is said by the bar of colours, which are the same.
     """
     words = {"title_font_size": 14 if few else 11, "tickfont_size": 11, "showticklabels": few}
-    words |= {"nticks": 4}
-    figure.update_scenes(xaxis=words, yaxis=words, zaxis=words | {"title_text": ""})
+    across = words | {"nticks": 4}
+    figure.update_scenes(xaxis=across, yaxis=across, zaxis=words | {"title_text": ""})
 
 
 def _panels(surfaces: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
@@ -246,7 +246,7 @@ def _place(
     ranges.append([float(low), float(high) if high > low else float(low) + 1])
     first = next((k for k, (_, *paths) in enumerate(panels.values()) if paths), 0)
     # In more than one row an axis is short.
-    ticks = scale.ticks(most=4 if rows == 1 else 3) or {"nticks": 4 if rows == 1 else 3}
+    ticks = scale.ticks(most=4 if rows == 1 else 3) or {"nticks": 5 if rows == 1 else 3}
     layout.step_back(drawn[first], _DISTANCES[rows, columns])
     camera = drawn[first].layout.scene.camera
     for k, (name, landscape) in enumerate(zip(panels, landscapes, strict=True)):
