@@ -20,7 +20,7 @@ from jaxscape.valleys import Barrier, Valley
 _MOST_SURFACES = 12
 _FEW_SURFACES = 2
 """Of more there is no room for numbers along their axes."""
-_DISTANCES = {(1, 2): 1.85, (1, 3): 1.4, (2, 2): 1.1, (2, 3): 1.1, (3, 3): 1.3, (3, 4): 1.3}
+_DISTANCES = {(1, 2): 1.85, (1, 3): 1.8, (2, 2): 1.1, (2, 3): 1.1, (3, 3): 1.3, (3, 4): 1.3}
 """From how much further away surfaces in rows and columns are seen, tried at 600 × 450."""
 # Of the figure's height.
 _TITLE_HEIGHT = 0.02
