@@ -41,7 +41,7 @@ LEGEND = """\
 Times are of warm calls, jaxscape's as users make them. "compile s" is the first call less the
 second: numba compiles once for all sizes, JAX for each. "× numba": how many times faster than
 that row. Points/s count every cell, also where a parabola fills it. "rel. error" is the largest
-against float64. numba's tanh is a rational function, which it vectorises, where np.tanh is not.
+against float64. numba's tanh is a rational function, which it vectorizes, where np.tanh is not.
 * extrapolated from the part named under "timed": cells spread over the grid, in whole rows for
   all but the article's loop."""
 
@@ -109,7 +109,7 @@ def article_loop(n: int, test: jxs.Dataset) -> Iterator[Contender]:
     if loops := optional("benchmarks.torch_loops", ARTICLE):
         axis = np.linspace(-2, 1.95, n).astype(np.float32)
         w1, w2 = axis[spread(n, ARTICLE_ROWS)], axis[spread(n, ARTICLE_COLUMNS)]
-        expected = reference(np.square, w1, w2, jxs.weigh_batches_equally(test, BATCH_SIZE))
+        expected = reference(np.square, w1, w2, jxs.data.weigh_batches_equally(test, BATCH_SIZE))
         points = loops.batches(np.asarray(test.x), np.asarray(test.y), BATCH_SIZE)
         yield Contender(
             ARTICLE,

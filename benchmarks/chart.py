@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-# Colours that the colour-blind tell apart (Okabe and Ito), and a shape for each as well.
+# Colors that the color-blind tell apart (Okabe and Ito), and a shape for each as well.
 _STYLES = {
     "jaxscape exact": ("#0072B2", "circle", "solid"),
     "jaxscape dense": ("#009E73", "square", "solid"),
@@ -73,7 +73,7 @@ def bars(figures: dict[str, Any], case: str) -> go.Figure:
         case: which of its cases.
 
     Returns:
-        The figure; jaxscape's bars in a colour of their own, times that are extrapolated from a
+        The figure; jaxscape's bars in a color of their own, times that are extrapolated from a
         part of the work hatched.
     """
     timings = sorted(figures["cases"][case].items(), key=lambda item: -item[1]["median"])
@@ -148,7 +148,7 @@ def _add_lines(figure: go.Figure, figures: dict[str, Any], error: str) -> list[i
                 lines[f"{_FLOOR}, {method}"].append((n, n * n * _POINTS / timing["floor"]))
     for method, places in lines.items():
         name = method.removeprefix(f"{_FLOOR}, ")
-        colour, symbol, dash = _STYLES.get(name, ("#666666", "circle", "dot"))
+        color, symbol, dash = _STYLES.get(name, ("#666666", "circle", "dot"))
         is_floor = method != name
         sizes, rates = zip(*sorted(places), strict=True)
         figure.add_scatter(
@@ -158,7 +158,7 @@ def _add_lines(figure: go.Figure, figures: dict[str, Any], error: str) -> list[i
             legendgroup=method,
             showlegend=not is_floor,
             mode="lines" if is_floor else "lines+markers",
-            line={"color": colour, "dash": "dot" if is_floor else dash, "width": 2},
+            line={"color": color, "dash": "dot" if is_floor else dash, "width": 2},
             marker={"symbol": symbol, "size": 10},
         )
     return sorted({n for places in lines.values() for n, _ in places})

@@ -79,7 +79,7 @@ _error = jax.jit(jxs.squared_error)
 
 def one_run(train: jxs.Dataset, test: jxs.Dataset) -> Iterator[Contender]:
     """The article's descent from (−1, −1), its batches counting alike in the test error."""
-    test = jxs.weigh_batches_equally(test, BATCH_SIZE)
+    test = jxs.data.weigh_batches_equally(test, BATCH_SIZE)
     path = np.array(list(trained(*START, train)))
     errors = [reference(np.square, point[:1], point[1:], test).item() for point in path]
     error = worst(np.column_stack([path, errors]))
@@ -93,7 +93,7 @@ def one_run(train: jxs.Dataset, test: jxs.Dataset) -> Iterator[Contender]:
         sets = [torch_loops.batches(*points[k : k + 2], BATCH_SIZE) for k in (0, 2)]
         yield contender(ARTICLE, lambda: torch_loops.descent(START, *sets, EPOCHS, RATE))
 
-    batches = list(jxs.batches(train, BATCH_SIZE))
+    batches = list(jxs.data.batches(train, BATCH_SIZE))
 
     def steps() -> np.ndarray:
         weights, memory, rows = start, _SGD.init(start), []
@@ -152,7 +152,7 @@ def many_runs(train: jxs.Dataset, runs: int) -> Iterator[Contender]:
 
         yield Contender(ARTICLE, loops, worst(least.T), TOLERANCE, len(few))
 
-    batches = list(jxs.batches(train, BATCH_SIZE))
+    batches = list(jxs.data.batches(train, BATCH_SIZE))
 
     def steps() -> np.ndarray:
         weights, memory = starts, jax.vmap(_SGD.init)(starts)
@@ -201,7 +201,7 @@ def many_runs(train: jxs.Dataset, runs: int) -> Iterator[Contender]:
                 batch_size=BATCH_SIZE,
                 record=record,
             )
-            return np.stack(found.limit, axis=1)
+            return np.stack(found.final_params, axis=1)
 
         return run
 

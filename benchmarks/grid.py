@@ -325,7 +325,7 @@ def main() -> None:
 
     middle = min(sizes, key=lambda n: abs(n - (1024 if full else 256)))
     for n, samples in [*((n, 3000) for n in sizes), *((middle, samples) for samples in points)]:
-        data = jxs.noisy_sine(jax.random.key(0), n=samples)
+        data = jxs.data.noisy_sine(jax.random.key(0), n=samples)
         at = f"{n} × {n} cells, {samples:,} points"
         report(f"mean squared error, {at}", squared_error(n, data, rates, full), n * n, samples)
         report(f"mean absolute error, {at}", absolute_error(n, data, rates), n * n, samples)

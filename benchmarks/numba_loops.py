@@ -34,7 +34,7 @@ _DENOMINATOR = tuple(
 
 @njit(fastmath=True)
 def tanh(z):
-    """Eigen's rational tanh in float32: Numba vectorises it, and not the C library's."""
+    """Eigen's rational tanh in float32: Numba vectorizes it, and not the C library's."""
     z = min(max(z, -_LARGEST), _LARGEST)
     square = z * z
     above, below = _ZERO, _ZERO

@@ -94,7 +94,7 @@ def _loss_landscape_3d(
 
 
 def landscaper_step(direction: list[np.ndarray], origin: list[np.ndarray], n: int) -> list:
-    """A direction as landscaper scales it: the step between neighbouring cells, at distance 1."""
+    """A direction as landscaper scales it: the step between neighboring cells, at distance 1."""
     scaled = [d * np.sqrt(d.size) / np.linalg.norm(d) for d in direction]
     norms = [np.sqrt(sum(np.sum(d**2) for d in leaves)) for leaves in (origin, scaled)]
     return [np.float32(d * norms[0] / (n / 2) / norms[1]) for d in scaled]

@@ -2,7 +2,7 @@
 
     python -m benchmarks.planes [--full] [--sizes n ...] [--json FILE]
 
-Both directions are random, filter-normalised and move all weights. All contenders have the same
+Both directions are random, filter-normalized and move all weights. All contenders have the same
 weights, directions and data, and their losses are compared with a float64 NumPy reference before
 anything is timed, cell by cell, within a relative 1e-4: sums of products of float32 in another
 order.
@@ -119,7 +119,7 @@ def draw(case: Case) -> Drawn:
         if case.classifies
         else normal(1, (case.points, outputs))
     )
-    plane = jxs.Plane.random(jax.random.key(0), origin, vectors=case.biases)
+    plane = jxs.Plane.random(jax.random.key(0), origin, include_vectors=case.biases)
     return Drawn(origin, x, y, plane)
 
 

@@ -128,7 +128,7 @@ def derivatives(n: int, data: jxs.Dataset) -> Iterator[Contender]:
     for method in ("dense", "exact"):
 
         def library(method: Any = method) -> Any:
-            found = jxs.fields(jxs.squared_error, data, method=method, w1=axis, w2=axis)
+            found = jxs.derivatives(jxs.squared_error, data, method=method, w1=axis, w2=axis)
             return found.gradient, found.hessian
 
         yield Contender(
@@ -237,7 +237,7 @@ def persistent_pairs(n: int) -> Iterator[Contender]:
         yield Contender(GUDHI, cubes, worst, 1e-15, surface.loss.size)
 
     def library() -> np.ndarray:
-        found = jxs.persistence(surface)
+        found = jxs.topology.persistence(surface)
         return np.sort([m.persistence for m in found.minima if np.isfinite(m.persistence)])
 
     yield Contender("jaxscape persistence", library, worst, 1e-15, surface.loss.size)

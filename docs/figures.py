@@ -18,7 +18,7 @@ import plotly.graph_objects as go
 import jaxscape as jxs
 
 IMAGES = Path(__file__).parent / "images"
-STUDENT = jxs.teacher_student(jax.random.key(0))
+STUDENT = jxs.data.teacher_student(jax.random.key(0))
 
 
 def surfaces() -> None:
@@ -40,7 +40,7 @@ def surfaces() -> None:
 
 
 def optimizers() -> go.Figure:
-    """Six optimisers from one start."""
+    """Six optimizers from one start."""
     paths = jxs.descend(
         jxs.squared_error,
         jxs.Weights(-1.2, 1.6),
@@ -77,8 +77,8 @@ def trainability() -> go.Figure:
             {"first": optax.sgd(first), "second": optax.sgd(second)}, jxs.Weights("first", "second")
         )
     )(first=0.1, second=0.1)
-    after = jxs.FinalLoss(jxs.squared_error, jxs.Weights(0.5, 1.5), layers, epochs=300)
-    plane = jxs.hyperparameter_plane("first", "second")
+    after = jxs.training.FinalLoss(jxs.squared_error, jxs.Weights(0.5, 1.5), layers, epochs=300)
+    plane = jxs.training.hyperparameter_plane("first", "second")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", jxs.NonFiniteWarning)
         surface = jxs.landscape(
@@ -108,7 +108,7 @@ def stability() -> go.Figure:
     data, loss = jxs.Dataset(x, jnp.sin(2 * x)), jxs.squared_error.of(model)
     gradient_descent = optax.inject_hyperparams(optax.sgd)(learning_rate=0.02)
     path = jxs.descend(loss, params, data, optimizer=gradient_descent, epochs=9000, record=20)
-    return jxs.plot.stability(jxs.edge_of_stability(loss, path, data))
+    return jxs.plot.stability(jxs.curvature.edge_of_stability(loss, path, data))
 
 
 def orders() -> tuple[go.Figure, go.Figure]:
@@ -146,21 +146,21 @@ def steps() -> go.Figure:
 
 def critical() -> go.Figure:
     """A teacher's surface: its critical points, its valley, and the way over a saddle."""
-    data = jxs.teacher_student(jax.random.key(0), noise=0.3)
+    data = jxs.data.teacher_student(jax.random.key(0), noise=0.3)
     loss = jxs.squared_error
     surface = jxs.landscape(loss, data, w1=(-4, 4, 401), w2=(-2.5, 2.5, 321))
     points = jxs.critical_points(loss, data, w1=(-4, 4), w2=(-2.5, 2.5))
-    way = jxs.barrier(surface, points.points[0], points.points[1], points)
-    bottom = jxs.valley(loss, data, w1=(-4, 4, 801))
-    return jxs.plot.contour(surface, critical=points, valley=bottom, barrier=way)
+    way = jxs.topology.minimax_path(surface, points.points[0], points.points[1], points)
+    bottom = jxs.topology.valley(loss, data, w1=(-4, 4, 801))
+    return jxs.plot.contour(surface, critical=points, valley=bottom, minimax_path=way)
 
 
 def explorer() -> None:
     """The page to descend on, after 120 steps of five descents."""
     from playwright.sync_api import sync_playwright
 
-    train, test = jxs.split(
-        jxs.teacher_student(jax.random.key(0), noise=0.1), 0.3, jax.random.key(1)
+    train, test = jxs.data.split(
+        jxs.data.teacher_student(jax.random.key(0), noise=0.1), 0.3, jax.random.key(1)
     )
     chromium = shutil.which("chromium")
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as driver:
@@ -179,7 +179,7 @@ def explorer() -> None:
             ("rmsprop", -1.3, 0.4, 1.7),
             ("adam", -1.0, 2.6, 1.9),
         ):
-            page.get_by_label("Optimiser").select_option(name)
+            page.get_by_label("Optimizer").select_option(name)
             page.get_by_label("Learning rate").fill(str(rate))
             page.evaluate("([w1, w2]) => jaxscape.start(w1, w2)", [w1, w2])
         page.evaluate("stepAll(119)")
@@ -214,11 +214,11 @@ def digits_by_seed() -> None:
             plane = jxs.Plane.random(jax.random.key(1), params)
             surface = jxs.landscape(loss, names["train"], plane, a=(-1, 1, 41), b=(-1, 1, 31))
             point = loss, names["train"], params
-            top = jxs.eigenpairs(*point, 1, jax.random.key(2), tolerance=0.01)
+            top = jxs.curvature.eigenpairs(*point, 1, jax.random.key(2), tolerance=0.01)
             print(
                 f"{depth} layers, skip {skip}, scale {scale}, seed {seed}:"
                 f" loss {loss(params, names['train']):.3g},"
-                f" {len(jxs.persistence(surface).minima)} minima,"
+                f" {len(jxs.topology.persistence(surface).minima)} minima,"
                 f" up to {surface.loss.max():.3g}, eigenvalue {top.values[0]:.3g}",
                 flush=True,
             )

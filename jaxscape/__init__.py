@@ -1,194 +1,153 @@
 """See the loss surface a network is trained on, and what training does there, in pure JAX.
 
-Importing this costs little more than importing JAX: the rooms that need optax or plotly,
-and those that find out what a surface is, load when they are first used.
+Names load when they are first used, so that `import jaxscape` costs no more than `import jax`.
 """
 
 import importlib
-from typing import TYPE_CHECKING
-
-from jaxscape import archive, data
-from jaxscape.data import Dataset, batches, noisy_sine, split, weigh_batches_equally
-from jaxscape.directions import random_direction
-from jaxscape.files import read
-from jaxscape.grid import InterruptedWarning, NonFiniteWarning, landscape
-from jaxscape.network import (
-    Function,
-    Network,
-    PointwiseLoss,
-    Weights,
-    absolute_error,
-    huber,
-    log_cosh,
-    squared_error,
-    teacher_student,
-)
-from jaxscape.noise import BatchLandscapes, batch_landscapes
-from jaxscape.outcome import outcomes
-from jaxscape.plane import Plane
-from jaxscape.projection import project
-from jaxscape.recorder import Recorder
-from jaxscape.refinement import Refinement, refine
-from jaxscape.results import Axis, Landscape
-from jaxscape.slices import Lines, interpolate, lines, random_directions
-from jaxscape.statistics import Recomputed
-from jaxscape.streams import Stream
-from jaxscape.trajectory import Descents, Projection, Trajectory
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jaxscape import article, plot
-    from jaxscape.attraction import Basins, basins
-    from jaxscape.critical import critical_points
-    from jaxscape.curves import Curve, bezier
-    from jaxscape.derivatives import Fields, fields
-    from jaxscape.descent import descend
-    from jaxscape.description import Description
-    from jaxscape.edge import Stability, edge_of_stability
-    from jaxscape.fits import Predictions, predictions
-    from jaxscape.lattice import Persistence, persistence
-    from jaxscape.limits import Limit
-    from jaxscape.points import CriticalPoint, CriticalPoints
-    from jaxscape.products import ComposedLoss
-    from jaxscape.report import describe
-    from jaxscape.spectrum import (
-        Eigenpairs,
-        SpectralDensity,
-        TraceEstimate,
-        eigenpairs,
-        spectral_density,
-        trace,
+    from jaxscape import archive, article, connectivity, curvature, data, plot, topology, training
+    from jaxscape._util.warnings import InterruptedWarning, NonFiniteWarning
+    from jaxscape.critical.points import CriticalPoint, CriticalPoints
+    from jaxscape.critical.search import critical_points
+    from jaxscape.data.dataset import Dataset
+    from jaxscape.data.stream import Stream
+    from jaxscape.description import Description, describe
+    from jaxscape.grid.derivatives import Derivatives, derivatives
+    from jaxscape.grid.landscape import landscape
+    from jaxscape.grid.refine import Refinement, refine
+    from jaxscape.losses.batch_statistics import WithBatchStatistics
+    from jaxscape.losses.function import Function
+    from jaxscape.losses.pointwise import (
+        PointwiseLoss,
+        absolute_error,
+        huber,
+        log_cosh,
+        squared_error,
     )
-    from jaxscape.steepest import gradient_plane
-    from jaxscape.tuning import FinalLoss, hyperparameter_plane
-    from jaxscape.valleys import Barrier, Valley, barrier, valley
+    from jaxscape.losses.two_weights import TwoWeightNetwork, Weights
+    from jaxscape.planes.directions import random_direction
+    from jaxscape.planes.gradient import gradient_plane
+    from jaxscape.planes.plane import Plane
+    from jaxscape.results.landscape import Axis, Landscape
+    from jaxscape.results.trajectory import Descents, Projection, Trajectory
+    from jaxscape.training.basins import Basins, basins
+    from jaxscape.training.descend import descend
+    from jaxscape.training.limits import Limit
+    from jaxscape.training.projection import project
+    from jaxscape.training.recorder import Recorder
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Axis",
-    "Barrier",
     "Basins",
-    "BatchLandscapes",
-    "ComposedLoss",
     "CriticalPoint",
     "CriticalPoints",
-    "Curve",
     "Dataset",
+    "Derivatives",
     "Descents",
     "Description",
-    "Eigenpairs",
-    "Fields",
-    "FinalLoss",
     "Function",
     "InterruptedWarning",
     "Landscape",
     "Limit",
-    "Lines",
-    "Network",
     "NonFiniteWarning",
-    "Persistence",
     "Plane",
     "PointwiseLoss",
-    "Predictions",
     "Projection",
-    "Recomputed",
     "Recorder",
     "Refinement",
-    "SpectralDensity",
-    "Stability",
     "Stream",
-    "TraceEstimate",
     "Trajectory",
-    "Valley",
+    "TwoWeightNetwork",
     "Weights",
+    "WithBatchStatistics",
     "absolute_error",
     "archive",
     "article",
-    "barrier",
     "basins",
-    "batch_landscapes",
-    "batches",
-    "bezier",
+    "connectivity",
     "critical_points",
+    "curvature",
     "data",
+    "derivatives",
     "descend",
     "describe",
-    "edge_of_stability",
-    "eigenpairs",
-    "fields",
     "gradient_plane",
     "huber",
-    "hyperparameter_plane",
-    "interpolate",
     "landscape",
-    "lines",
     "log_cosh",
-    "noisy_sine",
-    "outcomes",
-    "persistence",
     "plot",
-    "predictions",
     "project",
     "random_direction",
-    "random_directions",
-    "read",
     "refine",
-    "spectral_density",
-    "split",
     "squared_error",
-    "teacher_student",
-    "trace",
-    "valley",
-    "weigh_batches_equally",
+    "topology",
+    "training",
 ]
 
-
-# Where names live that need optax or plotly, or rooms that take as long to load.
-_LATER = {
-    "critical_points": "critical",
-    "Curve": "curves",
-    "bezier": "curves",
-    "Fields": "derivatives",
-    "fields": "derivatives",
+_PACKAGES = {
+    "archive",
+    "article",
+    "connectivity",
+    "curvature",
+    "data",
+    "plot",
+    "topology",
+    "training",
+}
+# The module that defines each of the other names.
+_MODULES = {
+    "InterruptedWarning": "_util.warnings",
+    "NonFiniteWarning": "_util.warnings",
+    "CriticalPoint": "critical.points",
+    "CriticalPoints": "critical.points",
+    "critical_points": "critical.search",
+    "Dataset": "data.dataset",
+    "Stream": "data.stream",
     "Description": "description",
-    "Persistence": "lattice",
-    "persistence": "lattice",
-    "CriticalPoint": "points",
-    "CriticalPoints": "points",
-    "describe": "report",
-    "Predictions": "fits",
-    "predictions": "fits",
-    "ComposedLoss": "products",
-    "Eigenpairs": "eigenvalues",
-    "SpectralDensity": "eigenvalues",
-    "TraceEstimate": "eigenvalues",
-    "eigenpairs": "spectrum",
-    "spectral_density": "spectrum",
-    "trace": "spectrum",
-    "Barrier": "valleys",
-    "Valley": "valleys",
-    "barrier": "valleys",
-    "valley": "valleys",
-    "Basins": "attraction",
-    "basins": "attraction",
-    "descend": "descent",
-    "FinalLoss": "tuning",
-    "gradient_plane": "steepest",
-    "Stability": "edge",
-    "Limit": "limits",
-    "edge_of_stability": "edge",
-    "hyperparameter_plane": "tuning",
+    "describe": "description",
+    "Derivatives": "grid.derivatives",
+    "derivatives": "grid.derivatives",
+    "landscape": "grid.landscape",
+    "Refinement": "grid.refine",
+    "refine": "grid.refine",
+    "WithBatchStatistics": "losses.batch_statistics",
+    "Function": "losses.function",
+    "PointwiseLoss": "losses.pointwise",
+    "absolute_error": "losses.pointwise",
+    "huber": "losses.pointwise",
+    "log_cosh": "losses.pointwise",
+    "squared_error": "losses.pointwise",
+    "TwoWeightNetwork": "losses.two_weights",
+    "Weights": "losses.two_weights",
+    "random_direction": "planes.directions",
+    "gradient_plane": "planes.gradient",
+    "Plane": "planes.plane",
+    "Axis": "results.landscape",
+    "Landscape": "results.landscape",
+    "Descents": "results.trajectory",
+    "Projection": "results.trajectory",
+    "Trajectory": "results.trajectory",
+    "Basins": "training.basins",
+    "basins": "training.basins",
+    "descend": "training.descend",
+    "Limit": "training.limits",
+    "project": "training.projection",
+    "Recorder": "training.recorder",
 }
 
 
-def __getattr__(name: str):
-    if name in ("article", "plot"):
+def __getattr__(name: str) -> Any:
+    if name in _PACKAGES:
         return importlib.import_module(f"jaxscape.{name}")
-    if name in _LATER:
-        found = getattr(importlib.import_module(f"jaxscape.{_LATER[name]}"), name)
-        globals()[name] = found
-        return found
-    raise AttributeError(f"module 'jaxscape' has no attribute {name!r}")
+    if name not in _MODULES:
+        raise AttributeError(f"module 'jaxscape' has no attribute {name!r}")
+    module = importlib.import_module(f"jaxscape.{_MODULES[name]}")
+    value = globals()[name] = getattr(module, name)
+    return value
 
 
 def __dir__() -> list[str]:

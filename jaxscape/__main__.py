@@ -10,14 +10,16 @@ from typing import Any
 
 from tqdm import tqdm
 
-from jaxscape import archive, article, export, plot
-from jaxscape.data import Dataset
-from jaxscape.description import Description
-from jaxscape.grid import landscape
-from jaxscape.network import Function, squared_error
-from jaxscape.report import describe
-from jaxscape.results import Landscape
-from jaxscape.trajectory import Trajectory
+from jaxscape import archive, article, plot
+from jaxscape._util.files import check_place
+from jaxscape.data.dataset import Dataset
+from jaxscape.description import Description, describe
+from jaxscape.grid.landscape import landscape
+from jaxscape.losses.function import Function
+from jaxscape.losses.pointwise import squared_error
+from jaxscape.plot.export import check as check_image
+from jaxscape.results.landscape import Landscape
+from jaxscape.results.trajectory import Trajectory
 
 _NODES = 201
 """Along each axis of a function's surface."""
@@ -52,14 +54,14 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         for option, path in wanted.items():
             if path:
-                archive.check_place(path, option)
+                check_place(path, option)
         endings = {"--png": ".png", "--gif": ".gif", "--output": ".html", "--explore": ".html"}
         for option, suffix in endings.items():
             path = wanted[option]
             if path and path.suffix.lower() != suffix:
                 raise ValueError(f"{option}: expected a name ending in {suffix}, got {path}")
         for image in filter(None, (options.png, options.gif)):
-            export.check(image)
+            check_image(image)
         loss = _loss(options)
     except (ImportError, RuntimeError, ValueError) as error:
         parser.error(str(error))

@@ -1,19 +1,19 @@
 """Save and load a landscape and its paths: one `.npz` file, no pickle, with a schema version."""
 
-import contextlib
 import itertools
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxscape import store
-from jaxscape.network import Weights
-from jaxscape.results import Axis, Landscape, Mark
-from jaxscape.trajectory import Trajectory
+from jaxscape._util.files import replacing
+from jaxscape.grid import destination
+from jaxscape.losses.two_weights import Weights
+from jaxscape.results.landscape import Axis, Landscape, Mark
+from jaxscape.results.trajectory import Trajectory
 
 __all__ = ["SCHEMA", "Archive", "load", "save"]
 
@@ -133,7 +133,7 @@ def load(path: str | os.PathLike) -> Archive:
     """
     path = Path(path)
     if path.is_dir():
-        return Archive(store.load(path), ())
+        return Archive(destination.load(path), ())
     if not path.is_file():
         raise ValueError(f"path: expected a file, got {str(path)!r}, which is not one")
     # zipfile, zlib, json and NumPy each have their own exceptions for a damaged file, and all of
@@ -196,37 +196,3 @@ def _restore(header: Any, arrays: dict[str, np.ndarray]) -> Archive:
         for path in header["paths"]
     )
     return Archive(landscape, tuple(paths))
-
-
-def check_place(path: Path, name: str = "path") -> None:
-    """Refuse a path at which no file can be written: a folder, or one in a folder not there."""
-    if not path.parent.is_dir():
-        raise ValueError(f"{name}: expected a folder that exists, got {str(path.parent)!r}")
-    if path.is_dir():
-        raise ValueError(f"{name}: expected a file, got the folder {str(path)!r}")
-
-
-@contextlib.contextmanager
-def replacing(path: str | os.PathLike) -> Iterator[IO[bytes]]:
-    """Open a file whose contents take the place of `path` only when all are written.
-
-    Raises:
-        ValueError: a folder that is not there, or a folder where the file should be.
-
-    Example:
-        >>> with replacing("notes.txt") as file:
-        ...     _ = file.write(b"whole")
-        >>> Path("notes.txt").read_text()
-        'whole'
-    """
-    path = Path(path)
-    check_place(path)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
-    try:
-        with draft.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)

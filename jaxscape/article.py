@@ -1,6 +1,6 @@
 """The published experiment (Rozanov 2024), as published and as intended.
 
-A. Rozanov, "What's Inside a Neural Network?", Towards Data Science, 29 September 2024: the error
+A. Rozanov, "What's Inside a Neural Network?", Toward Data Science, 29 September 2024: the error
 surface of f(x) = w2·tanh(w1·x) on 3,000 test points and stochastic gradient descent on 7,000
 training points in batches of 128.
 """
@@ -13,12 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxscape.data import Dataset, take
-from jaxscape.descent import descend
-from jaxscape.grid import landscape
-from jaxscape.network import Network, Weights, squared_error
-from jaxscape.results import Landscape
-from jaxscape.trajectory import Trajectory
+from jaxscape.data.dataset import Dataset, take
+from jaxscape.grid.landscape import landscape
+from jaxscape.losses.pointwise import squared_error
+from jaxscape.losses.two_weights import TwoWeightNetwork, Weights
+from jaxscape.results.landscape import Landscape
+from jaxscape.results.trajectory import Trajectory
+from jaxscape.training.descend import descend
 
 __all__ = [
     "AXIS",
@@ -96,7 +97,7 @@ def broadcast_squared_error(weights: Weights, samples: Dataset) -> jax.Array:
         >>> jxs.article.broadcast_squared_error(jxs.Weights(1.0, 1.0), samples)
         Array(0.830025..., dtype=float32)
     """
-    prediction = Network()(weights, samples.x)
+    prediction = TwoWeightNetwork()(weights, samples.x)
 
     def batch_error(p, y):
         # The same sum, in terms that are never negative and so do not cancel.

@@ -1,10 +1,19 @@
 import gc
+import os
 import shutil
 import signal
 from pathlib import Path
 
-import jax
-import pytest
+# JAX keeps compiled programs here between runs, also those of child processes. It does not write
+# its files atomically, so each pytest worker has a folder of its own.
+_CACHE = (
+    Path(__file__).parents[1] / ".cache" / "jax" / os.environ.get("PYTEST_XDIST_WORKER", "main")
+)
+os.environ["JAX_COMPILATION_CACHE_DIR"] = str(_CACHE)
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+
+import jax  # noqa: E402
+import pytest  # noqa: E402
 
 # A shell has commands in the background ignore Ctrl-C; the tests of it need it heard.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -21,10 +21,10 @@ async ([png, red, green, blue]) => {
 """
 
 
-def pixels(page, colour, clip=None):
-    """How many pixels of the page, or a part of it, have about this colour."""
+def pixels(page, color, clip=None):
+    """How many pixels of the page, or a part of it, have about this color."""
     png = base64.b64encode(page.screenshot(clip=clip)).decode()
-    return page.evaluate(COUNT_PIXELS, [png, *(int(colour[k : k + 2], 16) for k in (1, 3, 5))])
+    return page.evaluate(COUNT_PIXELS, [png, *(int(color[k : k + 2], 16) for k in (1, 3, 5))])
 
 
 IN_SPACE = """

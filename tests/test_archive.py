@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 import jaxscape as jxs
-from jaxscape.results import Mark
+from jaxscape.results.landscape import Mark
 
 
 def make_landscape(loss):
@@ -63,7 +63,7 @@ def test_any_landscape_comes_back_to_the_bit(tmp_path_factory, loss):
 
 
 def test_a_landscape_with_its_paths_comes_back(tmp_path):
-    data = jxs.noisy_sine(jax.random.key(0))
+    data = jxs.data.noisy_sine(jax.random.key(0))
     surface = jxs.landscape(jxs.squared_error, data, w1=(-1, 2, 5), w2=(0, 2, 4))
     path = jxs.descend(
         jxs.squared_error, jxs.Weights(1.0, 1.0), data, optimizer=optax.sgd(0.1), epochs=3,
@@ -114,7 +114,7 @@ def test_what_the_first_schema_held_is_still_read(tmp_path):
     """It knew a descent's points and losses only."""
     path, descent = tmp_path / "a.npz", make_path({"w1": np.arange(3.0), "w2": np.arange(3.0)})
     jxs.archive.save(path, make_landscape(np.ones((2, 3))), descent)
-    later = ("step_size", "travelled", "learning_rate", "gradient_norm", "name")
+    later = ("step_size", "path_length", "learning_rate", "gradient_norm", "name")
 
     def age(header, _):
         header["schema"] = 1

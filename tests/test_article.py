@@ -3,9 +3,9 @@
 import jax
 import numpy as np
 import pytest
-import reference
 
 import jaxscape as jxs
+from tests import reference
 
 
 def test_the_data_are_the_articles_to_the_bit():
@@ -104,7 +104,7 @@ def test_the_two_losses_are_not_the_same():
     _, test = jxs.article.data()
     batched = jxs.landscape(
         jxs.squared_error,
-        jxs.weigh_batches_equally(test, 128),
+        jxs.data.weigh_batches_equally(test, 128),
         w1=jxs.article.AXIS,
         w2=jxs.article.AXIS,
     )

@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from pages import pixels
 
 import jaxscape as jxs
 from jaxscape import plot
+from tests.pages import pixels
 
 DOCS = Path(__file__).parents[1] / "docs"
 ROOMS = ("archive", "article", "data", "plot")

@@ -1,0 +1,1 @@
+"""What every package needs: JAX's equations, pytrees, checks, files, devices, progress."""

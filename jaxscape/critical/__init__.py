@@ -1,0 +1,1 @@
+"""Critical points: found, classified, counted and proved."""

@@ -1,0 +1,333 @@
+"""Bounds on what operations return that move numbers and compute none, or take the greatest.
+
+Arithmetic on intervals: for each of JAX's operations, bounds on what it returns.
+
+Lower and upper ends are NumPy's float64, rounded outward (Moore 1966, Interval Analysis).
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxscape.critical.interval import EPSILON, Interval, hull, point, rounded
+
+
+def _moved(move: Callable) -> Callable:
+    """The rule of an operation that NumPy has too: (array, its parameters) -> array."""
+
+    def rule(equation: Any, x: Interval) -> Interval:
+        low = move(x.low, equation.params)
+        return Interval(low, low if x.is_point else move(x.high, equation.params))
+
+    return rule
+
+
+def _broadcast(x: np.ndarray, params: Any) -> np.ndarray:
+    shape, kept = params["shape"], params["broadcast_dimensions"]
+    sizes = np.ones(len(shape), int)
+    sizes[list(kept)] = x.shape
+    return np.broadcast_to(x.reshape(sizes), shape)
+
+
+def _structural(equation: Any, *given: Interval) -> Any:
+    """The rule of an operation that moves numbers, or takes the greatest, and computes none."""
+
+    def bind(values: list[np.ndarray]) -> list[np.ndarray]:
+        with jax.enable_x64(True):
+            found = equation.primitive.bind(*map(jnp.asarray, values), **equation.params)
+        return [np.asarray(one) for one in (found if isinstance(found, list | tuple) else [found])]
+
+    low = bind([x.low for x in given])
+    high = low if all(x.is_point for x in given) else bind([x.high for x in given])
+    results = [Interval(*ends) for ends in zip(low, high, strict=True)]
+    # Between two places of a table anything may stand.
+    if any(x.low.dtype.kind in "iu" and not np.array_equal(*x) for x in given):
+        unknown = [np.full(one.low.shape, np.inf) for one in results]
+        results = [Interval(-one, one) for one in unknown]
+    return results if equation.primitive.multiple_results else results[0]
+
+
+_MOVES: dict[str, Callable] = {
+    "broadcast_in_dim": _broadcast,
+    "reshape": lambda x, params: x.reshape(params["new_sizes"]),
+    "squeeze": lambda x, params: x.squeeze(axis=params["dimensions"]),
+    "transpose": lambda x, params: x.transpose(params["permutation"]),
+    "convert_element_type": lambda x, params: x.astype(params["new_dtype"]),
+    "copy": lambda x, params: x,
+    "copy_p": lambda x, params: x,
+}
+_STRUCTURAL = (
+    *("expand_dims", "concatenate", "slice", "rev", "pad", "gather", "dynamic_slice", "iota"),
+    *("split", "stack", "unstack", "reduce_max", "reduce_min", "reduce_and", "reduce_or"),
+    "optimization_barrier",
+)
+MOVES: dict[str, Callable] = {
+    **dict.fromkeys(_STRUCTURAL, _structural),
+    **{name: _moved(move) for name, move in _MOVES.items()},
+}
+"""The rule of each operation by its name: (equation, intervals) -> interval, or several."""
+
+
+# NumPy's and XLA's elementary functions are right to a few units in the last place.
+_UNITS = 8
+
+
+def _integers(*intervals: Interval) -> bool:
+    return all(interval.low.dtype.kind in "iub" for interval in intervals)
+
+
+def _add(equation: Any, x: Interval, y: Interval) -> Interval:
+    if _integers(x, y):
+        return Interval(x.low + y.low, x.high + y.high)
+    return rounded(x.low + y.low, x.high + y.high)
+
+
+def _subtract(equation: Any, x: Interval, y: Interval) -> Interval:
+    if _integers(x, y):
+        return Interval(x.low - y.high, x.high - y.low)
+    return rounded(x.low - y.high, x.high - y.low)
+
+
+def _negate(equation: Any, x: Interval) -> Interval:
+    return Interval(-x.high, -x.low)
+
+
+def _multiply(equation: Any, x: Interval, y: Interval) -> Interval:
+    if x.is_point and y.is_point:
+        product = x.low * y.low
+        return point(product) if _integers(x, y) else rounded(product, product)
+    if x.is_point or y.is_point:
+        fixed, (low, high) = (x.low, y) if x.is_point else (y.low, x)
+        ends = [fixed * low, fixed * high]
+    else:
+        ends = [p * q for p in x for q in y]
+    return hull(ends)
+
+
+def _divide(equation: Any, x: Interval, y: Interval) -> Interval:
+    low, high = hull([p / q for p in x for q in y])
+    through_zero = (y.low <= 0) & (y.high >= 0)
+    return Interval(np.where(through_zero, -np.inf, low), np.where(through_zero, np.inf, high))
+
+
+def _power(x: Interval, exponent: int) -> Interval:
+    if exponent < 0:
+        one = point(np.ones_like(x.low))
+        return _divide(None, one, _power(x, -exponent))
+    ends = [x.low**exponent, x.high**exponent]
+    if exponent % 2 == 0:
+        ends.append(np.where((x.low < 0) & (x.high > 0), 0.0, ends[0]))
+    low, high = hull(ends, abs(exponent))
+    return Interval(np.maximum(low, 0) if exponent % 2 == 0 else low, high)
+
+
+def _one_minus(x: Interval) -> Interval:
+    return rounded(1 - x.high, 1 - x.low)
+
+
+def _real_power(equation: Any, x: Interval, y: Interval) -> Interval:
+    low, high = hull([p**q for p in x for q in y], 4 * _UNITS)
+    unknown = (x.low <= 0) | ~np.isfinite(x.high)
+    return Interval(np.where(unknown, -np.inf, low), np.where(unknown, np.inf, high))
+
+
+def _rising(function: Callable) -> Callable:
+    """The rule of a function that never falls."""
+    return lambda equation, x: rounded(function(x.low), function(x.high), _UNITS)
+
+
+def _even(function: Callable) -> Callable:
+    """The rule of a function of |x| that never falls in it."""
+
+    def rule(equation: Any, x: Interval) -> Interval:
+        size = _absolute(equation, x)
+        return rounded(function(size.low), function(size.high), _UNITS)
+
+    return rule
+
+
+def _absolute(equation: Any, x: Interval) -> Interval:
+    if x.is_point:
+        return point(abs(x.low))
+    least = np.maximum(0, np.maximum(x.low, -x.high))
+    return Interval(least, np.maximum(abs(x.low), abs(x.high)))
+
+
+def _sign(equation: Any, x: Interval) -> Interval:
+    # Where it is not certain the function has a kink, and nothing is known of its derivatives.
+    certain = (x.low > 0) | (x.high < 0) | ((x.low == 0) & (x.high == 0))
+    sign = np.sign(x.low)
+    return Interval(np.where(certain, sign, -np.inf), np.where(certain, sign, np.inf))
+
+
+def _wave(shift: float) -> Callable:
+    """The rule of cos(x - shift)."""
+
+    def rule(equation: Any, x: Interval) -> Interval:
+        ends = [np.cos(end - shift) for end in x]
+        low, high = hull(ends)
+        # Where it is ±1 is judged generously: a wider bound is a bound.
+        slack = 1e-9 + 4 * EPSILON * np.maximum(abs(x.low), abs(x.high))
+        turns = [(end - shift) / (2 * np.pi) for end in (x.low - slack, x.high + slack)]
+        top = np.floor(turns[1]) >= np.ceil(turns[0])
+        bottom = np.floor(turns[1] - 0.5) >= np.ceil(turns[0] - 0.5)
+        low, high = low - slack, high + slack
+        return Interval(np.where(bottom, -1, low), np.where(top, 1, high))
+
+    return rule
+
+
+def _reduce_sum(equation: Any, x: Interval) -> Interval:
+    axes = tuple(equation.params["axes"])
+    low, high = x.low.sum(axis=axes), x.high.sum(axis=axes)
+    if _integers(x):
+        return Interval(low, high)
+    count = int(np.prod([x.low.shape[axis] for axis in axes]))
+    slack = count * EPSILON * np.maximum(abs(x.low), abs(x.high)).sum(axis=axes)
+    return rounded(low - slack, high + slack)
+
+
+def _dot(equation: Any, x: Interval, y: Interval) -> Interval:
+    params = {"dimension_numbers": equation.params["dimension_numbers"]}
+
+    def product(p: np.ndarray, q: np.ndarray) -> np.ndarray:
+        with jax.enable_x64(True):
+            return np.asarray(
+                jax.lax.dot_general(p, q, **params, precision=jax.lax.Precision.HIGHEST)
+            )
+
+    (contracted, _), _ = equation.params["dimension_numbers"]
+    count = int(np.prod([x.low.shape[axis] for axis in contracted])) + 4
+    middles = [(z.low + z.high) / 2 for z in (x, y)]
+    radii = [
+        np.maximum(z.high - middle, middle - z.low) * (1 + 4 * EPSILON)
+        for z, middle in zip((x, y), middles, strict=True)
+    ]
+    size = product(abs(middles[0]), abs(middles[1]))
+    radius = product(abs(middles[0]), radii[1]) + product(radii[0], abs(middles[1]) + radii[1])
+    radius = radius * (1 + 2 * count * EPSILON) + 2 * count * EPSILON * size
+    middle = product(*middles)
+    return rounded(middle - radius, middle + radius)
+
+
+def _compare(certain: Callable, never: Callable) -> Callable:
+    """The rule of a comparison: (x, y) -> where it surely holds, and where it surely does not."""
+    return lambda equation, x, y: Interval(certain(x, y), ~never(x, y))
+
+
+def _alike(when_same: bool, certain: Callable, never: Callable) -> Callable:
+    """The rule of = and of ≠, which know a number compared with itself, as tests for NaN do."""
+
+    def rule(equation: Any, x: Interval, y: Interval) -> Interval:
+        first, second = equation.invars
+        if first is second:
+            return point(np.full(x.low.shape, when_same))
+        return Interval(certain(x, y), ~never(x, y))
+
+    return rule
+
+
+def _less(x: Interval, y: Interval) -> np.ndarray:
+    return x.high < y.low
+
+
+def _at_most(x: Interval, y: Interval) -> np.ndarray:
+    return x.high <= y.low
+
+
+def _equal(x: Interval, y: Interval) -> np.ndarray:
+    return (x.low == x.high) & (y.low == y.high) & (x.low == y.low)
+
+
+def _apart(x: Interval, y: Interval) -> np.ndarray:
+    return (x.high < y.low) | (y.high < x.low)
+
+
+def _select(equation: Any, which: Interval, *cases: Interval) -> Interval:
+    if which.low.dtype != bool:
+        raise TypeError("select_n by an integer")
+    shape = cases[0].low.shape
+    surely, maybe = (
+        np.broadcast_to(end.reshape(end.shape or (1,) * len(shape)), shape) for end in which
+    )
+    off, on = cases
+    low, high = np.where(surely, on.low, off.low), np.where(surely, on.high, off.high)
+    open_ = surely != maybe
+    if not open_.any():
+        return Interval(low, high)
+    # A branch that is not decided may be a kink: nothing is known of derivatives there.
+    return Interval(np.where(open_, -np.inf, low), np.where(open_, np.inf, high))
+
+
+def _finite(equation: Any, x: Interval) -> Interval:
+    finite = np.isfinite(x.low) & np.isfinite(x.high)
+    return Interval(finite, np.ones_like(finite))
+
+
+def _erf(x: np.ndarray) -> np.ndarray:
+    with jax.enable_x64(True):
+        return np.asarray(jax.lax.erf(jnp.asarray(x)))
+
+
+def _logistic(x: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-x))
+
+
+_PAIRWISE: dict[str, Callable] = {
+    "max": lambda e, x, y: Interval(np.maximum(x.low, y.low), np.maximum(x.high, y.high)),
+    "min": lambda e, x, y: Interval(np.minimum(x.low, y.low), np.minimum(x.high, y.high)),
+    "and": lambda e, x, y: Interval(x.low & y.low, x.high & y.high),
+    "or": lambda e, x, y: Interval(x.low | y.low, x.high | y.high),
+    "not": lambda e, x: Interval(~x.high, ~x.low),
+}
+_RISING: dict[str, Callable] = {
+    "exp": np.exp,
+    "exp2": np.exp2,
+    "expm1": np.expm1,
+    "log": np.log,
+    "log1p": np.log1p,
+    "tanh": np.tanh,
+    "sinh": np.sinh,
+    "asinh": np.arcsinh,
+    "atanh": np.arctanh,
+    "atan": np.arctan,
+    "asin": np.arcsin,
+    "sqrt": np.sqrt,
+    "cbrt": np.cbrt,
+    "logistic": _logistic,
+    "erf": _erf,
+}
+RULES: dict[str, Callable] = {
+    "add": _add,
+    "add_any": _add,
+    "sub": _subtract,
+    "neg": _negate,
+    "mul": _multiply,
+    "div": _divide,
+    "integer_pow": lambda equation, x: _power(x, equation.params["y"]),
+    "square": lambda equation, x: _power(x, 2),
+    "one_minus_square": lambda equation, x: _one_minus(_power(x, 2)),
+    "pow": _real_power,
+    "abs": _absolute,
+    "sign": _sign,
+    "cosh": _even(np.cosh),
+    "cos": _wave(0.0),
+    "sin": _wave(np.pi / 2),
+    "rsqrt": lambda equation, x: rounded(x.high**-0.5, x.low**-0.5, _UNITS),
+    "reduce_sum": _reduce_sum,
+    "dot_general": _dot,
+    "select_n": _select,
+    "is_finite": _finite,
+    "lt": _compare(_less, lambda x, y: _at_most(y, x)),
+    "gt": _compare(lambda x, y: _less(y, x), _at_most),
+    "le": _compare(_at_most, lambda x, y: _less(y, x)),
+    "ge": _compare(lambda x, y: _at_most(y, x), _less),
+    "eq": _alike(True, _equal, _apart),
+    "ne": _alike(False, _apart, _equal),
+    **MOVES,
+    **{name: _rising(function) for name, function in _RISING.items()},
+    **_PAIRWISE,
+}

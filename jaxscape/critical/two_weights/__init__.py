@@ -1,0 +1,1 @@
+"""Every critical point of the two-weight network with squared error."""

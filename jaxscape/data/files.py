@@ -1,0 +1,87 @@
+"""Points to learn from, read from a CSV or an `.npz` file."""
+
+import csv
+import os
+from pathlib import Path
+
+import numpy as np
+
+from jaxscape.data.dataset import Dataset
+
+
+def read_dataset(path: str | os.PathLike, x: str = "x", y: str = "y") -> Dataset:
+    """Read two columns of a CSV file with a header line, or two arrays of an `.npz` file.
+
+    Args:
+        path: a file ending in `.csv` or `.npz`.
+        x: the column, or array, of inputs.
+        y: the column, or array, of targets.
+
+    Returns:
+        The dataset, in the file's order.
+
+    Raises:
+        ValueError: no such file, another format, no such column, a value that is not a finite
+            number (the line is named).
+
+    Example:
+        >>> _ = Path("points.csv").write_text("time,height\\n0,1.5\\n1,2.5\\n")
+        >>> jxs.data.read_dataset("points.csv", x="time", y="height")
+        Dataset(2 samples, x: float32[2], y: float32[2])
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"path: expected a file, got {str(path)!r}, which is not one")
+    readers = {".csv": _read_csv, ".npz": _read_npz}
+    if path.suffix.lower() not in readers:
+        raise ValueError(f"path: expected a file ending in .csv or .npz, got {path.name!r}")
+    return Dataset(*readers[path.suffix.lower()](path, x, y))
+
+
+def _missing(argument: str, column: str, path: Path, there: list[str]) -> ValueError:
+    return ValueError(f"{argument}: expected one of {there} of {path.name}, got {column!r}")
+
+
+def _read_csv(path: Path, x: str, y: str) -> list[np.ndarray]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = csv.reader(file)
+            header = [name.strip() for name in next(rows, [])]
+            for argument, column in (("x", x), ("y", y)):
+                if column not in header:
+                    raise _missing(argument, column, path, header)
+            columns: list[list[float]] = [[], []]
+            for row in rows:
+                if not row:
+                    continue
+                for values, name in zip(columns, (x, y), strict=True):
+                    where = header.index(name)
+                    try:
+                        values.append(float(row[where]))
+                    except (IndexError, ValueError):
+                        got = repr(row[where]) if where < len(row) else "no value"
+                        raise ValueError(
+                            f"{name}: expected a number in line {rows.line_num} of {path.name}, "
+                            f"got {got}"
+                        ) from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"path: expected a CSV text file, got {path.name!r} ({error})") from None
+    return [np.asarray(values) for values in columns]
+
+
+def _read_npz(path: Path, x: str, y: str) -> list[np.ndarray]:
+    with path.open("rb") as opened:
+        # zipfile, zlib and NumPy each have their own exceptions for what is no .npz file.
+        try:
+            file = np.load(opened, allow_pickle=False)
+        except Exception as error:
+            raise ValueError(f"path: expected an .npz file, got {path.name!r} ({error})") from error
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise ValueError(f"path: expected an .npz file, got {path.name!r}, a single array")
+        for argument, column in (("x", x), ("y", y)):
+            if column not in file.files:
+                raise _missing(argument, column, path, file.files)
+        try:
+            return [file[x], file[y]]
+        except Exception as error:
+            raise ValueError(f"path: {path.name!r} is damaged ({error})") from error

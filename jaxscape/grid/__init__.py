@@ -1,0 +1,1 @@
+"""The loss on a whole grid: which strategy computes it, in which blocks, and where it goes."""

@@ -1,0 +1,1 @@
+"""Planes and directions through the parameters of a model."""

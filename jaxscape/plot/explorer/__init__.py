@@ -1,0 +1,1 @@
+"""The explorer: one page on which a reader trains the two-weight network."""

@@ -1,0 +1,1 @@
+"""Result types, as frozen pytrees whose shapes are documented once."""

@@ -1,0 +1,230 @@
+"""What a grid comes to, as frozen pytrees: `Axis`, `Landscape`, and the marks on it.
+
+Orientation, everywhere: `loss[i, j]` is the loss at `(a.values[i], b.values[j])`.
+"""
+
+import functools
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jaxscape._util import thumbnails
+from jaxscape._util.pytree import is_traced
+
+Array = jax.Array | np.ndarray
+"""Results that one call on one device computed hold JAX arrays; those put together from several,
+and loaded ones, hold NumPy's, which keep float64 without x64."""
+
+# A few rows at a time: 64 MiB of float32.
+_CELLS_AT_ONCE = 2**24
+
+STATIC = {"static": True}
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class Axis:
+    """The values that one coordinate of a surface takes, in increasing order.
+
+    Example:
+        >>> jxs.Axis(np.linspace(-2, 2, 5), "w1")
+        Axis(w1: 5 values from -2 to 2)
+    """
+
+    values: Array
+    """(n,) float, strictly increasing."""
+    name: str = field(metadata=STATIC)
+    """What the coordinate is called in figures and messages."""
+    unit: str = field(default="", metadata=STATIC)
+    """What 1 along it is, in words, for figures: `"filter-normalized"`; empty if not known."""
+
+    @property
+    def title(self) -> str:
+        """What figures write along it: the name and the unit."""
+        return f"{self.name} ({self.unit})" if self.unit else self.name
+
+    def __len__(self) -> int:
+        return int(self.values.shape[0])
+
+    def __repr__(self) -> str:
+        if is_traced(self.values):
+            return f"Axis({self.name}: {len(self)} traced values)"
+        return (
+            f"Axis({self.name}: {len(self)} values from {self.values[0]:g} to {self.values[-1]:g})"
+        )
+
+
+class Cell(NamedTuple):
+    """One cell of a landscape: where it is in the grid, where in the plane, and its loss."""
+
+    i: int
+    j: int
+    a: float
+    b: float
+    loss: float
+
+
+class Mark(NamedTuple):
+    """A place on a plane that has a name, as the solutions have that it was laid through."""
+
+    a: float
+    b: float
+    name: str
+
+
+def marks_of(given: Any) -> tuple[Mark, ...]:
+    """Marks as a caller gave them, (a, b, name) each, in Python's own numbers and words.
+
+    Raises:
+        TypeError: anything else.
+        ValueError: a place that is not finite.
+    """
+
+    def mark(one: Any) -> Mark:
+        match one:
+            case (a, b, str(name)) if _is_number(a) and _is_number(b):
+                if not (math.isfinite(a) and math.isfinite(b)):
+                    raise ValueError(f"marks: expected finite a and b, got {one!r}")
+                return Mark(float(a), float(b), str(name))
+        raise TypeError(f"marks: expected (a, b, name), two numbers and a string, got {one!r}")
+
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise TypeError(f"marks: expected some of (a, b, name), got {given!r}")
+    return tuple(map(mark, given))
+
+
+def units_of(given: Any) -> tuple[str, str]:
+    """Two units as a caller gave them.
+
+    Raises:
+        TypeError: anything else than two strings.
+    """
+    match given:
+        case (str(first), str(second)):
+            return str(first), str(second)
+    raise TypeError(f"units: expected two strings, got {given!r}")
+
+
+def _is_number(value: Any) -> bool:
+    return hasattr(value, "__float__") and np.ndim(value) == 0
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class Landscape:
+    """A loss on a grid over a plane: `loss[i, j]` is the loss at `(a.values[i], b.values[j])`.
+
+    Example:
+        >>> axis = jxs.Axis(np.arange(3.0), "w1"), jxs.Axis(np.arange(4.0), "w2")
+        >>> jxs.Landscape(np.arange(12.0).reshape(3, 4), *axis, loss_name="loss", method="dense")
+        Landscape(w1: 3 × w2: 4, dense, float64)
+          loss from 0 to 11, lowest at w1 = 0, w2 = 0 (on the edge)
+    """
+
+    loss: Array
+    """(n1, n2) float; cells that are not finite are kept as they came."""
+    a: Axis
+    """n1 values of the first coordinate: the rows of `loss`."""
+    b: Axis
+    """n2 values of the second coordinate: the columns of `loss`."""
+    loss_name: str = field(metadata=STATIC)
+    """What was measured, in words: `"squared error"`."""
+    method: str = field(metadata=STATIC)
+    """How it was computed: `"dense"` (every cell) or `"exact"` (a parabola a row)."""
+    marks: tuple[Mark, ...] = field(default=(), metadata=STATIC)
+    """The plane's marks, which figures show."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n1, n2)."""
+        return (len(self.a), len(self.b))
+
+    @property
+    def nonfinite(self) -> np.ndarray:
+        """(n1, n2) bool: the cells whose loss is NaN or infinite."""
+        return ~np.isfinite(self.loss)
+
+    @functools.cached_property
+    def _extent(self) -> tuple[Cell | None, float, int, Cell | None]:
+        """The lowest finite cell, the highest loss, how many cells are not finite, and the first.
+
+        In one pass, a few rows at a time: the losses may be a memory map larger than memory.
+        """
+        lowest, hole, highest, holes = None, None, -np.inf, 0
+        losses = np.asarray(self.loss)
+        step = max(1, _CELLS_AT_ONCE // len(self.b))
+        for start in range(0, len(self.a), step):
+            loss = losses[start : start + step]
+            finite = np.isfinite(loss)
+            if not finite.all():
+                hole = hole or self._cell(start, loss, int(np.argmin(finite)))
+                holes += int(finite.size - finite.sum())
+            if finite.any():
+                cell = self._cell(start, loss, int(np.argmin(np.where(finite, loss, np.inf))))
+                lowest = cell if lowest is None or cell.loss < lowest.loss else lowest
+                highest = max(highest, float(np.where(finite, loss, -np.inf).max()))
+        return lowest, highest, holes, hole
+
+    def _cell(self, start: int, loss: np.ndarray, k: int) -> Cell:
+        """The k-th cell of some rows from `start` on."""
+        i, j = divmod(k, loss.shape[1])
+        a, b = self.a.values[start + i], self.b.values[j]
+        return Cell(start + i, j, float(a), float(b), float(loss[i, j]))
+
+    @property
+    def lowest(self) -> Cell | None:
+        """The finite cell of lowest loss (the first, where several are equal); None without one."""
+        return self._extent[0]
+
+    @property
+    def highest(self) -> float | None:
+        """The highest finite loss; None without one."""
+        return None if self.lowest is None else self._extent[1]
+
+    @property
+    def first_nonfinite(self) -> Cell | None:
+        """The first cell, row by row, whose loss is NaN or infinite; None if all are finite."""
+        return self._extent[3]
+
+    @property
+    def nonfinite_count(self) -> int:
+        """How many cells are NaN or infinite."""
+        return self._extent[2]
+
+    @property
+    def lowest_is_on_edge(self) -> bool:
+        """Whether the lowest cell lies on the border, so that the loss may fall beyond it."""
+        cell = self.lowest
+        return cell is not None and (
+            cell.i in (0, self.shape[0] - 1) or cell.j in (0, self.shape[1] - 1)
+        )
+
+    def __repr__(self) -> str:
+        (n1, n2), a, b = self.shape, self.a.name, self.b.name
+        head = f"Landscape({a}: {n1} × {b}: {n2}, {self.method}, {self.loss.dtype})"
+        if is_traced(self.loss):
+            return head + " traced"
+        cell = self.lowest
+        if cell is None:
+            return head + "\n  no finite loss"
+        highest, holes = self._extent[1:3]
+        edge = "on the edge" if self.lowest_is_on_edge else "inside"
+        return (
+            f"{head}\n  loss from {cell.loss:.6g} to {highest:.6g}, "
+            f"lowest at {a} = {cell.a:.6g}, {b} = {cell.b:.6g} ({edge})"
+            + (f", {holes} cells not finite" if holes else "")
+        )
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the losses as colors, the lowest marked."""
+        words = thumbnails.text(self)
+        if is_traced(self.loss) or self.lowest is None:
+            return words
+        a, b = np.asarray(self.a.values, float), np.asarray(self.b.values, float)
+        names, ends = (self.a.name, self.b.name), (self.lowest.loss, self._extent[1])
+        lowest = (self.lowest.a, self.lowest.b)
+        return thumbnails.surface(np.asarray(self.loss), a, b, names, ends, lowest) + words

@@ -1,0 +1,290 @@
+"""Curves of low loss: what they pass through, what trains them, and what comes of it."""
+
+import importlib
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import jaxscape as jxs
+from jaxscape.connectivity.bezier import Curve, _Task, bezier, train
+from jaxscape.connectivity.lines import interpolate
+from tests.connectivity.test_lines import ROUNDING, error, make_data, mlp, model
+from tests.connectivity.test_lines import loss as loss_of_model
+
+bezier_module = importlib.import_module("jaxscape.connectivity.bezier")
+
+KEY = jax.random.key(0)
+SGD = optax.sgd(1.0)
+# On a circle of radius 1, 127 degrees apart: the straight line comes within 0.45 of the center.
+ENDS = {"x": 1.0, "y": 0.0}, {"x": -0.6, "y": 0.8}
+
+
+def ring(p, _):
+    """0 on the circle of radius 1."""
+    return (p["x"] ** 2 + p["y"] ** 2 - 1) ** 2
+
+
+def test_a_curve_follows_a_curved_valley(x64):
+    """The arc's own parabola is off the circle by some hundredths, as is the curve."""
+    curve = bezier(ring, None, *ENDS, KEY, steps=1500)
+    straight = interpolate(ring, None, *ENDS, (0, 1, 101))
+    assert straight.barrier == pytest.approx(0.64, abs=1e-9)
+    found = curve.losses(ring, None)
+    assert found.name == "Bézier curve"
+    assert found.loss.max() < 0.01 * straight.loss.max()
+    assert found.barrier < 0.01 * straight.barrier
+    assert curve.history.shape == (1500,)
+    assert np.mean(curve.history[-200:]) < 0.02 * np.mean(curve.history[:5])
+    # The control point is where the two tangents at the ends would meet, or near.
+    tangent = {"x": 1.0, "y": 2.0}
+    for name, value in tangent.items():
+        assert abs(curve.control[name] - value) < 0.6
+
+
+def test_the_trained_point_is_the_expected_losss_lowest(x64):
+    """By quadrature: no step of a hundredth in any direction lowers the mean along the curve."""
+    rates = optax.adam(optax.cosine_decay_schedule(0.05, 4000))
+    curve = bezier(ring, None, *ENDS, KEY, steps=4000, optimizer=rates)
+    here = expected(ring, None, curve)
+    for name in ("x", "y"):
+        for step in (-0.02, 0.02):
+            moved = Curve(*ENDS, curve.control | {name: curve.control[name] + step}, np.zeros(1))
+            assert expected(ring, None, moved) > here
+
+
+def expected(loss, data, curve):
+    """The mean loss along a curve, by 30 points of Gauss and Legendre."""
+    nodes, weights = np.polynomial.legendre.leggauss(30)
+    values = [loss(curve.at((1 + x) / 2), data) for x in nodes]
+    return float(np.dot(weights, np.array(values)) / 2)
+
+
+def quartic(p, data):
+    """Nothing symmetric; a mean over samples, of a parameter that they multiply."""
+    return jnp.mean((jnp.sum(jnp.array([1.0, 2.0, 0.5]) * p["w"] ** 3) * data - p["b"]) ** 2)
+
+
+@pytest.mark.parametrize("batch_size", [None, 2])
+def test_a_step_is_the_gradient_of_the_expected_loss(x64, batch_size):
+    """The mean of 20,000 single steps, within 4 of its standard errors of the differences."""
+    samples = np.array([0.3, 1.0, -0.5, 0.8, 2.0])
+    first = {"w": np.array([1.0, 0.2, -0.4]), "b": np.float64(0.5)}
+    second = {"w": np.array([-0.3, 1.1, 0.9]), "b": np.float64(-0.7)}
+    still, count = {"w": 0.0, "b": 0.0}, 20_000
+    task = _Task(quartic, SGD, 1, batch_size, jax.tree.structure(still), (None, None))
+    control, _ = jax.jit(
+        jax.vmap(lambda key: train(task, (first, second), (None, None), samples, key))
+    )(jax.random.split(KEY, count))
+    start = jax.tree.map(lambda a, b: (a + b) / 2, first, second)
+
+    def mean_at(name, k, step):
+        value = np.array(start[name], float)
+        value[k] += step
+        return expected(quartic, samples, Curve(first, second, start | {name: value}, np.zeros(1)))
+
+    for name in ("w", "b"):
+        for k in np.ndindex(np.shape(start[name])):
+            truth = (mean_at(name, k, 1e-4) - mean_at(name, k, -1e-4)) / 2e-4
+            steps = start[name][k] - np.asarray(control[name])[(slice(None), *k)]
+            slack = 4 * steps.std() / np.sqrt(count)
+            assert slack < 0.06 * max(abs(truth), 0.5)
+            assert abs(steps.mean() - truth) < slack
+
+
+def test_history_is_the_loss_of_each_step_before_it():
+    """Without any motion the curve is the straight line, and every loss one of its losses."""
+    still = bezier(ring, None, *ENDS, KEY, steps=300, optimizer=optax.sgd(0.0))
+    np.testing.assert_allclose([still.control["x"], still.control["y"]], [0.2, 0.4], rtol=1e-6)
+    # On the straight line the loss is 0.64·(1 - u²)², u from -1 to 1 along it.
+    u = np.sqrt(1 - np.sqrt(np.asarray(still.history, float) / (0.64 + 1e-6)))
+    # t is even on 0 to 1: so is |u|.
+    np.testing.assert_allclose(np.quantile(u, [0.25, 0.5, 0.75]), [0.25, 0.5, 0.75], atol=0.08)
+
+
+def test_batches_are_drawn_anew_with_replacement():
+    samples = np.array([1.0, 10, 100, 1000], np.float32)
+
+    def mean(p, data):
+        return jnp.mean(data) + 0 * p["x"]
+
+    options = {"steps": 400, "optimizer": optax.sgd(0.0)}
+    seen = np.asarray(bezier(mean, samples, *ENDS, KEY, batch_size=2, **options).history)
+    pairs = {(p + q) / 2 for p in samples.tolist() for q in samples.tolist()}
+    assert {round(float(value), 3) for value in seen} == pairs
+    # Four standard errors of 400 means of two.
+    assert abs(seen.mean() - samples.mean()) < 4 * samples.std() / np.sqrt(800)
+    whole = bezier(mean, samples, *ENDS, KEY, **options).history
+    np.testing.assert_allclose(whole, samples.mean(), rtol=ROUNDING)
+
+
+def test_the_ends_are_the_solutions_to_the_bit():
+    first, second, control = (model(k, np.float32) for k in (3, 4, 5))
+    curve = Curve(first, second | {"name": "other", "depth": 9}, control, np.zeros(1))
+    for t, solution in ((0, first), (1, second), (0.0, first), (1.0, second)):
+        found = curve.at(t)
+        for name in ("w", "b"):
+            np.testing.assert_array_equal(found[name], solution[name])
+            assert found[name].dtype == np.float32
+        assert (found["name"], found["depth"]) == ("two layers", 2)
+        assert found["activation"] is jnp.tanh
+        assert found["v"][1] is None
+
+
+def test_a_curve_is_its_formula_and_lies_in_its_plane(x64):
+    first, second, control = (
+        {"w": np.random.default_rng(k).normal(0, 1, (3, 2)), "n": 4} for k in range(3)
+    )
+    curve = Curve(first, second, control, np.zeros(1))
+    times = np.linspace(-0.2, 1.1, 7)
+    for t in times:
+        by_hand = (1 - t) ** 2 * first["w"] + 2 * t * (1 - t) * control["w"] + t**2 * second["w"]
+        np.testing.assert_allclose(curve.at(t)["w"], by_hand, rtol=1e-12)
+    points = curve.at(times)
+    assert points["n"] == 4
+    assert points["w"].shape == (7, 3, 2)
+    np.testing.assert_allclose(points["w"][3], curve.at(times[3])["w"], rtol=1e-12)
+    plane = jxs.Plane.through(curve.first, curve.second, curve.control)
+    for t in times:
+        a, b, distance = plane.coordinates(curve.at(t))
+        np.testing.assert_allclose((a, b), (t**2, 2 * t * (1 - t)), atol=1e-9)
+        assert distance < 1e-9
+
+
+def test_any_model_of_equinox():
+    first, second, x = mlp(0), mlp(1), np.random.default_rng(0).normal(0, 1, (9, 3))
+    curve = bezier(error, x, first, second, KEY, steps=200, batch_size=4)
+    found = curve.losses(error, x, (0, 1, 6))
+    for j, t in enumerate(found.t):
+        np.testing.assert_allclose(found.loss[0, j], error(curve.at(t), x), rtol=20 * ROUNDING)
+    assert eqx.tree_equal(
+        eqx.filter(curve.at(1.0), eqx.is_inexact_array), eqx.filter(second, eqx.is_inexact_array)
+    )
+    assert found.mean[3] < interpolate(error, x, first, second, (0, 1, 6)).mean[3]
+
+
+def test_leaves_that_are_no_numbers_are_part_of_the_loss():
+    data = make_data(dtype=np.float32)
+    first, second = (model(k, np.float32) for k in (3, 4))
+    curve = bezier(loss_of_model, data, first, second, KEY, steps=2, optimizer=optax.sgd(0.0))
+    straight = interpolate(loss_of_model, data, first, second, (0, 1, 101))
+    np.testing.assert_allclose(
+        curve.losses(loss_of_model, data).loss, straight.loss, rtol=20 * ROUNDING
+    )
+    assert straight.loss.min() < min(curve.history)
+    assert max(curve.history) < straight.loss.max()
+
+
+def test_line_searches_and_weak_numbers_train_too():
+    curve = bezier(ring, None, *ENDS, KEY, steps=50, optimizer=optax.lbfgs())
+    assert np.isfinite(curve.history).all()
+    assert curve.losses(ring, None).barrier < 0.32
+
+
+def test_other_numbers_compile_nothing(compilations):
+    data, keys = make_data(dtype=np.float32), jax.random.split(KEY, 2)
+    first, second = keys[0], keys[1]
+
+    def call(seed, key, steps):
+        curve = bezier(
+            loss_of_model,
+            {name: seed * x for name, x in data.items()},
+            model(seed, np.float32),
+            model(seed + 5, np.float32),
+            key,
+            steps=steps,
+            batch_size=3,
+        )
+        curve.losses(loss_of_model, data, (0, seed, 5))
+
+    call(1, first, 4)
+    compilations.clear()
+    call(2, second, 4)
+    assert not compilations
+    call(2, second, 5)
+    assert compilations
+
+
+def interrupted(monkeypatch, at):
+    """`advance`, which Ctrl-C stops at this call; and where it was."""
+    ends, original = [], bezier_module.advance
+
+    def advance(*arguments):
+        if len(ends) == at:
+            raise KeyboardInterrupt
+        ends.append(arguments[-1])
+        return original(*arguments)
+
+    monkeypatch.setattr(bezier_module, "advance", advance)
+    return ends
+
+
+def test_ctrl_c_keeps_the_steps_that_are_done(monkeypatch):
+    whole = bezier(ring, None, *ENDS, KEY, steps=300)
+    ends = interrupted(monkeypatch, 3)
+    with pytest.warns(jxs.InterruptedWarning, match="in the first .* of 300 steps"):
+        part = bezier(ring, None, *ENDS, KEY, steps=300)
+    done = ends[-1]
+    assert 3 <= done < 300
+    np.testing.assert_array_equal(part.history, whole.history[:done])
+    assert part.control["x"] not in (whole.control["x"], 0.2)
+    # As far as one block of so many steps goes, to the bit.
+    monkeypatch.undo()
+    task = _Task(ring, bezier_module._ADAM, 300, None, jax.tree.structure(ENDS[0]), (None, None))
+    points = jax.tree.map(jnp.float32, ENDS)
+    state = bezier_module.start(task, points, (None, None), None)
+    keys = jax.random.split(KEY, 300)
+    state = bezier_module.advance(task, points, (None, None), None, keys, state, 0, done)
+    assert part.control == state.control
+    assert f"trained in {done} steps" in repr(part)
+
+
+def test_ctrl_c_before_the_first_step_is_raised(monkeypatch):
+    interrupted(monkeypatch, 0)
+    with pytest.raises(KeyboardInterrupt):
+        bezier(ring, None, *ENDS, KEY, steps=300)
+
+
+def test_training_that_diverged_says_so():
+    curve = bezier(ring, None, *ENDS, KEY, steps=30, optimizer=optax.sgd(50.0))
+    assert "not finite from step" in repr(curve)
+    with pytest.raises(ValueError, match=r"control\['x'\]: expected finite numbers"):
+        curve.losses(ring, None)
+    assert repr(bezier(ring, None, *ENDS, KEY, steps=2)).startswith(
+        "Curve(control point trained in 2 steps, sampled loss from 0."
+    )
+
+
+def test_bad_arguments_are_refused():
+    data = np.ones(5, np.float32)
+    for options, message in (
+        ({"steps": 0}, "steps: expected 1 or more, got 0"),
+        ({"batch_size": 6}, "batch_size: expected 1 to 5"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            bezier(ring, data, *ENDS, KEY, **options)
+    for options, message in (
+        ({"steps": 2.5}, "steps: expected a whole number, got 2.5"),
+        ({"optimizer": 0.1}, "optimizer: expected an optax gradient transformation"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            bezier(ring, data, *ENDS, KEY, **options)
+    with pytest.raises(ValueError, match="optimizer: expected a finite learning rate"):
+        bezier(ring, data, *ENDS, KEY, optimizer=optax.sgd(-1.0))
+    with pytest.raises(TypeError, match="key: expected a JAX random key such as"):
+        bezier(ring, data, *ENDS, 0)
+    with pytest.raises(TypeError, match="loss: expected a function"):
+        bezier(3, data, *ENDS, KEY)
+    with pytest.raises(TypeError, match=r"loss: expected a scalar, got an array of shape \(5,\)"):
+        bezier(lambda p, data: p["x"] * data, data, *ENDS, KEY)
+    with pytest.raises(TypeError, match="data: expected arrays to draw batches of, got Stream"):
+        bezier(ring, jxs.Stream([data]), *ENDS, KEY)
+    with pytest.raises(ValueError, match="second: expected the first's structure"):
+        bezier(ring, data, ENDS[0], {"x": 1.0}, KEY)
+    with pytest.raises(ValueError, match="second: expected other parameters"):
+        bezier(ring, data, ENDS[0], ENDS[0], KEY)
+    with pytest.raises(ValueError, match=r"first\['y'\]: expected finite numbers"):
+        bezier(ring, data, {"x": 1.0, "y": np.nan}, ENDS[1], KEY)

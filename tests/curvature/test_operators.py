@@ -1,0 +1,266 @@
+"""Products of Hessians and Gauss–Newton matrices with vectors, against the matrices made whole."""
+
+import functools
+import itertools
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.flatten_util import ravel_pytree
+
+import jaxscape as jxs
+from jaxscape._util.progress import bar
+from jaxscape.curvature import operators
+from jaxscape.curvature.operators import operator_of
+from jaxscape.losses.composed import ComposedLoss
+
+# Sums in another order, in float64 and in float32.
+ROUNDING, ROUNDING_32 = 1e-12, 2e-6
+
+
+def network(sizes, seed=0, dtype=float):
+    generator = np.random.default_rng(seed)
+    return [
+        {
+            "w": generator.normal(0, a**-0.5, (a, b)).astype(dtype),
+            "b": generator.normal(0, 0.3, b).astype(dtype),
+        }
+        for a, b in itertools.pairwise(sizes)
+    ]
+
+
+def predict(params, x):
+    for layer in params[:-1]:
+        x = jnp.tanh(x @ layer["w"] + layer["b"][None])
+    return x @ params[-1]["w"] + params[-1]["b"][None]
+
+
+def logits(params, data):
+    return predict(params, data["x"])
+
+
+def cross_entropy(outputs, data):
+    return optax.softmax_cross_entropy_with_integer_labels(outputs, data["label"]).mean()
+
+
+CLASSIFIER = ComposedLoss(logits, cross_entropy)
+REGRESSION = jxs.squared_error.of(predict)
+
+
+def labeled(n=23, dtype=float):
+    generator = np.random.default_rng(1)
+    return {"x": generator.normal(0, 1, (n, 4)).astype(dtype), "label": np.arange(n) % 3}
+
+
+def weighted():
+    generator = np.random.default_rng(2)
+    return jxs.Dataset(
+        generator.normal(0, 1, (17, 4)), generator.normal(0, 1, (17, 3)), np.arange(1.0, 18)
+    )
+
+
+def times(operator, vectors):
+    with bar(None, "products") as progress:
+        return operator.times(np.asarray(vectors, float), progress)
+
+
+def of_all(operator):
+    return times(operator, np.eye(operator.size))
+
+
+def hessian(loss, params, data):
+    flat, unravel = ravel_pytree(params)
+    return jax.jit(jax.hessian(lambda flat: loss(unravel(flat), data)))(flat)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def gauss_newton(loss, params, data):
+    """Jᵀ·H·J, both of its matrices made whole."""
+    flat, unravel = ravel_pytree(params)
+    outputs = loss.predict(params, data)
+    jacobian = jax.jacobian(lambda flat: loss.predict(unravel(flat), data).ravel())(flat)
+    inner = jax.hessian(lambda o: loss.output_loss(o.reshape(outputs.shape), data))(outputs.ravel())
+    return jacobian.T @ inner @ jacobian
+
+
+@pytest.mark.parametrize(
+    ("loss", "data"), [(CLASSIFIER, labeled), (REGRESSION, weighted)], ids=["classes", "weights"]
+)
+def test_the_hessian_times_vectors_is_the_whole_hessian_times_them(x64, loss, data):
+    params, data = network((4, 6, 3)), data()
+    operator = operator_of(loss, data, params, "hessian")
+    whole = np.asarray(hessian(loss, params, data))
+    assert operator.size == len(whole) == 51
+    vectors = np.random.default_rng(3).normal(size=(5, 51))
+    np.testing.assert_allclose(times(operator, vectors), vectors @ whole, atol=ROUNDING)
+    np.testing.assert_allclose(times(operator, vectors[:1]), vectors[:1] @ whole, atol=ROUNDING)
+
+
+def test_the_gauss_newton_matrix_times_vectors_is_the_whole_one_times_them(x64):
+    params, data = network((4, 6, 3)), labeled()
+    whole = np.asarray(gauss_newton(CLASSIFIER, params, data))
+    operator = operator_of(CLASSIFIER, data, params, "gauss-newton")
+    np.testing.assert_allclose(of_all(operator), whole, atol=ROUNDING)
+    assert np.linalg.eigvalsh(whole)[0] > -ROUNDING
+
+
+def test_the_gauss_newton_matrix_of_a_pointwise_loss_weighs_samples_as_the_loss_does(x64):
+    params, data = network((4, 6, 3)), weighted()
+    by_hand = ComposedLoss(
+        lambda params, data: predict(params, data.x),
+        lambda outputs, data: (
+            jnp.sum(data.sample_weight[:, None] * (outputs - data.y) ** 2)
+            / (3 * jnp.sum(data.sample_weight))
+        ),
+    )
+    found = of_all(operator_of(REGRESSION, data, params, "gauss-newton"))
+    np.testing.assert_allclose(found, gauss_newton(by_hand, params, data), atol=ROUNDING)
+
+
+@pytest.mark.parametrize("loss", [CLASSIFIER, REGRESSION], ids=["classes", "regression"])
+def test_the_two_matrices_are_equal_where_the_model_is_linear(x64, loss):
+    """In its parameters; a model with a hidden layer is not, and theirs differ."""
+    data = labeled() if loss is CLASSIFIER else weighted()
+    for sizes, equal in (((4, 3), True), ((4, 6, 3), False)):
+        both = [
+            of_all(operator_of(loss, data, network(sizes), kind))
+            for kind in ("hessian", "gauss-newton")
+        ]
+        assert np.allclose(*both, atol=ROUNDING) == equal
+        assert (np.abs(both[0] - both[1]).max() > 0.01) != equal
+
+
+@pytest.mark.parametrize("curvature", ["hessian", "gauss-newton"])
+def test_a_stream_of_unequal_batches_is_all_data_at_once(x64, curvature):
+    params, data = network((4, 6, 3)), labeled()
+    stream = jxs.Stream(
+        [jax.tree.map(lambda leaf, s=s: leaf[s], data) for s in (slice(0, 10), slice(10, 23))]
+    )
+    whole, parts = (of_all(operator_of(CLASSIFIER, d, params, curvature)) for d in (data, stream))
+    np.testing.assert_allclose(parts, whole, atol=ROUNDING)
+    # Batches weighed alike would not be.
+    alike = jxs.Stream(stream._source, weight=lambda _: 1)
+    other = of_all(operator_of(CLASSIFIER, alike, params, curvature))
+    assert np.abs(other - whole).max() > 1e3 * ROUNDING
+
+
+def test_many_vectors_go_through_in_blocks(x64, monkeypatch):
+    params, data, passes = network((4, 6, 3)), labeled(), []
+
+    def source():
+        passes.append(0)
+        yield data
+
+    vectors = np.random.default_rng(3).normal(size=(10, 51))
+    monkeypatch.setattr(operators, "_MOST_ROWS", 4)
+    operator = operator_of(CLASSIFIER, jxs.Stream(source), params, "hessian")
+    passes.clear()
+    found = times(operator, vectors)
+    assert len(passes) == 3
+    whole = np.asarray(hessian(CLASSIFIER, params, data))
+    np.testing.assert_allclose(found, vectors @ whole, atol=ROUNDING)
+
+
+@pytest.mark.parametrize("curvature", ["hessian", "gauss-newton"])
+def test_float32_keeps_its_precision(curvature):
+    params, data = network((4, 6, 3), dtype=np.float32), labeled(dtype=np.float32)
+    operator = operator_of(CLASSIFIER, data, params, curvature)
+    assert operator.dtype == jnp.float32
+    truth = hessian if curvature == "hessian" else gauss_newton
+    with jax.enable_x64(True):
+        wide = jax.tree.map(lambda leaf: leaf.astype(float), params)
+        whole = truth(CLASSIFIER, wide, labeled(dtype=np.float32))
+    np.testing.assert_allclose(of_all(operator), whole, atol=ROUNDING_32)
+
+
+def test_leaves_that_are_no_floating_numbers_stay_as_they_are(x64):
+    """Functions, whole numbers, keys, and a module of Equinox that holds some."""
+    model = eqx.nn.MLP(4, 3, 5, 1, activation=jnp.tanh, key=jax.random.key(0))
+    params = {"model": model, "power": 2, "shift": jnp.arange(3), "key": jax.random.key(3)}
+
+    def loss(params, data):
+        outputs = jax.vmap(params["model"])(data["x"]) + params["shift"][None]
+        noise = jax.random.normal(params["key"], outputs.shape)
+        return jnp.mean((outputs + noise) ** params["power"])
+
+    data = labeled()
+    moving, still = eqx.partition(params, eqx.is_inexact_array)
+    whole = hessian(lambda m, data: loss(eqx.combine(m, still), data), moving, data)
+    operator = operator_of(loss, data, params, "hessian")
+    assert operator.size == 4 * 5 + 5 + 5 * 3 + 3
+    np.testing.assert_allclose(of_all(operator), whole, atol=ROUNDING)
+    directions = operator.directions(np.arange(2.0 * operator.size).reshape(2, -1))
+    assert directions["power"] is None
+    assert directions["key"] is None
+    assert directions["model"].layers[0].weight.shape == (2, 5, 4)
+    for i in range(2):
+        flat, _ = ravel_pytree(jax.tree.map(lambda leaf, i=i: leaf[i], directions))
+        np.testing.assert_array_equal(flat, np.arange(43) + 43 * i)
+
+
+def test_numbers_are_parameters_too():
+    data = jxs.data.teacher_student(jax.random.key(0))
+    operator = operator_of(jxs.squared_error, data, jxs.Weights(1.5, 0.8), "hessian")
+    whole = hessian(jxs.squared_error, jxs.Weights(jnp.float32(1.5), jnp.float32(0.8)), data)
+    np.testing.assert_allclose(of_all(operator), whole, rtol=ROUNDING_32)
+    bowl = operator_of(
+        jxs.Function(lambda a, b: a**2 + a * b), None, jxs.Weights(1.0, 2.0), "hessian"
+    )
+    np.testing.assert_array_equal(of_all(bowl), [[2, 1], [1, 0]])
+
+
+def test_other_data_of_the_same_shape_compile_nothing(compilations):
+    for seed in (0, 1):
+        before = len(compilations)
+        for curvature in ("hessian", "gauss-newton"):
+            params = network((4, 6, 3), seed, np.float32)
+            data = jax.tree.map(lambda leaf, s=seed: leaf[s : s + 20], labeled(dtype=np.float32))
+            operator = operator_of(ComposedLoss(logits, cross_entropy), data, params, curvature)
+            for count in (1, 5 + seed):
+                times(operator, np.ones((count, 51)))
+    assert len(compilations) == before > 0
+
+
+def test_a_composed_loss_is_a_loss():
+    data, params = labeled(dtype=np.float32), network((4, 6, 3), dtype=np.float32)
+    plane = jxs.Plane.random(jax.random.key(0), params)
+    surface = jxs.landscape(CLASSIFIER, data, plane, a=(-1, 1, 3), b=(-1, 1, 4))
+    assert surface.loss_name == "cross entropy"
+    corner = float(CLASSIFIER(plane.at(-1.0, 1.0), data))
+    assert float(surface.loss[0, 3]) == pytest.approx(corner, rel=1e-5)
+    assert ComposedLoss(logits, cross_entropy) == CLASSIFIER
+
+
+def test_bad_arguments_are_refused():
+    params, data = network((4, 6, 3), dtype=np.float32), labeled(dtype=np.float32)
+
+    def refused(error, match, loss=CLASSIFIER, data=data, params=params, curvature="hessian"):
+        with pytest.raises(error, match=match):
+            operator_of(loss, data, params, curvature)
+
+    refused(
+        ValueError,
+        "curvature: expected 'hessian' or 'gauss-newton', got 'fisher'",
+        curvature="fisher",
+    )
+    refused(TypeError, "loss: expected a function", loss=3)
+    refused(TypeError, r"loss: expected a scalar, got an array of shape \(23, 3\)", loss=logits)
+    refused(
+        TypeError,
+        "loss: expected a PointwiseLoss or a ComposedLoss for curvature='gauss-newton'",
+        loss=lambda params, data: 0.0,
+        curvature="gauss-newton",
+    )
+    refused(
+        TypeError,
+        "loss.predict: expected floating outputs, got int32",
+        loss=ComposedLoss(lambda params, data: data["label"], lambda outputs, data: jnp.float32(0)),
+        curvature="gauss-newton",
+    )
+    refused(ValueError, "data: expected a stream with at least one batch", data=jxs.Stream([]))
+    refused(ValueError, "params: expected floating numbers, got none", params={"n": 3})
+    params[1]["b"] = np.array([0, np.nan, 0], np.float32)
+    refused(ValueError, r"params\[1\]\['b'\]: expected finite numbers", params=params)

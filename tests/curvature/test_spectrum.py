@@ -1,0 +1,523 @@
+"""Eigenvalues, traces and densities from products, against the whole matrix's eigenvalues."""
+
+import itertools
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.flatten_util import ravel_pytree
+
+import jaxscape as jxs
+from jaxscape.curvature import lanczos
+from jaxscape.curvature.spectrum import Eigenpairs, eigenpairs, hessian_trace, spectral_density
+from jaxscape.losses.composed import ComposedLoss
+from jaxscape.plot.spectrum import spectrum as figure_of
+
+KEY = jax.random.key(0)
+# Of sums in another order, as a part of the largest eigenvalue.
+ROUNDING, ROUNDING_32 = 1e-12, 3e-6
+
+
+def quadratic(p, matrix):
+    """Its Hessian is the matrix."""
+    return p @ matrix @ p / 2
+
+
+def with_eigenvalues(values, dtype=np.float64):
+    """A matrix of these eigenvalues, along directions of no regularity."""
+    turn = np.linalg.qr(np.random.default_rng(5).normal(size=(len(values), len(values))))[0]
+    return jnp.asarray((turn * np.asarray(values)) @ turn.T, dtype)
+
+
+def logits(params, data):
+    x = data["x"]
+    for w, b in params[:-1]:
+        x = jnp.tanh(x @ w + b[None])
+    return x @ params[-1][0] + params[-1][1][None]
+
+
+def cross_entropy(outputs, data):
+    return optax.softmax_cross_entropy_with_integer_labels(outputs, data["label"]).mean()
+
+
+CLASSIFIER = ComposedLoss(logits, cross_entropy)
+
+
+@pytest.fixture
+def point(x64):
+    """A network of 311 parameters, and 40 samples."""
+    generator = np.random.default_rng(1)
+    params = [
+        (generator.normal(0, a**-0.5, (a, b)), generator.normal(0, 0.3, b))
+        for a, b in itertools.pairwise((6, 12, 14, 3))
+    ]
+    data = {"x": generator.normal(0, 1, (40, 6)), "label": generator.integers(0, 3, 40)}
+    return params, data
+
+
+def whole(point, curvature):
+    """The whole matrix; it is computed once for all tests."""
+    if curvature not in _WHOLE:
+        _WHOLE[curvature] = np.asarray(jax.jit(_WAYS[curvature])(*point))
+    return _WHOLE[curvature]
+
+
+def hessian(params, data):
+    flat, unravel = ravel_pytree(params)
+    return jax.hessian(lambda flat: CLASSIFIER(unravel(flat), data))(flat)
+
+
+def gauss_newton(params, data):
+    flat, unravel = ravel_pytree(params)
+    outputs = logits(params, data)
+    jacobian = jax.jacobian(lambda flat: logits(unravel(flat), data).ravel())(flat)
+    inner = jax.hessian(lambda o: cross_entropy(o.reshape(outputs.shape), data))(outputs.ravel())
+    return jacobian.T @ inner @ jacobian
+
+
+_WHOLE, _WAYS = {}, {"hessian": hessian, "gauss-newton": gauss_newton}
+
+
+def flat_rows(vectors, k):
+    return np.stack(
+        [ravel_pytree(jax.tree.map(lambda leaf, i=i: leaf[i], vectors))[0] for i in range(k)]
+    )
+
+
+@pytest.mark.parametrize("curvature", ["hessian", "gauss-newton"])
+def test_eigenpairs_of_a_network_are_those_of_the_whole_matrix(point, curvature):
+    params, data = point
+    values, vectors = np.linalg.eigh(whole(point, curvature))
+    size = np.abs(values).max()
+    assert len(values) == 84 + 182 + 45
+    # The Gauss–Newton matrix has no negative ones: its smallest are many zeros.
+    for which in ("largest", "magnitude") + ("smallest",) * (curvature == "hessian"):
+        order = np.argsort({"largest": -values, "smallest": values}.get(which, -np.abs(values)))[:4]
+        found = eigenpairs(
+            CLASSIFIER, data, params, 4, KEY, which=which, curvature=curvature, tolerance=1e-9
+        )
+        np.testing.assert_allclose(found.values, values[order], atol=ROUNDING * size)
+        rows = flat_rows(found.vectors, 4)
+        np.testing.assert_allclose(np.abs(np.sum(rows.T * vectors[:, order], 0)), 1, rtol=1e-9)
+        assert (found.residual <= 1e-9 * size).all()
+        assert found.converged.all()
+
+
+def test_the_plane_of_eigenvectors(point):
+    """Along its axes the loss curves as its titles say, and not between them."""
+    params, data = point
+    loss = jax.jit(CLASSIFIER)
+    found = eigenpairs(loss, data, params, 3, KEY)
+    plane = found.plane(params, (2, 0))
+    step = 1e-3
+    at = {
+        (a, b): float(loss(plane.at(a * step, b * step), data))
+        for a in (-1, 0, 1)
+        for b in (-1, 0, 1)
+    }
+    bends = [at[1, 0] + at[-1, 0] - 2 * at[0, 0], at[0, 1] + at[0, -1] - 2 * at[0, 0]]
+    np.testing.assert_allclose(np.array(bends) / step**2, found.values[[2, 0]], rtol=1e-3)
+    mixed = (at[1, 1] + at[-1, -1] - at[1, -1] - at[-1, 1]) / (4 * step**2)
+    assert abs(mixed) < 1e-4 * found.values[0]
+    assert plane.units == tuple(f"eigenvector {k + 1}, λ = {found.values[k]:.4g}" for k in (2, 0))
+    lost = found._replace(converged=np.array([True, False, True]))
+    assert lost.plane(params).units[1].endswith(", not converged")
+    for pairs in ((0, 3), (-1, 0), (1, 1), (0, 1, 0), (2,)):
+        with pytest.raises(ValueError, match="pairs: expected two of 3 found"):
+            found.plane(params, pairs)
+
+
+def test_the_residual_bounds_the_error_whatever_the_tolerance(point):
+    params, data = point
+    values = np.linalg.eigvalsh(whole(point, "hessian"))
+    errors = []
+    for tolerance in (1e-1, 1e-2, 1e-9):
+        found = eigenpairs(CLASSIFIER, data, params, 5, KEY, tolerance=tolerance)
+        off = np.abs(found.values[:, None] - values).min(axis=1)
+        assert (off <= found.residual + ROUNDING).all()
+        errors.append(found.residual.max())
+    assert errors[0] > errors[1] > errors[2]
+
+
+def test_equal_eigenvalues_are_found_as_often_as_they_are_there(x64):
+    """Their vectors are any of the space that they span."""
+    values = np.r_[np.linspace(-1, 1, 95), 5, 5, 5, 8, 8]
+    matrix = with_eigenvalues(values)
+    found = eigenpairs(quadratic, matrix, jnp.zeros(100), 6, KEY, tolerance=1e-10)
+    np.testing.assert_allclose(found.values, [8, 8, 5, 5, 5, 1], rtol=1e-9)
+    rows = np.asarray(found.vectors)
+    np.testing.assert_allclose(rows @ rows.T, np.eye(6), atol=1e-8)
+    np.testing.assert_allclose(rows @ matrix, found.values[:, None] * rows, atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("n", "k"), [(3, 1), (3, 2), (3, 3), (64, 5), (70, 69), (70, 70), (70, 35)]
+)
+def test_small_matrices_are_solved_whole(n, k):
+    """ARPACK takes neither n nor n - 1."""
+    values = np.linspace(-3, 2, n) ** 3
+    matrix = with_eigenvalues(values, np.float32)
+    found = eigenpairs(quadratic, matrix, jnp.zeros(n), k, KEY, which="magnitude")
+    expected = values[np.argsort(-np.abs(values))[:k]]
+    np.testing.assert_allclose(found.values, expected, atol=27 * ROUNDING_32)
+    assert found.vectors.shape == (k, n)
+    assert found.converged.all()
+
+
+def test_a_matrix_of_zeros_has_eigenvalues_zero():
+    def line(p, data):
+        return jnp.sum(p)
+
+    found = eigenpairs(line, None, jnp.zeros(100), 3, KEY)
+    np.testing.assert_array_equal(found.values, 0)
+    assert found.converged.all()
+    assert hessian_trace(line, None, jnp.zeros(100), KEY, samples=12) == (0, 0)
+    density = spectral_density(line, None, jnp.zeros(100), KEY, steps=10)
+    assert density.eigenvalues[np.argmax(density.density)] == pytest.approx(0, abs=density.width)
+
+
+def test_converged_is_what_was_measured():
+    """Products in float32 leave residuals that ARPACK does not know of."""
+    matrix = with_eigenvalues(np.linspace(-1, 2, 90), np.float32)
+    for tolerance, converged in ((1e-10, False), (1e-4, True)):
+        found = eigenpairs(quadratic, matrix, jnp.zeros(90), 3, KEY, tolerance=tolerance)
+        assert found.converged.tolist() == [converged] * 3
+        off = np.linalg.norm(found.vectors @ matrix - found.values[:, None] * found.vectors, axis=1)
+        np.testing.assert_allclose(found.residual, off, atol=ROUNDING_32)
+        np.testing.assert_allclose(found.values, np.linspace(-1, 2, 90)[:-4:-1], atol=2e-4)
+
+
+def test_what_does_not_converge_or_is_not_finite_is_said(monkeypatch, x64):
+    monkeypatch.setattr(lanczos, "_RESTARTS", 1)
+    matrix = with_eigenvalues(np.linspace(0, 1, 500))
+    found = eigenpairs(quadratic, matrix, jnp.zeros(500), 3, KEY, tolerance=1e-12)
+    assert not found.converged.any()
+    assert np.isnan(found.values).any()
+    assert np.isnan(found.residual[np.isnan(found.values)]).all()
+
+    def steep(p, data):
+        return jnp.sum(jnp.exp(p))
+
+    for n in (10, 100):
+        high = jnp.full(n, 800.0)
+        found = eigenpairs(steep, None, high, 2, KEY)
+        assert np.isnan(found.values).all()
+        assert not found.converged.any()
+        assert not np.isfinite(hessian_trace(steep, None, high, KEY, samples=20).value)
+        density = spectral_density(steep, None, high, KEY, steps=20)
+        assert np.isnan(density.density).all()
+        with pytest.raises(ValueError, match="density: expected a finite one"):
+            figure_of(density)
+
+
+@pytest.mark.parametrize("method", ["hutch++", "hutchinson"])
+def test_the_error_of_a_trace_is_what_it_is_off_by(point, method):
+    """Of estimates with a right standard error, 92 to 95 % lie within two of it."""
+    params, data = point
+    truth = np.trace(whole(point, "hessian"))
+    found = np.array(
+        [
+            hessian_trace(CLASSIFIER, data, params, key, samples=30, method=method)
+            for key in jax.random.split(KEY, 150)
+        ]
+    )
+    off = found[:, 0] - truth
+    assert 0.86 < np.mean(np.abs(off) <= 2 * found[:, 1]) < 0.99
+    # Right on average, too.
+    assert abs(off.mean()) < 3 * off.std() / np.sqrt(150)
+    assert (found[:, 1] > 0).all()
+
+
+def test_hutch_is_better_where_eigenvalues_fall_quickly(x64):
+    """And not where all are as large: there a third of the samples is left for the estimate."""
+    ratio = {}
+    for name, values in (
+        ("falling", 1 / np.arange(1.0, 121) ** 2),
+        ("flat", np.where(np.arange(120) % 2, 1.0, -1.0)),
+    ):
+        matrix = with_eigenvalues(values)
+        spread = [
+            np.std(
+                [
+                    hessian_trace(
+                        quadratic, matrix, jnp.zeros(120), key, samples=30, method=method
+                    ).value
+                    for key in jax.random.split(KEY, 60)
+                ]
+            )
+            for method in ("hutch++", "hutchinson")
+        ]
+        ratio[name] = spread[0] / spread[1]
+    assert ratio["falling"] < 0.1
+    assert 1.2 < ratio["flat"] < 2.2
+
+
+@pytest.mark.parametrize("curvature", ["hessian", "gauss-newton"])
+def test_with_as_many_samples_as_parameters_the_trace_is_exact(point, curvature):
+    params, data = point
+    found = hessian_trace(CLASSIFIER, data, params, KEY, samples=311, curvature=curvature)
+    assert found.error == 0
+    assert found.value == pytest.approx(np.trace(whole(point, curvature)), rel=ROUNDING)
+    assert hessian_trace(CLASSIFIER, data, params, KEY, samples=310, curvature=curvature).error > 0
+
+
+def smoothed(values, at, width):
+    kernel = np.exp(-(((at[:, None] - values) / width) ** 2) / 2) / width / np.sqrt(2 * np.pi)
+    return kernel.mean(axis=1)
+
+
+@pytest.mark.parametrize("steps", [40, 311])
+def test_the_density_is_that_of_all_eigenvalues(point, steps):
+    """Within four standard errors between probes; to rounding, with a step for each parameter."""
+    params, data = point
+    values = np.linalg.eigvalsh(whole(point, "hessian"))
+    found = spectral_density(CLASSIFIER, data, params, KEY, steps=steps)
+    at, truth = found.eigenvalues, smoothed(values, found.eigenvalues, found.width)
+    assert found.width == pytest.approx((values[-1] - values[0]) / steps, rel=1e-6)
+    # What the quadrature leaves of a kernel of that width: exp(-8), of a polynomial's degree.
+    left = 1e-9 if steps == 311 else 4e-4
+    assert (np.abs(found.density - truth) <= 4 * found.error + left * truth.max()).all()
+    assert np.trapezoid(found.density, at) == pytest.approx(1, abs=1e-8)
+    assert found.error.any() == (steps == 40)
+
+
+def test_moments_and_shares_are_those_of_all_eigenvalues(point):
+    params, data = point
+    values = np.linalg.eigvalsh(whole(point, "hessian"))
+    found = spectral_density(CLASSIFIER, data, params, KEY, probes=20, steps=40)
+    np.testing.assert_allclose(found.weights.sum(axis=1), 1, rtol=ROUNDING)
+    for power in (1, 2, 3):
+        each = np.sum(found.weights * found.nodes**power, axis=1)
+        error = each.std(ddof=1) / np.sqrt(20)
+        assert abs(each.mean() - np.mean(values**power)) < 3 * error
+    for level in np.quantile(values, [0.02, 0.1, 0.9, 0.98]):
+        each = np.sum(found.weights * (found.nodes <= level), axis=1)
+        assert each.mean() == pytest.approx(np.mean(values <= level), abs=0.03)
+
+
+def test_the_error_of_a_density_is_how_far_keys_spread(x64):
+    matrix = with_eigenvalues(np.random.default_rng(0).normal(size=150))
+    found = [
+        spectral_density(quadratic, matrix, jnp.zeros(150), key, probes=6, steps=30, width=0.05)
+        for key in jax.random.split(KEY, 40)
+    ]
+    at = np.linspace(-1.5, 1.5, 7)
+    values, errors = (
+        np.array([np.interp(at, one.eigenvalues, part(one)) for one in found])
+        for part in (lambda one: one.density, lambda one: one.error)
+    )
+    said = np.sqrt(np.mean(errors**2, axis=0))
+    assert 0.8 < np.mean(values.std(axis=0, ddof=1) / said) < 1.25
+
+
+def test_no_eigenvalue_is_found_twice():
+    """Without orthogonalization, steps beyond convergence would find the outer one again."""
+    matrix = with_eigenvalues(np.r_[np.linspace(-1, 1, 299), 50], np.float32)
+    found = spectral_density(quadratic, matrix, jnp.zeros(300), KEY, probes=3, steps=80)
+    assert (np.abs(found.nodes - 50) < 1).sum(axis=1).tolist() == [1, 1, 1]
+    # Where the space ends early, nothing stands for what is not there.
+    low_rank = with_eigenvalues(np.r_[np.zeros(295), 1, 2, 3, 4, 5], np.float32)
+    found = spectral_density(quadratic, low_rank, jnp.zeros(300), KEY, probes=3, steps=80)
+    for nodes, weights in zip(found.nodes, found.weights, strict=True):
+        assert set(np.abs(nodes[weights > 1e-9].round(3))) == {0, 1, 2, 3, 4, 5}
+
+
+def test_a_stream_of_unequal_batches_is_all_data_at_once(point):
+    params, data = point
+    stream = jxs.Stream(
+        [jax.tree.map(lambda leaf, s=s: leaf[s], data) for s in (slice(0, 25), slice(25, 40))]
+    )
+    of_all, of_parts = (
+        (
+            eigenpairs(CLASSIFIER, d, params, 2, KEY, tolerance=1e-9).values,
+            hessian_trace(CLASSIFIER, d, params, KEY, samples=12),
+            spectral_density(CLASSIFIER, d, params, KEY, probes=2, steps=10).density,
+        )
+        for d in (data, stream)
+    )
+    for whole_data, parts in zip(of_all, of_parts, strict=True):
+        np.testing.assert_allclose(parts, whole_data, rtol=1e-8, atol=1e-8)
+
+
+def test_probes_that_do_not_fit_together_go_one_by_one(x64, monkeypatch):
+    matrix = with_eigenvalues(np.linspace(-1, 2, 90))
+    together = spectral_density(quadratic, matrix, jnp.zeros(90), KEY, probes=5, steps=20)
+    for numbers in (1, 2 * 20 * 90):
+        monkeypatch.setattr(lanczos, "_AT_ONCE", numbers)
+        apart = spectral_density(quadratic, matrix, jnp.zeros(90), KEY, probes=5, steps=20)
+        np.testing.assert_allclose(apart.density, together.density, atol=1e-9)
+
+
+def test_float32_and_modules_with_functions_in_them():
+    model = eqx.nn.MLP(6, 3, 8, 2, activation=jnp.tanh, key=jax.random.key(2))
+    generator = np.random.default_rng(1)
+    data = {"x": generator.normal(0, 1, (40, 6)), "label": generator.integers(0, 3, 40)}
+    data["x"] = data["x"].astype(np.float32)
+    loss = ComposedLoss(lambda model, data: jax.vmap(model)(data["x"]), cross_entropy)
+    found = eigenpairs(loss, data, model, 3, KEY)
+    moving, still = eqx.partition(model, eqx.is_inexact_array)
+    flat, unravel = ravel_pytree(moving)
+    of_flat = jax.hessian(lambda flat: loss(eqx.combine(unravel(flat), still), data))
+    values = np.linalg.eigvalsh(np.asarray(jax.jit(of_flat)(flat), float))
+    # A value is off by the square of its residual, over the gap to the next.
+    np.testing.assert_allclose(found.values, values[:-4:-1], atol=1e-5 * values[-1])
+    assert found.converged.all()
+    assert hessian_trace(loss, data, model, KEY, samples=999).value == pytest.approx(
+        values.sum(), rel=1e-4
+    )
+
+
+def test_chosen_leaves_are_the_parameters_of_the_matrix(x64):
+    """Batch statistics, say, are numbers of the model and none that training moves."""
+    rng = np.random.default_rng(2)
+    params = {"w": jnp.asarray(rng.normal(size=(4, 3))), "statistics": {"mean": jnp.ones(3)}}
+
+    def loss(params, x):
+        return jnp.mean(jnp.tanh(x @ params["w"] - params["statistics"]["mean"][None]) ** 4)
+
+    x = jnp.asarray(rng.normal(size=(20, 4)))
+    chosen = {"leaves": lambda path: "statistics" not in path}
+    whole = jax.hessian(lambda w: loss(params | {"w": w.reshape(4, 3)}, x))(params["w"].ravel())
+    values = np.linalg.eigvalsh(whole)
+    found = eigenpairs(loss, x, params, 2, KEY, **chosen)
+    np.testing.assert_allclose(found.values, values[:-3:-1], atol=ROUNDING)
+    assert found.vectors["statistics"]["mean"] is None
+    assert found.plane(params).u["statistics"]["mean"] is None
+    total = hessian_trace(loss, x, params, KEY, **chosen)
+    np.testing.assert_allclose(total.value, values.sum(), atol=ROUNDING)
+    density = spectral_density(loss, x, params, KEY, **chosen)
+    np.testing.assert_allclose(density.nodes[0], values, atol=ROUNDING)
+    with pytest.raises(ValueError, match="params, leaves: expected floating numbers, got none"):
+        hessian_trace(loss, x, params, KEY, leaves=lambda path: False)
+
+
+def test_eigenvectors_are_directions_of_lines_and_planes():
+    """And the curvature along them is the eigenvalues."""
+    matrix = with_eigenvalues(np.r_[np.linspace(-1, 1, 88), 6, 9], np.float32)
+
+    def loss(params, data):
+        return quadratic(jnp.concatenate([params["a"].ravel(), params["f"](params["b"])]), data)
+
+    params = {"a": jnp.ones((4, 20)), "b": jnp.ones(10), "f": jnp.negative, "n": 3}
+    found = eigenpairs(loss, matrix, params, 3, KEY)
+    around = jxs.connectivity.lines(loss, matrix, params, found.vectors, t=(-1, 1, 3)).loss
+    bent = around[:, 0] - 2 * around[:, 1] + around[:, 2]
+    np.testing.assert_allclose(bent, found.values, rtol=1e-4)
+    u, v = (jax.tree.map(lambda leaf, i=i: leaf[i], found.vectors) for i in (0, 1))
+    plane = jxs.Plane(params, u, v)
+    at_origin = [float(loss(plane.at(*c), matrix)) for c in ((1, 0), (-1, 0), (0, 0))]
+    assert at_origin[0] + at_origin[1] - 2 * at_origin[2] == pytest.approx(9, rel=1e-4)
+
+
+def test_other_data_of_the_same_shape_compile_nothing(compilations):
+    for seed in (1, 2):
+        before = len(compilations)
+        matrix = with_eigenvalues(np.linspace(-seed, 2, 90), np.float32)
+        key, params = jax.random.key(seed), np.full(90, seed, np.float32)
+        eigenpairs(quadratic, matrix, params, 3, key)
+        hessian_trace(quadratic, matrix, params, key, samples=30)
+        spectral_density(quadratic, matrix, params, key, probes=3, steps=10)
+    assert len(compilations) == before > 0
+
+
+def test_ctrl_c_ends_it():
+    passes = []
+
+    def source():
+        passes.append(0)
+        if len(passes) == 3:
+            raise KeyboardInterrupt
+        yield with_eigenvalues(np.linspace(-1, 2, 200), np.float32)
+
+    for work, arguments in ((eigenpairs, (3,)), (hessian_trace, ()), (spectral_density, ())):
+        passes.clear()
+        stream = jxs.Stream(source, weight=lambda _: 1)
+        with pytest.raises(KeyboardInterrupt):
+            work(quadratic, stream, jnp.zeros(200), *arguments, KEY)
+        assert len(passes) == 3
+
+
+def test_bad_arguments_are_refused_before_anything_is_computed(compilations):
+    matrix, params = jnp.eye(70), jnp.zeros(70)
+
+    def refused(error, match, work, *arguments, data=matrix, params=params, **options):
+        with pytest.raises(error, match=match):
+            work(quadratic, data, params, *arguments, **options)
+
+    before = len(compilations)
+    for k in (0, -1):
+        refused(ValueError, f"k: expected 1 or more, got {k}", eigenpairs, k, KEY)
+    refused(ValueError, "k: expected 1 to 70, the number of", eigenpairs, 71, KEY)
+    refused(TypeError, "k: expected a whole number, got 2.0", eigenpairs, 2.0, KEY)
+    refused(ValueError, "tolerance: expected .* got 0", eigenpairs, 2, KEY, tolerance=0)
+    refused(ValueError, "which: expected 'largest'.* got 'LM'", eigenpairs, 2, KEY, which="LM")
+    refused(ValueError, "samples: expected 6 or more, got 5", hessian_trace, KEY, samples=5)
+    refused(ValueError, "2 or more, got 1", hessian_trace, KEY, samples=1, method="hutchinson")
+    refused(ValueError, "method: expected 'hutch", hessian_trace, KEY, method="xtrace")
+    refused(ValueError, "probes: expected 1 or more", spectral_density, KEY, probes=0)
+    refused(ValueError, "steps: expected 2 or more", spectral_density, KEY, steps=1)
+    for width in (0, 2, float("nan")):
+        refused(ValueError, "width: expected a part", spectral_density, KEY, width=width)
+    for work, arguments in ((eigenpairs, (2,)), (hessian_trace, ()), (spectral_density, ())):
+        refused(TypeError, "key: expected a JAX random key", work, *arguments, 0)
+        refused(TypeError, "loss: expected a Poin", work, *arguments, KEY, curvature="gauss-newton")
+        refused(ValueError, "data: .* at least one", work, *arguments, KEY, data=jxs.Stream([]))
+        bad = np.full(70, np.inf, np.float32)
+        refused(ValueError, "params: expected finite", work, *arguments, KEY, params=bad)
+    assert len(compilations) == before
+
+
+def test_the_figure_draws_density_error_and_marks():
+    matrix = with_eigenvalues(np.r_[np.linspace(-1, 1, 88), 6, 9], np.float32)
+    density = spectral_density(quadratic, matrix, jnp.zeros(90), KEY, steps=30)
+    pairs = eigenpairs(quadratic, matrix, jnp.zeros(90), 3, KEY)
+    pairs = pairs._replace(converged=np.array([True, True, False]))
+    band, line, marks, open_marks = figure_of(density, pairs).data
+    shown = density.density > 0
+    np.testing.assert_array_equal(line.x, density.eigenvalues)
+    np.testing.assert_array_equal(line.y[shown], density.density[shown])
+    np.testing.assert_array_equal(np.isnan(line.y), ~shown)
+    count = len(density.density)
+    high = density.density + density.error
+    floor = 10 ** figure_of(density).layout.yaxis.range[0]
+    above = high > floor
+    np.testing.assert_allclose(band.y[:count][above], high[above])
+    low = (density.density - density.error)[::-1]
+    np.testing.assert_allclose(band.y[count:][low > floor], low[low > floor])
+    assert (band.y > 0).all()
+    assert (band.y[count:][low <= 0] < floor).all()
+    np.testing.assert_array_equal(marks.x, pairs.values[:2])
+    np.testing.assert_array_equal(open_marks.x, pairs.values[2:])
+    assert [marks.name, open_marks.name] == ["2 eigenvalues", "1 not converged"]
+    assert open_marks.marker.symbol == "diamond-open"
+    # A mark is as high as the density of that many eigenvalues alone, 1 of 90.
+    alone = smoothed(np.array([6.0]), np.array([6.0]), density.width)[0] / 90
+    np.testing.assert_allclose(marks.y, alone)
+    layout = figure_of(density, pairs).layout
+    assert layout.yaxis.type == "log"
+    assert layout.title.text == "Spectrum of the Hessian of quadratic"
+    assert layout.title.subtitle.text == (
+        "90 eigenvalues, from 10 random vectors, 30 steps of Lanczos's method each<br>"
+        f"Gaussian kernel of standard deviation {density.width:.3g}"
+    )
+    assert (
+        "all of them computed"
+        in figure_of(
+            spectral_density(quadratic, matrix, jnp.zeros(90), KEY)
+        ).layout.title.subtitle.text
+    )
+    for bad in ({"density": 3}, {"density": density, "eigenpairs": 3}):
+        with pytest.raises(TypeError, match="expected .*, got int"):
+            figure_of(**bad)
+
+
+def test_results_say_what_they_are():
+    matrix = with_eigenvalues(np.r_[np.linspace(-1, 1, 88), 6, 9], np.float32)
+    density = spectral_density(quadratic, matrix, jnp.zeros(90), KEY, steps=30)
+    assert repr(density).startswith("SpectralDensity(Hessian of quadratic, 90 eigenvalues from -")
+    assert "10 probes of 30 steps, width 0.3" in repr(density)
+    pairs = Eigenpairs(np.array([9.0, 6]), None, np.zeros(2), np.array([True, False]), "H")
+    assert repr(pairs) == "Eigenpairs(2 of the H, from 9 to 6, 1 converged)"

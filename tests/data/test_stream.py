@@ -1,0 +1,314 @@
+"""Streams of batches, and losses of several scalars: the same as all of the data at once."""
+
+import itertools
+import threading
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxscape as jxs
+from jaxscape.data import stream as stream_module
+from jaxscape.grid import plan
+
+AXES = {"a": (-1, 2, 7), "b": (-2, 1, 5)}
+X = jax.random.normal(jax.random.key(0), (101, 3))
+LABELS = jnp.argmax(X + 0.5 * jax.random.normal(jax.random.key(1), X.shape), axis=1)
+PLANE = jxs.Plane.random(
+    jax.random.key(2), {"w": jnp.eye(3) + 0.1, "hidden": jnp.ones((3, 3)) - jnp.eye(3)}
+)
+
+
+def scores(params, batch):
+    """The loss, the accuracy and the error of one class, of a network with one hidden layer."""
+    x, labels = batch
+    logits = jnp.tanh(x @ params["hidden"]) @ params["w"]
+    of_label = jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], axis=1)
+    right = (jnp.argmax(logits, axis=1) == labels).astype(logits.dtype)
+    # The mean over samples of an error that counts one class only is no mean over that class.
+    wrong = jnp.mean(jnp.where(labels == 2, 1 - right, 0))
+    return {"loss": -jnp.mean(of_label), "accuracy": jnp.mean(right), "class 2": wrong}
+
+
+def loss(params, batch):
+    return scores(params, batch)["loss"]
+
+
+def cut(sizes):
+    ends = np.cumsum([0, *sizes])
+    assert ends[-1] == len(X)
+    return [(X[i:j], LABELS[i:j]) for i, j in itertools.pairwise(ends)]
+
+
+@pytest.mark.parametrize("sizes", [[101], [50, 51], [40, 1, 60], [13] * 7 + [10]])
+def test_batches_of_any_size_are_the_data_at_once(sizes):
+    """Sums in float64 of float32 means: a relative 1e-6."""
+    whole = jxs.landscape(loss, (X, LABELS), PLANE, **AXES)
+    parts = jxs.landscape(loss, jxs.Stream(cut(sizes)), PLANE, **AXES)
+    np.testing.assert_allclose(parts.loss, whole.loss, rtol=1e-6)
+    assert parts.loss.dtype == np.float32
+    if len(set(sizes)) > 2:
+        unweighted = np.mean([jxs.landscape(loss, x, PLANE, **AXES).loss for x in cut(sizes)], 0)
+        assert np.abs(unweighted / whole.loss - 1).max() > 1e-3
+
+
+def test_each_scalar_is_a_landscape_of_its_own():
+    found = jxs.landscape(scores, jxs.Stream(cut([60, 41])), PLANE, **AXES)
+    whole = jxs.landscape(scores, (X, LABELS), PLANE, **AXES)
+    assert set(found) == set(whole) == {"loss", "accuracy", "class 2"}
+    for name, surface in found.items():
+        assert surface.loss_name == name
+        expected = [
+            [scores(PLANE.at(a, b), (X, LABELS))[name] for b in surface.b.values]
+            for a in surface.a.values
+        ]
+        np.testing.assert_allclose(surface.loss, expected, rtol=2e-6, atol=1e-7)
+        np.testing.assert_allclose(whole[name].loss, expected, rtol=2e-6, atol=1e-7)
+
+
+def test_several_scalars_in_bands_and_tiles(monkeypatch):
+    """As a large grid is cut: none of it may take the last axis for cells."""
+
+    once = jxs.landscape(scores, (X, LABELS), PLANE, **AXES)
+    monkeypatch.setattr(plan, "_BAND_OPERATIONS", {"cpu": 2})
+    monkeypatch.setattr(plan, "_TILE_CELLS", {"cpu": 4})
+    plan._plan.cache_clear()
+    cells = jxs.landscape(scores, (X, LABELS), PLANE, **AXES)
+    plan._plan.cache_clear()
+    for name, surface in once.items():
+        assert cells[name].shape == (7, 5)
+        np.testing.assert_allclose(cells[name].loss, surface.loss, rtol=2e-6, atol=1e-7)
+
+
+def test_sample_weights_and_the_parabola(x64):
+    data = jxs.data.noisy_sine(jax.random.key(3), n=97)
+    data = jxs.Dataset(data.x, data.y, jnp.linspace(0, 3, 97))
+    stream = jxs.Stream(lambda: jxs.data.batches(data, 40))
+    axes = {"w1": (-3, 2, 11), "w2": (-1, 2, 9)}
+    whole = jxs.landscape(jxs.squared_error, data, **axes)
+    parts = jxs.landscape(jxs.squared_error, stream, **axes)
+    assert parts.method == whole.method == "exact"
+    np.testing.assert_allclose(parts.loss, whole.loss, rtol=1e-12)
+    by_count = jxs.Stream(lambda: jxs.data.batches(data, 40), weight=len)
+    assert np.abs(jxs.landscape(jxs.squared_error, by_count, **axes).loss - whole.loss).max() > 0.01
+
+
+def test_the_next_batch_is_loaded_meanwhile_and_no_more():
+    loaded, in_thread = [], []
+
+    def load():
+        for k in range(5):
+            loaded.append(k)
+            in_thread.append(threading.current_thread() is not threading.main_thread())
+            yield jnp.ones((2, 1)) * k
+
+    passing = iter(jxs.Stream(load))
+    assert next(passing)[0] == 2
+    for _ in range(200):
+        if len(loaded) == 3:  # one waits, and one stands before the queue
+            break
+        threading.Event().wait(0.01)
+    assert len(loaded) == 3
+    assert all(in_thread)
+    passing.close()
+    count = threading.active_count()
+    assert not [t for t in threading.enumerate() if t.name.endswith("(load)")], count
+
+
+def test_batches_of_one_shape_compile_once(compilations):
+    def new(params, batch):
+        return jnp.mean((batch @ params["w"]) ** 2)
+
+    def stream(n, size):
+        return jxs.Stream([np.full((size, 3), k, np.float32) for k in range(n)])
+
+    jxs.landscape(new, stream(2, 8), PLANE, **AXES)
+    before = len(compilations)
+    jxs.landscape(new, stream(6, 8), PLANE, **AXES)
+    assert len(compilations) == before
+    jxs.landscape(new, stream(1, 9), PLANE, **AXES)
+    assert len(compilations) > before
+
+
+def test_ctrl_c_returns_the_mean_of_the_batches_that_are_done():
+    batches = cut([40, 41, 20])
+
+    def source():
+        yield from batches[:2]
+        raise KeyboardInterrupt
+
+    with pytest.warns(jxs.InterruptedWarning, match="the first 2 batches, which weigh 81"):
+        found = jxs.landscape(loss, jxs.Stream(source), PLANE, **AXES)
+    assert found.loss_name.endswith("over the first 2 batches")
+    expected = jxs.landscape(loss, (X[:81], LABELS[:81]), PLANE, **AXES)
+    np.testing.assert_allclose(found.loss, expected.loss, rtol=1e-6)
+
+    def at_once(_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        jxs.landscape(loss, jxs.Stream(batches, weight=at_once), PLANE, **AXES)
+
+
+def test_cells_that_are_not_finite_are_counted():
+    def roots(params, batch):
+        return {"root": jnp.mean(jnp.sqrt(params["w"][0, 0] * batch)), "one": jnp.ones(())}
+
+    with pytest.warns(jxs.NonFiniteWarning, match="of root are not finite"):
+        found = jxs.landscape(roots, jxs.Stream([jnp.ones((4, 1))]), PLANE, **AXES)
+    assert found["root"].nonfinite_count > 0
+    assert found["one"].nonfinite_count == 0
+
+
+def test_mean_over_a_stream_of_any_pytree():
+    stream = jxs.Stream(cut([40, 1, 60]))
+    found = stream_module.mean_over(stream, lambda batch: {"mean": jnp.mean(batch[0], axis=0)})
+    np.testing.assert_allclose(found["mean"], np.mean(np.asarray(X, float), axis=0), atol=1e-7)
+
+
+def fewer_each_time():
+    left = [3]
+
+    def source():
+        left[0] -= 1
+        return iter([jnp.ones((2, 1))] * left[0])
+
+    return source
+
+
+def more_each_time():
+    there = [0]
+
+    def source():
+        there[0] += 1
+        return iter([jnp.ones((2, 1))] * there[0])
+
+    return source
+
+
+@pytest.mark.parametrize("make", [fewer_each_time, more_each_time])
+def test_a_later_pass_with_other_batches_is_refused(make):
+    stream = jxs.Stream(make())
+    list(stream)
+    with pytest.raises(ValueError, match="expected the stream's batches again"):
+        list(stream)
+
+
+def test_a_function_that_returns_the_same_iterator_again_is_refused():
+    """The batch that was looked at first would be missing from the mean."""
+    same = iter(cut([50, 51]))
+    with pytest.raises(ValueError, match="source: expected a function that returns a new iterator"):
+        jxs.landscape(loss, jxs.Stream(lambda: same), PLANE, **AXES)
+
+
+def test_one_that_is_used_up_is_refused_though_its_first_batches_are_equal():
+    same = iter([*cut([50, 51])[:1] * 2, *cut([50, 51])[1:]])
+    with pytest.raises(ValueError, match="source: expected a function that returns a new iterator"):
+        jxs.landscape(loss, jxs.Stream(lambda: same), PLANE, **AXES)
+    same = iter(cut([50, 51]))
+    stream = jxs.Stream(lambda: same)
+    list(stream)
+    with pytest.raises(ValueError, match="source: expected a function that returns a new iterator"):
+        list(stream)
+
+
+class Loader:
+    """Counts how often it is opened."""
+
+    def __init__(self, batches):
+        self.batches, self.opened = batches, 0
+
+    def __iter__(self):
+        self.opened += 1
+        return iter(self.batches)
+
+
+class Resetting(Loader):
+    """As PyTorch's loader with workers that stay: one iterator, which is reset."""
+
+    def __iter__(self):
+        self.left = super().__iter__()
+        return self
+
+    def __next__(self):
+        return next(self.left)
+
+
+def test_an_iterator_that_starts_anew_is_one_like_another():
+    loader = Resetting(cut([40, 1, 60]))
+    stream = jxs.Stream(lambda: iter(loader))
+    whole = jxs.landscape(loss, (X, LABELS), PLANE, **AXES)
+    for _ in range(2):
+        parts = jxs.landscape(loss, stream, PLANE, **AXES)
+        np.testing.assert_allclose(parts.loss, whole.loss, rtol=1e-6)
+
+
+def test_a_source_is_opened_once_before_the_pass():
+    loader = Loader(cut([101]))
+    jxs.landscape(loss, jxs.Stream(loader), PLANE, **AXES)
+    assert loader.opened == 2
+
+
+@pytest.mark.parametrize(
+    ("build", "error", "message"),
+    [
+        (lambda: jxs.Stream(iter([X])), TypeError, "can be gone through again, got an iterator"),
+        (lambda: jxs.Stream(3), TypeError, "source: expected an iterable"),
+        (lambda: list(jxs.Stream([])), ValueError, "at least one batch, got none"),
+        (lambda: list(jxs.Stream([X], weight=lambda _: 0)), ValueError, "weigh nothing"),
+        (lambda: list(jxs.Stream([X], weight=lambda _: -1)), ValueError, "weight: expected"),
+        (
+            lambda: jxs.landscape(loss, jxs.Stream([]), PLANE, **AXES),
+            ValueError,
+            "at least one batch, got none",
+        ),
+        (
+            lambda: jxs.landscape(loss, (batch for batch in [X]), PLANE, **AXES),
+            TypeError,
+            "data: expected arrays, or a Stream of batches, got generator; jxs.Stream",
+        ),
+        (
+            lambda: jxs.landscape(loss, {"x": map(jnp.asarray, [X])}, PLANE, **AXES),
+            TypeError,
+            r"data\['x'\]: expected arrays, or a Stream of batches, got map",
+        ),
+        (
+            lambda: list(jxs.Stream([(X, LABELS[:3])])),
+            ValueError,
+            "expected arrays that share their first axis",
+        ),
+        (
+            lambda: jxs.landscape(lambda p, d: {}, X, PLANE, **AXES),
+            TypeError,
+            "got an empty dictionary",
+        ),
+        (
+            lambda: jxs.landscape(lambda p, d: {"x": jnp.ones(2)}, X, PLANE, **AXES),
+            TypeError,
+            r"loss\['x'\]: expected a scalar, got an array of shape \(2,\)",
+        ),
+        (
+            lambda: jxs.landscape(scores, (X, LABELS), PLANE, destination="nowhere", **AXES),
+            ValueError,
+            "destination: expected None with a loss of several scalars",
+        ),
+        (
+            lambda: jxs.landscape(loss, jxs.Stream([(X, LABELS)]), PLANE, destination="x", **AXES),
+            ValueError,
+            "destination: expected None with a stream",
+        ),
+    ],
+)
+def test_bad_streams_and_losses_are_refused(build, error, message):
+    with pytest.raises(error, match=message):
+        build()
+
+
+def test_an_error_of_the_source_is_raised():
+    def source():
+        yield X, LABELS
+        raise OSError("the disk is gone")
+
+    with pytest.raises(OSError, match="the disk is gone"):
+        jxs.landscape(loss, jxs.Stream(source), PLANE, **AXES)

@@ -1,0 +1,477 @@
+"""Grids written to a folder: nothing is lost, nothing half-written looks whole."""
+
+import json
+import signal
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxscape as jxs
+from jaxscape.grid import destination, execute
+from jaxscape.results import landscape
+
+ROOT = Path(__file__).parents[2]
+
+AXES = {"w1": (-2.1, 1.7, 37), "w2": (-1.3, 2.9, 23)}
+SMALL = 20_000
+"""A budget that cuts these 37 rows into several bands."""
+
+
+def make_data(n=500, shift=0.0):
+    generator = np.random.default_rng(n)
+    x = generator.normal(0.3, 2.0, n).astype(np.float32)
+    return jxs.Dataset(x, (np.sin(x) + 0.4 * x + shift).astype(np.float32))
+
+
+def compute(folder, data=None, loss=jxs.absolute_error, **changes):
+    options = {"memory": SMALL, "destination": folder} | AXES | changes
+    return jxs.landscape(loss, make_data() if data is None else data, **options)
+
+
+def journal(folder):
+    lines = (folder / "done.0.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines if line]
+
+
+def computed_bands(monkeypatch):
+    """The bands that are computed from now on."""
+    original, seen = execute._computed, []
+
+    def computed(plan, problem, todo):
+        seen.extend(todo)
+        return original(plan, problem, todo)
+
+    monkeypatch.setattr(execute, "_computed", computed)
+    return seen
+
+
+def test_a_destination_holds_what_memory_would(tmp_path):
+    surface = compute(tmp_path / "grid")
+    whole = jxs.landscape(jxs.absolute_error, make_data(), **AXES)
+    assert isinstance(surface.loss, np.memmap)
+    assert not surface.loss.flags.writeable
+    np.testing.assert_allclose(surface.loss, whole.loss, rtol=1e-6)
+    # Any tool that reads .npy can open it.
+    np.testing.assert_array_equal(np.load(tmp_path / "grid" / "loss.npy"), surface.loss)
+    np.testing.assert_array_equal(np.load(tmp_path / "grid" / "a.npy"), whole.a.values)
+    np.testing.assert_array_equal(np.load(tmp_path / "grid" / "b.npy"), whole.b.values)
+    assert len(journal(tmp_path / "grid")) > 2
+
+
+def test_a_destination_keeps_units_and_marks(tmp_path):
+    def at(folder, units=("distance", ""), marks=((0.5, 1.5, "first"),)):
+        plane = jxs.Plane([1.0, 2.0], [1.0, None], [None, 1.0], units=units, marks=marks)
+        return jxs.landscape(
+            lambda p, _: p[0] ** 2 * p[1], None, plane, destination=folder, a=(0, 1, 3), b=(0, 2, 4)
+        )
+
+    for surface in (at(tmp_path / "grid"), destination.load(tmp_path / "grid")):
+        assert (surface.a.unit, surface.b.unit) == ("distance", "")
+        assert surface.marks == ((0.5, 1.5, "first"),)
+        assert surface.marks[0].name == "first"
+    # A folder of an earlier version holds neither; the same call goes on with it.
+    path = tmp_path / "grid" / "landscape.json"
+    header = json.loads(path.read_text())
+    del header["units"], header["marks"]
+    path.write_text(json.dumps(header))
+    old = destination.load(tmp_path / "grid")
+    assert (old.a.title, old.marks) == ("a", ())
+    assert at(tmp_path / "grid").marks[0].name == "first"
+    # What is said last is in the folder, and what it is known by stays.
+    begun = json.loads(path.read_text())
+    later = at(tmp_path / "grid", ("", "steps"), ((1, 2, "other"),))
+    for surface in (later, destination.load(tmp_path / "grid")):
+        assert (surface.a.unit, surface.b.unit) == ("", "steps")
+        assert surface.marks == ((1, 2, "other"),)
+    now = json.loads(path.read_text())
+    assert {name for name in now if now[name] != begun[name]} == {"units", "marks"}
+
+
+def test_a_finished_destination_is_read_and_not_computed_again(tmp_path, monkeypatch):
+    first = compute(tmp_path / "grid")
+    seen = computed_bands(monkeypatch)
+    again = compute(tmp_path / "grid", memory=None)
+    assert seen == []
+    np.testing.assert_array_equal(first.loss, again.loss)
+
+
+def test_the_archive_opens_a_destination(tmp_path):
+    surface = compute(tmp_path / "grid")
+    archive = jxs.archive.load(tmp_path / "grid")
+    assert archive.paths == ()
+    assert repr(archive.landscape) == repr(surface)
+    assert archive.landscape.loss_name == "absolute error"
+
+
+def interrupt(monkeypatch, count):
+    original = destination.Destination.write
+
+    def write(self, rows, losses):
+        nonlocal count
+        count -= 1
+        if count < 0:
+            signal.raise_signal(signal.SIGINT)
+        original(self, rows, losses)
+
+    monkeypatch.setattr(destination.Destination, "write", write)
+
+
+def test_ctrl_c_keeps_the_rows_and_the_same_call_goes_on(tmp_path, monkeypatch):
+    folder = tmp_path / "grid"
+    with monkeypatch.context() as patched:
+        interrupt(patched, 2)
+        with pytest.warns(jxs.InterruptedWarning, match="rows are done"):
+            part = compute(folder)
+    assert 0 < len(part.a) < 37
+    assert not (folder / "loss.npy").exists()
+    assert len(jxs.archive.load(folder).landscape.a) == len(part.a)
+    seen = computed_bands(monkeypatch)
+    # Another budget, so other bands: only the rows that are missing are computed.
+    surface = compute(folder, memory=2 * SMALL)
+    assert seen[0].start == len(part.a)
+    whole = jxs.landscape(jxs.absolute_error, make_data(), **AXES)
+    np.testing.assert_allclose(surface.loss, whole.loss, rtol=1e-6)
+
+
+PROGRAM = """
+import os, signal, sys
+import numpy as np
+import jaxscape as jxs
+from jaxscape.grid import destination as store
+
+sys.path.insert(0, {tests!r})
+from tests.grid.test_destination import compute
+
+write, count = store.Destination.write, 0
+
+def killed(self, rows, losses):
+    global count
+    count += 1
+    if count == 3:
+        # In the middle of a band: some of its bytes are there, its line is not.
+        write_line, store.json.dumps = store.json.dumps, lambda _: "[0, 5"
+        write(self, rows, losses)
+        os.kill(os.getpid(), signal.SIGKILL)
+    write(self, rows, losses)
+
+store.Destination.write = killed
+compute(store.Path({folder!r}))
+"""
+
+
+def test_kill_9_loses_only_the_band_in_work(tmp_path, monkeypatch):
+    folder = tmp_path / "grid"
+    program = PROGRAM.format(tests=str(ROOT), folder=str(folder))
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()[-2000:]
+    lines = (folder / "done.0.jsonl").read_text().splitlines()
+    assert len([line for line in lines if line.endswith("]")]) == 2
+    assert lines[-1] == "[0, 5"
+    written = json.loads(lines[2])[1]
+    seen = computed_bands(monkeypatch)
+    surface = compute(folder)
+    assert seen[0].start == written
+    whole = jxs.landscape(jxs.absolute_error, make_data(), **AXES)
+    np.testing.assert_allclose(surface.loss, whole.loss, rtol=1e-6)
+
+
+def test_losses_of_zero_below_zero_and_nan_are_values_and_not_gaps(tmp_path, monkeypatch):
+    def loss(weights, data):
+        kinds = jnp.array([0.0, -1.0, jnp.nan]) * jnp.mean(data.x) / jnp.mean(data.x)
+        return kinds[jnp.int32(weights.w1)]
+
+    axes = {"w1": np.array([0.0, 1.0, 2.0]), "w2": (0, 1, 4)}
+    for _ in range(2):
+        with pytest.warns(jxs.NonFiniteWarning, match="4 of 12 cells"):
+            surface = compute(tmp_path / "grid", loss=loss, **axes)
+        np.testing.assert_array_equal(surface.loss[:, 0], [0, -1, np.nan])
+        seen = computed_bands(monkeypatch)
+    assert seen == []
+
+
+def other_loss(weights, data):
+    return jxs.absolute_error(weights, data) * 1.0001
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"loss": other_loss}, "loss"),
+        ({"loss": jxs.huber(0.5)}, "loss"),
+        ({"data": make_data(shift=1e-3)}, "data"),
+        ({"data": make_data(501)}, "loss, data"),
+        ({"w1": (-2.1, 1.701, 37)}, "axis w1"),
+        ({"w2": (-1.3, 2.9, 24)}, "axis w2"),
+        (
+            {
+                "plane": jxs.Plane(
+                    jxs.Weights(0.0, 0.5),
+                    jxs.Weights(1.0, None),
+                    jxs.Weights(None, 1.0),
+                    ("w1", "w2"),
+                )
+            },
+            "plane",
+        ),
+    ],
+)
+def test_another_grid_is_refused_by_what_differs(tmp_path, changes, named):
+    compute(tmp_path / "grid")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "grid").iterdir()}
+    with pytest.raises(ValueError, match=rf"was begun with another {named}; give another folder"):
+        compute(tmp_path / "grid", **changes)
+    assert before == {path.name: path.read_bytes() for path in (tmp_path / "grid").iterdir()}
+
+
+def test_another_method_is_refused(tmp_path):
+    compute(tmp_path / "grid", loss=jxs.squared_error)
+    with pytest.raises(ValueError, match="begun with another method"):
+        compute(tmp_path / "grid", loss=jxs.squared_error, method="dense")
+
+
+def test_the_same_loss_written_again_goes_on(tmp_path):
+    """A loss is known by what it computes: a lambda in a new process is a new object."""
+    for _ in range(2):
+        compute(tmp_path / "grid", loss=lambda w, d: jnp.mean(jnp.abs(w.w1 * d.x + w.w2)))
+
+
+@pytest.mark.parametrize("wrapped", [lambda loss: loss, jax.jit, jax.checkpoint])
+@pytest.mark.parametrize("in_place", [False, True])
+def test_what_a_loss_holds_on_to_is_part_of_it(tmp_path, wrapped, in_place):
+    """Also what a function compiled apart holds on to; constants printed without their numbers."""
+
+    def around(values):
+        return wrapped(lambda w, d: jnp.mean(jnp.abs(w.w1 * d.x + w.w2 - values)))
+
+    jax.config.update("jax_use_simplified_jaxpr_constants", in_place)
+    try:
+        compute(tmp_path / "grid", loss=around(np.zeros(500, np.float32)))
+        with pytest.raises(ValueError, match="another loss"):
+            compute(tmp_path / "grid", loss=around(np.full(500, 0.5, np.float32)))
+    finally:
+        jax.config.update("jax_use_simplified_jaxpr_constants", False)
+
+
+def test_two_processes_cannot_write_one_destination(tmp_path):
+    import fcntl
+
+    compute(tmp_path / "grid")
+    with (tmp_path / "grid" / "lock").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(OSError, match="destination: another process is writing to"):
+            compute(tmp_path / "grid")
+    compute(tmp_path / "grid")
+
+
+def test_a_flipped_byte_is_named(tmp_path):
+    folder = tmp_path / "grid"
+    compute(folder)
+    first, end, checksum = journal(folder)[1]
+    raw = bytearray((folder / "loss.npy").read_bytes())
+    position = len(raw) - 37 * 23 * 4 + (first * 23 + 5) * 4
+    raw[position] ^= 1
+    (folder / "loss.npy").write_bytes(raw)
+    for read in (lambda: compute(folder), lambda: jxs.archive.load(folder)):
+        with pytest.raises(ValueError, match=rf"rows {first} to {end - 1} in .* not as they were"):
+            read()
+    assert zlib.crc32(b"") != checksum
+
+
+@pytest.mark.parametrize(
+    ("there", "altered"), [(b"<f4", b">f4"), (b"(37, ", b"(33, "), (b"23)", b"63)"), (b"{", b"(")]
+)
+def test_a_flipped_byte_in_what_the_file_says_of_itself_is_damage(tmp_path, there, altered):
+    """The losses are as they were written, and would be read as others."""
+    folder = tmp_path / "grid"
+    compute(folder)
+    raw = (folder / "loss.npy").read_bytes()
+    assert raw[:128].count(there) == 1
+    (folder / "loss.npy").write_bytes(raw.replace(there, altered, 1))
+    for read in (lambda: compute(folder), lambda: jxs.archive.load(folder)):
+        with pytest.raises(ValueError, match=r"path: .*loss.npy' is damaged"):
+            read()
+
+
+@pytest.mark.parametrize("name", ["schema", "jax", "loss_name", "names", "shape", "identity"])
+def test_a_flipped_byte_in_a_name_of_the_header_is_damage(tmp_path, name):
+    folder = tmp_path / "grid"
+    compute(folder)
+    path = folder / "landscape.json"
+    path.write_text(path.read_text().replace(f'"{name}"', f'"{name[:-1]}_"'))
+    for read in (lambda: compute(folder), lambda: jxs.archive.load(folder)):
+        with pytest.raises(ValueError, match=rf"landscape.json' is damaged: .*{name}"):
+            read()
+
+
+@pytest.mark.parametrize("line", ["[5, 2, 7]", "[0, 99, 7]", "7", "[0, [5], 7]"])
+def test_a_line_that_can_be_none_counts_as_no_rows(tmp_path, line):
+    folder = tmp_path / "grid"
+    truth = np.array(compute(folder).loss)
+    lines = (folder / "done.0.jsonl").read_text().splitlines()
+    (folder / "done.0.jsonl").write_text("\n".join([line, *lines[2:]]))
+    assert not np.array_equal(journal(folder)[0], json.loads(lines[1]))
+    np.testing.assert_array_equal(compute(folder).loss, truth)
+
+
+def test_what_the_message_tells_to_do_helps(tmp_path):
+    folder = tmp_path / "grid"
+    truth = np.array(compute(folder).loss)
+    first, end, _ = journal(folder)[1]
+    raw = bytearray((folder / "loss.npy").read_bytes())
+    raw[len(raw) - 37 * 23 * 4 + first * 23 * 4] ^= 1
+    (folder / "loss.npy").write_bytes(raw)
+    lines = (folder / "done.0.jsonl").read_text().splitlines()
+    kept = [line for line in lines if not line.startswith(f"[{first}, {end},")]
+    (folder / "done.0.jsonl").write_text("\n".join(kept))
+    np.testing.assert_array_equal(compute(folder).loss, truth)
+
+
+@pytest.mark.parametrize("name", ["loss.npy", "landscape.json", "a.npy"])
+def test_a_file_cut_short_is_damaged(tmp_path, name):
+    folder = tmp_path / "grid"
+    compute(folder)
+    path = folder / name
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(ValueError, match="is damaged"):
+        jxs.archive.load(folder)
+    if name != "a.npy":
+        with pytest.raises(ValueError, match="is damaged"):
+            compute(folder)
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path):
+    (tmp_path / "thesis.tex").write_text("thesis")
+    with pytest.raises(ValueError, match=r"expected an empty folder or .* with thesis.tex"):
+        compute(tmp_path)
+    with pytest.raises(ValueError, match="was not written by jaxscape"):
+        jxs.archive.load(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+    assert (tmp_path / "thesis.tex").read_text() == "thesis"
+
+
+@pytest.mark.parametrize("stage", ["a.npy", "b.npy", "landscape.json"])
+def test_a_call_killed_while_it_began_is_begun_again(tmp_path, monkeypatch, stage):
+    def stop(path, *_):
+        raise SystemExit
+
+    folder = tmp_path / "grid"
+    with monkeypatch.context() as patched:
+        if stage == "landscape.json":
+            patched.setattr(destination.os, "replace", stop)
+        else:
+            save = np.save
+            patched.setattr(
+                destination.np,
+                "save",
+                lambda path, x: stop(path) if path.name == stage else save(path, x),
+            )
+        with pytest.raises(SystemExit):
+            compute(folder)
+    assert not (folder / "landscape.json").exists()
+    whole = jxs.landscape(jxs.absolute_error, make_data(), **AXES)
+    np.testing.assert_allclose(compute(folder).loss, whole.loss, rtol=1e-6)
+
+
+def test_a_destination_that_cannot_be_is_refused_first(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="destination: expected a folder, got the file"):
+        compute(tmp_path / "file")
+    with pytest.raises(ValueError, match="destination: expected a folder in one that exists"):
+        compute(tmp_path / "no" / "grid")
+
+
+def test_a_place_that_cannot_be_written_to():
+    with pytest.raises(OSError, match="destination: cannot write to '/proc/grid'"):
+        compute("/proc/grid")
+
+
+def test_too_little_space_is_seen_before_anything_is_computed(tmp_path, monkeypatch):
+    seen = computed_bands(monkeypatch)
+    usage = destination.shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(destination.shutil, "disk_usage", lambda _: usage._replace(free=1000))
+    with pytest.raises(OSError, match=r"expected 3,404 bytes of free space .* got 1,000"):
+        compute(tmp_path / "grid")
+    assert seen == []
+
+
+FULL = """
+import resource, sys
+sys.path.insert(0, {tests!r})
+from tests.grid.test_destination import compute
+from jaxscape.grid import destination as store
+
+write, count = store.Destination.write, 0
+
+def limited(self, rows, losses):
+    global count
+    count += 1
+    if count == 3:  # no file may grow any more, as on a full disk
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+    write(self, rows, losses)
+
+store.Destination.write = limited
+try:
+    compute(store.Path({folder!r}))
+except OSError as error:
+    print(error)
+"""
+
+
+def test_a_full_disk_is_an_error_and_loses_only_the_band_in_work(tmp_path, monkeypatch):
+    folder = tmp_path / "grid"
+    program = FULL.format(tests=str(ROOT), folder=str(folder))
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert "destination: cannot write to" in ended.stdout
+    assert "what was written before is kept" in ended.stdout
+    done = journal(folder)
+    assert len(done) == 2
+    assert not (folder / "loss.npy").exists()
+    seen = computed_bands(monkeypatch)
+    surface = compute(folder)
+    assert seen[0].start == done[-1][1]
+    whole = jxs.landscape(jxs.absolute_error, make_data(), **AXES)
+    np.testing.assert_allclose(surface.loss, whole.loss, rtol=1e-6)
+
+
+def test_a_newer_schema_is_refused(tmp_path):
+    compute(tmp_path / "grid")
+    path = tmp_path / "grid" / "landscape.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema": 2}))
+    with pytest.raises(ValueError, match="written by a newer jaxscape"):
+        jxs.archive.load(tmp_path / "grid")
+
+
+def test_a_dtype_that_npy_lacks_is_refused(tmp_path):
+    data = jxs.Dataset(jnp.ones(9, jnp.bfloat16), jnp.zeros(9, jnp.bfloat16))
+    with pytest.raises(ValueError, match="expected float16, 32 or 64, got bfloat16"):
+        compute(tmp_path / "grid", data)
+
+
+def test_keys_may_be_part_of_the_data(tmp_path):
+    def loss(weights, key):
+        return jax.random.normal(key) * weights.w1 + weights.w2
+
+    compute(tmp_path / "grid", jax.random.key(0), loss=loss)
+    with pytest.raises(ValueError, match="another data"):
+        compute(tmp_path / "grid", jax.random.key(1), loss=loss)
+
+
+def test_the_losses_need_not_fit_in_memory_to_be_looked_at(tmp_path, monkeypatch):
+    """A few rows at a time: no array as large as the grid is made."""
+
+    surface = compute(tmp_path / "grid")
+    monkeypatch.setattr(landscape, "_CELLS_AT_ONCE", 60)
+    whole = np.array(surface.loss)
+    again = jxs.archive.load(tmp_path / "grid").landscape
+    i, j = np.unravel_index(whole.argmin(), whole.shape)
+    assert again.lowest == (i, j, again.a.values[i], again.b.values[j], whole.min())
+    assert f"{whole.max():.6g}" in repr(again)

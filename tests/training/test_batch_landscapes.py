@@ -1,0 +1,70 @@
+"""The surfaces of mini-batches against the same batches one by one."""
+
+import jax
+import numpy as np
+import pytest
+
+import jaxscape as jxs
+from jaxscape.grid import plan
+from tests import reference
+from tests.grid.test_plan import interrupt_after
+from tests.training.test_descend import make_data
+
+AXES = {"w1": (-1.5, 2.0, 7), "w2": (-2.0, 1.0, 5)}
+
+
+@pytest.mark.parametrize("loss", [jxs.squared_error, jxs.absolute_error])
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_batches_mean_and_deviation_equal_a_loop(loss, shuffled):
+    """107 samples in batches of 10: the last of 7 counts 7."""
+    data = make_data()
+    key = jax.random.key(5) if shuffled else None
+    found = jxs.training.batch_landscapes(loss, data, 10, key=key, **AXES)
+    error = reference.ERRORS["squared" if loss is jxs.squared_error else "absolute"]
+    parts = list(jxs.data.batches(data, 10, key))
+    truth = np.array([reference.surface(found.mean, part, error) for part in parts])
+    assert len(found.batches) == 11
+    for surface, losses in zip(found.batches, truth, strict=True):
+        np.testing.assert_allclose(surface.loss, losses, rtol=1e-5)
+    shares = np.array([10.0] * 10 + [7.0]) / 107
+    mean = np.tensordot(shares, truth, 1)
+    np.testing.assert_allclose(found.mean.loss, mean, rtol=1e-5)
+    deviation = np.sqrt(np.tensordot(shares, (truth - mean) ** 2, 1))
+    np.testing.assert_allclose(found.deviation.loss, deviation, rtol=1e-4)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_mean_is_the_surface_of_all_samples(weighted):
+    data = make_data()
+    if weighted:
+        weight = np.random.default_rng(0).uniform(0, 2, 107).astype(np.float32)
+        data = jxs.Dataset(data.x, data.y, weight)
+    found = jxs.training.batch_landscapes(jxs.squared_error, data, 25, **AXES)
+    whole = jxs.landscape(jxs.squared_error, data, **AXES)
+    np.testing.assert_allclose(found.mean.loss, whole.loss, rtol=1e-5)
+    # The twin: batches that counted alike would not give it, as the last is short.
+    alike = np.mean([surface.loss for surface in found.batches], axis=0)
+    assert np.max(abs(alike / np.asarray(whole.loss) - 1)) > 1e-3
+    assert found.mean.loss_name == "mean of squared error over 5 batches"
+
+
+def test_one_batch_has_no_deviation():
+    found = jxs.training.batch_landscapes(jxs.squared_error, make_data(), 107, **AXES)
+    assert not found.deviation.loss.any()
+
+
+def test_ctrl_c_with_some_rows_done_is_ctrl_c(monkeypatch):
+    make_plan = plan.make_plan
+    monkeypatch.setattr(plan, "make_plan", lambda *a, **k: make_plan(*a, **k)._replace(rows=3))
+    interrupt_after(monkeypatch, 1)
+    with pytest.raises(KeyboardInterrupt):
+        jxs.training.batch_landscapes(jxs.absolute_error, make_data(), 50, **AXES)
+
+
+def test_bad_arguments_are_refused():
+    with pytest.raises(ValueError, match="batch_size: expected 1 to 107, .* got 108"):
+        jxs.training.batch_landscapes(jxs.squared_error, make_data(), 108, **AXES)
+    with pytest.raises(TypeError, match="key: expected a JAX random key"):
+        jxs.training.batch_landscapes(jxs.squared_error, make_data(), 10, key=0, **AXES)
+    with pytest.raises(ValueError, match="data: expected arrays that share"):
+        jxs.training.batch_landscapes(jxs.squared_error, (np.ones(2), np.ones(3)), 1, **AXES)
