@@ -6,9 +6,8 @@ from pathlib import Path
 
 # JAX keeps compiled programs here between runs, also those of child processes. It does not write
 # its files atomically, so each pytest worker has a folder of its own.
-_CACHE = (
-    Path(__file__).parents[1] / ".cache" / "jax" / os.environ.get("PYTEST_XDIST_WORKER", "main")
-)
+_ROOT = Path(os.environ.get("JAXSCAPE_TEST_CACHE") or Path(__file__).parents[1] / ".cache")
+_CACHE = _ROOT / os.environ.get("PYTEST_XDIST_WORKER", "main")
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(_CACHE)
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 

@@ -1,25 +1,78 @@
-"""The devices that this process computes on, their memory and precision; other processes.
+"""Check arguments before anything is computed.
 
-Points to learn from: a `Dataset`, made up, split and batched.
+Each message names the argument, what was expected and what came: "steps: expected 1 or more, got 0".
+A wrong kind of object raises TypeError, a wrong value raises ValueError.
 """
 
+import math
+import operator
+from collections.abc import Iterable
 from typing import Any
 
 import jax
+import numpy as np
+
+Key = jax.Array
+"""A JAX random key, made by `jax.random.key` or `jax.random.PRNGKey`."""
 
 
-def check_memory(memory: Any) -> None:
-    """Refuse what is no number of bytes."""
-    if memory is not None and (isinstance(memory, bool) or not hasattr(memory, "__index__")):
+def check_type(name: str, value: Any, kind: type, expected: str | None = None) -> None:
+    """Refuse an object that is not a `kind`; `expected` replaces the kind's name in the message."""
+    if not isinstance(value, kind):
+        wanted = expected or f"a {kind.__name__}"
+        raise TypeError(f"{name}: expected {wanted}, got {type(value).__name__}")
+
+
+def check_choice(name: str, value: Any, choices: Iterable[Any]) -> None:
+    """Refuse a value that is not one of the choices."""
+    choices = tuple(choices)
+    # Arrays compare elementwise; strings and None do not.
+    if not any(
+        value is choice or (isinstance(value, str) and value == choice) for choice in choices
+    ):
+        first, last = ", ".join(map(repr, choices[:-1])), repr(choices[-1])
+        raise ValueError(f"{name}: expected {first} or {last}, got {value!r}")
+
+
+def check_count(name: str, value: Any, least: int = 1) -> int:
+    """Return a whole number of at least `least` as an `int`; refuse anything else."""
+    if isinstance(value, bool):
+        raise TypeError(f"{name}: expected a whole number, got {value!r}")
+    try:
+        count = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name}: expected a whole number, got {value!r}") from None
+    if count < least:
+        raise ValueError(f"{name}: expected {least} or more, got {count}")
+    return count
+
+
+def check_number(name: str, value: Any) -> float:
+    """Return one real number as a `float`; refuse anything else. It may be infinite or NaN."""
+    if isinstance(value, str | bytes | bool) or np.ndim(value) or not hasattr(value, "__float__"):
+        raise TypeError(f"{name}: expected a number, got {value!r}")
+    return float(value)
+
+
+def check_positive(name: str, value: Any) -> float:
+    """Return a positive finite number as a `float`; refuse anything else."""
+    number = check_number(name, value)
+    if not (number > 0 and math.isfinite(number)):
+        raise ValueError(f"{name}: expected a positive finite number, got {value}")
+    return number
+
+
+def check_memory(memory: int | None) -> None:
+    """Refuse a memory budget that is not a whole number of bytes; None stands for the default."""
+    if memory is None:
+        return
+    if isinstance(memory, bool) or not hasattr(memory, "__index__"):
         raise TypeError(f"memory: expected a whole number of bytes, got {memory!r}")
-    if memory is not None and memory < 1:
+    if memory < 1:
         raise ValueError(f"memory: expected at least 1 byte, got {memory}")
 
 
-Key = jax.Array
-
-
 def check_key(key: Any) -> None:
-    """Refuse what is no random key, as a bare seed is none."""
+    """Refuse an object that is not a random key, for instance a seed."""
     if not isinstance(key, jax.Array):
         raise TypeError(f"key: expected a JAX random key such as jax.random.key(0), got {key!r}")

@@ -1,4 +1,10 @@
-"""The loss on a whole grid of a plane: one signature for all strategies, devices and sizes."""
+"""The library's warnings, shown at the line of the user's code that called it."""
+
+import sys
+import warnings
+from pathlib import Path
+
+_PACKAGE = str(Path(__file__).parents[1])
 
 
 class NonFiniteWarning(UserWarning):
@@ -6,4 +12,12 @@ class NonFiniteWarning(UserWarning):
 
 
 class InterruptedWarning(UserWarning):
-    """A landscape has fewer rows than were asked for, as its computation was interrupted."""
+    """A result is incomplete, because its computation was interrupted."""
+
+
+def warn(message: str, category: type[Warning] = UserWarning) -> None:
+    """Warn at the first line outside of this library that led here."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level)
