@@ -1,6 +1,7 @@
 """Check arguments before anything is computed.
 
-Each message names the argument, what was expected and what came: "steps: expected 1 or more, got 0".
+Each message names the argument, what was expected and what came, for instance
+"steps: expected 1 or more, got 0".
 A wrong kind of object raises TypeError, a wrong value raises ValueError.
 """
 
