@@ -1,6 +1,6 @@
 """The published experiment (Rozanov 2024), as published and as intended.
 
-A. Rozanov, "What's Inside a Neural Network?", Toward Data Science, 29 September 2024: the error
+A. Rozanov, "What's Inside a Neural Network?", Towards Data Science, 29 September 2024: the error
 surface of f(x) = w2·tanh(w1·x) on 3,000 test points and stochastic gradient descent on 7,000
 training points in batches of 128.
 """

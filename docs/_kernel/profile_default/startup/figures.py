@@ -19,7 +19,7 @@ from jaxscape import linked, plot
 def show(figure: go.Figure) -> bool:
     """Put a figure on the page, without plotly.js, which the site holds once."""
     content = figure.to_json().replace("</", "<\\/")
-    after = html.escape(linked.script(figure) or "")
+    after = html.escape(scripts.page_script(figure) or "")
     height = figure.layout.height or 560
     display(
         HTML(
