@@ -1,6 +1,6 @@
-"""What a grid comes to, as frozen pytrees: `Axis`, `Landscape`, and the marks on it.
+"""Loss grids as frozen pytrees: `Axis`, `Landscape`, and the marks on its plane.
 
-Orientation, everywhere: `loss[i, j]` is the loss at `(a.values[i], b.values[j])`.
+The orientation is the same everywhere: `loss[i, j]` is the loss at `(a.values[i], b.values[j])`.
 """
 
 import functools
@@ -16,10 +16,10 @@ from jaxscape._util import thumbnails
 from jaxscape._util.pytree import is_traced
 
 Array = jax.Array | np.ndarray
-"""Results that one call on one device computed hold JAX arrays; those put together from several,
-and loaded ones, hold NumPy's, which keep float64 without x64."""
+"""A result computed by one call on one device holds JAX arrays. A result assembled from several
+calls or loaded from a file holds NumPy arrays, which keep float64 without x64."""
 
-# A few rows at a time: 64 MiB of float32.
+# Cells that one step of a pass over the losses reads: 64 MiB of float32.
 _CELLS_AT_ONCE = 2**24
 
 STATIC = {"static": True}
@@ -28,7 +28,7 @@ STATIC = {"static": True}
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class Axis:
-    """The values that one coordinate of a surface takes, in increasing order.
+    """The values of one coordinate of a grid, in increasing order.
 
     Example:
         >>> jxs.Axis(np.linspace(-2, 2, 5), "w1")
@@ -38,13 +38,13 @@ class Axis:
     values: Array
     """(n,) float, strictly increasing."""
     name: str = field(metadata=STATIC)
-    """What the coordinate is called in figures and messages."""
+    """The coordinate's name in figures and messages."""
     unit: str = field(default="", metadata=STATIC)
-    """What 1 along it is, in words, for figures: `"filter-normalized"`; empty if not known."""
+    """The unit of the coordinate, for figures, such as `"filter-normalized"`; empty if unknown."""
 
     @property
     def title(self) -> str:
-        """What figures write along it: the name and the unit."""
+        """The axis title in figures: the name and the unit."""
         return f"{self.name} ({self.unit})" if self.unit else self.name
 
     def __len__(self) -> int:
@@ -59,7 +59,7 @@ class Axis:
 
 
 class Cell(NamedTuple):
-    """One cell of a landscape: where it is in the grid, where in the plane, and its loss."""
+    """One cell of a landscape: its grid indices, its coordinates on the plane, and its loss."""
 
     i: int
     j: int
@@ -68,8 +68,15 @@ class Cell(NamedTuple):
     loss: float
 
 
+class _Extent(NamedTuple):
+    lowest: Cell | None
+    highest: float
+    nonfinite_count: int
+    first_nonfinite: Cell | None
+
+
 class Mark(NamedTuple):
-    """A place on a plane that has a name, as the solutions have that it was laid through."""
+    """A named point on a plane, such as a solution that the plane was laid through."""
 
     a: float
     b: float
@@ -77,11 +84,11 @@ class Mark(NamedTuple):
 
 
 def marks_of(given: Any) -> tuple[Mark, ...]:
-    """Marks as a caller gave them, (a, b, name) each, in Python's own numbers and words.
+    """Convert a user's marks, each (a, b, name), to `Mark`s of Python floats and strings.
 
     Raises:
-        TypeError: anything else.
-        ValueError: a place that is not finite.
+        TypeError: a mark is not two numbers and a string.
+        ValueError: a coordinate is not finite.
     """
 
     def mark(one: Any) -> Mark:
@@ -93,15 +100,15 @@ def marks_of(given: Any) -> tuple[Mark, ...]:
         raise TypeError(f"marks: expected (a, b, name), two numbers and a string, got {one!r}")
 
     if isinstance(given, str) or not isinstance(given, Iterable):
-        raise TypeError(f"marks: expected some of (a, b, name), got {given!r}")
+        raise TypeError(f"marks: expected a sequence of (a, b, name), got {given!r}")
     return tuple(map(mark, given))
 
 
 def units_of(given: Any) -> tuple[str, str]:
-    """Two units as a caller gave them.
+    """Return a user's two units as a tuple of strings.
 
     Raises:
-        TypeError: anything else than two strings.
+        TypeError: `given` is not two strings.
     """
     match given:
         case (str(first), str(second)):
@@ -116,7 +123,7 @@ def _is_number(value: Any) -> bool:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class Landscape:
-    """A loss on a grid over a plane: `loss[i, j]` is the loss at `(a.values[i], b.values[j])`.
+    """A loss on a grid on a plane: `loss[i, j]` is the loss at `(a.values[i], b.values[j])`.
 
     Example:
         >>> axis = jxs.Axis(np.arange(3.0), "w1"), jxs.Axis(np.arange(4.0), "w2")
@@ -126,17 +133,17 @@ class Landscape:
     """
 
     loss: Array
-    """(n1, n2) float; cells that are not finite are kept as they came."""
+    """(n1, n2) float. NaN and infinite losses are kept as computed."""
     a: Axis
-    """n1 values of the first coordinate: the rows of `loss`."""
+    """n1 values of the first coordinate, one for each row of `loss`."""
     b: Axis
-    """n2 values of the second coordinate: the columns of `loss`."""
+    """n2 values of the second coordinate, one for each column of `loss`."""
     loss_name: str = field(metadata=STATIC)
-    """What was measured, in words: `"squared error"`."""
+    """The name of the loss in figures, such as `"squared error"`."""
     method: str = field(metadata=STATIC)
-    """How it was computed: `"dense"` (every cell) or `"exact"` (a parabola a row)."""
+    """The method, `"dense"` (every cell evaluated) or `"exact"` (one parabola per row)."""
     marks: tuple[Mark, ...] = field(default=(), metadata=STATIC)
-    """The plane's marks, which figures show."""
+    """The plane's marks, which figures draw."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -149,55 +156,57 @@ class Landscape:
         return ~np.isfinite(self.loss)
 
     @functools.cached_property
-    def _extent(self) -> tuple[Cell | None, float, int, Cell | None]:
-        """The lowest finite cell, the highest loss, how many cells are not finite, and the first.
+    def _extent(self) -> _Extent:
+        """The range of the finite losses, and the nonfinite cells.
 
-        In one pass, a few rows at a time: the losses may be a memory map larger than memory.
+        One pass reads a few rows at a time, because the losses may be a memory map larger than
+        memory.
         """
-        lowest, hole, highest, holes = None, None, -np.inf, 0
+        lowest, highest = None, -np.inf
+        first_nonfinite, nonfinite = None, 0
         losses = np.asarray(self.loss)
         step = max(1, _CELLS_AT_ONCE // len(self.b))
         for start in range(0, len(self.a), step):
             loss = losses[start : start + step]
             finite = np.isfinite(loss)
             if not finite.all():
-                hole = hole or self._cell(start, loss, int(np.argmin(finite)))
-                holes += int(finite.size - finite.sum())
+                first_nonfinite = first_nonfinite or self._cell(start, loss, int(np.argmin(finite)))
+                nonfinite += int(finite.size - finite.sum())
             if finite.any():
                 cell = self._cell(start, loss, int(np.argmin(np.where(finite, loss, np.inf))))
                 lowest = cell if lowest is None or cell.loss < lowest.loss else lowest
                 highest = max(highest, float(np.where(finite, loss, -np.inf).max()))
-        return lowest, highest, holes, hole
+        return _Extent(lowest, highest, nonfinite, first_nonfinite)
 
     def _cell(self, start: int, loss: np.ndarray, k: int) -> Cell:
-        """The k-th cell of some rows from `start` on."""
+        """Return the k-th cell of a block of losses whose first row is row `start` of the grid."""
         i, j = divmod(k, loss.shape[1])
         a, b = self.a.values[start + i], self.b.values[j]
         return Cell(start + i, j, float(a), float(b), float(loss[i, j]))
 
     @property
     def lowest(self) -> Cell | None:
-        """The finite cell of lowest loss (the first, where several are equal); None without one."""
-        return self._extent[0]
+        """The finite cell with the lowest loss (the first of equals); None if none is finite."""
+        return self._extent.lowest
 
     @property
     def highest(self) -> float | None:
-        """The highest finite loss; None without one."""
-        return None if self.lowest is None else self._extent[1]
+        """The highest finite loss; None if no loss is finite."""
+        return None if self.lowest is None else self._extent.highest
 
     @property
     def first_nonfinite(self) -> Cell | None:
         """The first cell, row by row, whose loss is NaN or infinite; None if all are finite."""
-        return self._extent[3]
+        return self._extent.first_nonfinite
 
     @property
     def nonfinite_count(self) -> int:
-        """How many cells are NaN or infinite."""
-        return self._extent[2]
+        """The number of cells whose loss is NaN or infinite."""
+        return self._extent.nonfinite_count
 
     @property
     def lowest_is_on_edge(self) -> bool:
-        """Whether the lowest cell lies on the border, so that the loss may fall beyond it."""
+        """Whether the lowest cell is on the edge, so that the loss may fall beyond the grid."""
         cell = self.lowest
         return cell is not None and (
             cell.i in (0, self.shape[0] - 1) or cell.j in (0, self.shape[1] - 1)
@@ -211,20 +220,20 @@ class Landscape:
         cell = self.lowest
         if cell is None:
             return head + "\n  no finite loss"
-        highest, holes = self._extent[1:3]
+        highest, nonfinite = self._extent.highest, self._extent.nonfinite_count
         edge = "on the edge" if self.lowest_is_on_edge else "inside"
         return (
             f"{head}\n  loss from {cell.loss:.6g} to {highest:.6g}, "
             f"lowest at {a} = {cell.a:.6g}, {b} = {cell.b:.6g} ({edge})"
-            + (f", {holes} cells not finite" if holes else "")
+            + (f", {nonfinite} cells not finite" if nonfinite else "")
         )
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the losses as colors, the lowest marked."""
+        """Show the losses as colors and the lowest cell as a dot in a notebook."""
         words = thumbnails.text(self)
         if is_traced(self.loss) or self.lowest is None:
             return words
         a, b = np.asarray(self.a.values, float), np.asarray(self.b.values, float)
-        names, ends = (self.a.name, self.b.name), (self.lowest.loss, self._extent[1])
+        names, ends = (self.a.name, self.b.name), (self.lowest.loss, self._extent.highest)
         lowest = (self.lowest.a, self.lowest.b)
         return thumbnails.surface(np.asarray(self.loss), a, b, names, ends, lowest) + words

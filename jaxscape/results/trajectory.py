@@ -1,6 +1,6 @@
-"""Where descents went: `Trajectory` of one, `Descents` of many, `Projection` on a plane.
+"""Training paths: `Trajectory` of one run, `Descents` of many runs, `Projection` on a plane.
 
-Arrays with an axis T hold one entry for every recorded point, with an axis R one for every run.
+An array's axis T has one entry for every recorded point, and its axis R one for every run.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ from jaxscape.results.landscape import STATIC, Array
 
 
 class _Recorded:
-    """What one descent and many have in common."""
+    """The properties that `Trajectory` and `Descents` share."""
 
     step: Array
     training_loss: Array
@@ -28,17 +28,17 @@ class _Recorded:
 
     @property
     def loss(self) -> Array:
-        """(T,), of many (R, T), float: over the evaluation set, or without one the training set."""
+        """(T,) or (R, T) float: the evaluation loss, or the training loss if there is none."""
         return self.training_loss if self.evaluation_loss is None else self.evaluation_loss
 
     @property
     def epoch(self) -> np.ndarray:
-        """(T,) float: epochs of training done; whole numbers at the end of each."""
+        """(T,) float: the number of completed epochs at each point, possibly a fraction."""
         return np.asarray(self.step) / self.steps_per_epoch
 
     @property
     def steps_taken(self) -> np.ndarray:
-        """() int, of many (R,): the steps up to the one that was not finite, or else all."""
+        """() or (R,) int: the number of steps up to the divergence, or of all steps."""
         lost = np.asarray(self.diverged_step)
         return np.where(lost < 0, np.asarray(self.step)[-1], lost)
 
@@ -46,56 +46,56 @@ class _Recorded:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class Trajectory(_Recorded):
-    """Where a descent went: T recorded points, the first of them the start."""
+    """The path of one training run: T recorded points, the first of them the start."""
 
     params: Any
-    """The parameters' pytree, each leaf with a leading axis T."""
+    """The parameters at the recorded points, each leaf with a leading axis T."""
     step: Array
-    """(T,) int: how many optimizer steps had been taken."""
+    """(T,) int: the number of optimizer steps taken."""
     training_loss: Array
     """(T,) float: the loss over the whole training set."""
     evaluation_loss: Array | None
-    """(T,) float: the loss over the evaluation set; None where none was given."""
+    """(T,) float: the loss over the evaluation set; None without one."""
     diverged_step: Array
-    """() int: the first step whose batch loss or new parameters were not finite; -1 if none."""
+    """() int: the first step whose batch loss or new parameters are not finite; -1 if none."""
     steps_per_epoch: int = field(metadata=STATIC)
-    """How many optimizer steps make an epoch."""
+    """The number of optimizer steps in an epoch."""
     step_size: Array | None = None
-    """(T,) float: how far the last step before each point went, in parameter space; 0 at first."""
+    """(T,) float: the norm of the last step before each point; 0 at the start."""
     path_length: Array | None = None
-    """(T,) float: the length of all steps so far."""
+    """(T,) float: the sum of the norms of all steps so far."""
     learning_rate: Array | None = None
-    """(T,) float: as it was applied in the last step; None where the optimizer does not tell,
-    which it does if `optax.inject_hyperparams` made it, or if it searches along a line."""
+    """(T,) float: the learning rate of the last step. None unless the optimizer's state holds
+    exactly one, as with `optax.inject_hyperparams` or a line search."""
     gradient_norm: Array | None = None
-    """() float: the norm of the gradient of the loss over the training set, at the end."""
+    """() float: the norm of the gradient of the training loss at the last point."""
     name: str = field(default="", metadata=STATIC)
-    """What the descent is called in figures."""
+    """The run's name in figures."""
 
     def coordinate(self, name: str) -> np.ndarray:
-        """(T,) float: the parameter that is a number of this name.
+        """Return the scalar parameter of this name at every point, (T,) float.
 
         Raises:
-            ValueError: there is none.
+            ValueError: no scalar parameter has this name.
         """
         return _coordinate(self.params, name, 1)
 
     @property
     def final_params(self) -> Any:
-        """The last parameters."""
+        """The parameters at the last point."""
         return jax.tree.map(lambda leaf: leaf[-1], self.params)
 
     @property
     def diverged(self) -> bool:
-        """Whether the run left the finite numbers."""
+        """Whether the loss or the parameters became NaN or infinite."""
         return int(self.diverged_step) >= 0
 
     def until_divergence(self) -> "Trajectory":
-        """The points recorded before the run left the finite numbers: all of them if it did not."""
+        """Return the points recorded before the run diverged: all points if it did not."""
         if not self.diverged:
             return self
         kept = int((np.asarray(self.step) < int(self.diverged_step)).sum())
-        # Arrays of one number each, such as `diverged_step`, belong to the whole run.
+        # 0-dimensional arrays, such as `diverged_step`, belong to the whole run.
         return jax.tree.map(lambda leaf: leaf[:kept] if np.ndim(leaf) else leaf, self)
 
     def __len__(self) -> int:
@@ -115,7 +115,7 @@ class Trajectory(_Recorded):
         )
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the loss by epoch."""
+        """Show the loss by epoch in a notebook."""
         words = thumbnails.text(self)
         if is_traced(self.step, self.loss, self.diverged_step):
             return words
@@ -125,7 +125,7 @@ class Trajectory(_Recorded):
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class Descents(_Recorded):
-    """R descents of T recorded points each: one of them is `descents[r]`, a `Trajectory`.
+    """The paths of R training runs, T recorded points each; `descents[r]` is a `Trajectory`.
 
     Example:
         >>> data = jxs.data.teacher_student(jax.random.key(0))
@@ -139,51 +139,51 @@ class Descents(_Recorded):
     """
 
     params: Any
-    """The parameters' pytree, each leaf with leading axes (R, T)."""
+    """The parameters at the recorded points, each leaf with leading axes (R, T)."""
     step: Array
-    """(T,) int: how many optimizer steps had been taken."""
+    """(T,) int: the number of optimizer steps taken."""
     training_loss: Array
     """(R, T) float: the loss over the whole training set."""
     evaluation_loss: Array | None
-    """(R, T) float: the loss over the evaluation set; None where none was given."""
+    """(R, T) float: the loss over the evaluation set; None without one."""
     diverged_step: Array
-    """(R,) int: the first step that was not finite; -1 if none."""
+    """(R,) int: the first step whose batch loss or new parameters are not finite; -1 if none."""
     step_size: Array
-    """(R, T) float: how far the last step before each point went; 0 at first."""
+    """(R, T) float: the norm of the last step before each point; 0 at the start."""
     path_length: Array
-    """(R, T) float: the length of all steps so far."""
+    """(R, T) float: the sum of the norms of all steps so far."""
     learning_rate: Array | None
-    """(R, T) float: as it was applied in the last step; None where the optimizer does not tell."""
+    """(R, T) float: the learning rate of the last step; None as in `Trajectory`."""
     gradient_norm: Array
-    """(R,) float: the norm of the gradient of the loss over the training set, at the end."""
+    """(R,) float: the norm of the gradient of the training loss at the last point."""
     steps_per_epoch: int = field(metadata=STATIC)
-    """How many optimizer steps make an epoch."""
+    """The number of optimizer steps in an epoch."""
     name: str = field(default="", metadata=STATIC)
-    """What the descents are called in figures."""
+    """The name of the runs in figures."""
 
     def coordinate(self, name: str) -> np.ndarray:
-        """(R, T) float: the parameter that is a number of this name.
+        """Return the scalar parameter of this name at every point, (R, T) float.
 
         Raises:
-            ValueError: there is none.
+            ValueError: no scalar parameter has this name.
         """
         return _coordinate(self.params, name, 2)
 
     @property
     def final_params(self) -> Any:
-        """The last parameters of every run, each leaf with a leading axis R."""
+        """The parameters at the last points, each leaf with a leading axis R."""
         return jax.tree.map(lambda leaf: leaf[:, -1], self.params)
 
     @property
     def diverged(self) -> np.ndarray:
-        """(R,) bool: whether a run left the finite numbers."""
+        """(R,) bool: whether the loss or the parameters of a run became NaN or infinite."""
         return np.asarray(self.diverged_step) >= 0
 
     @property
     def median(self) -> Trajectory:
-        """The medians, number by number, of what the runs recorded that have not diverged.
+        """The elementwise median over the runs that have not diverged.
 
-        Of all runs, if all diverged: NaN then, where one of them is NaN.
+        If all runs diverged, it is the median over all of them, which is NaN where one is NaN.
         """
         kept = ~self.diverged if not self.diverged.all() else np.ones(len(self), bool)
         middle = self._of_runs(lambda leaf: np.median(np.asarray(leaf)[kept], axis=0))
@@ -194,7 +194,7 @@ class Descents(_Recorded):
         return int(self.diverged_step.shape[0])
 
     def __getitem__(self, run: int) -> Trajectory:
-        """One of the runs, counted from 0, or from the end if negative."""
+        """Return one run by its index, which may be negative."""
         if not -len(self) <= operator.index(run) < len(self):
             raise IndexError(f"run: expected {-len(self)} to {len(self) - 1}, got {run}")
         name = f"{self.name} {run % len(self)}" if self.name else f"run {run % len(self)}"
@@ -225,7 +225,7 @@ class Descents(_Recorded):
         )
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the losses of those that have not diverged, by epoch."""
+        """Show the losses by epoch in a notebook, of the runs that have not diverged."""
         words = thumbnails.text(self)
         if is_traced(self.step, self.loss, self.diverged_step) or self.diverged.all():
             return words
@@ -234,38 +234,38 @@ class Descents(_Recorded):
 
 
 class Projection(NamedTuple):
-    """The T recorded points of a path as a plane sees them, each array (T,) unless said otherwise.
+    """A training path projected onto a plane: T points.
 
-    Figures draw it as they draw a `Trajectory`: at its own loss, not the surface's under it.
+    Figures draw it like a `Trajectory`: at the points' own losses, not on the surface.
     """
 
     coordinates: np.ndarray
-    """(T, 2) float64: where the plane comes nearest to each point."""
+    """(T, 2) float64: the plane coordinates of each point's orthogonal projection."""
     distance: np.ndarray
-    """How far each point is from there, in the norm of all parameters."""
+    """(T,) float: the distance of each point from the plane, in parameter space."""
     loss: np.ndarray
-    """The loss at each point itself, as the path recorded it."""
+    """(T,) float: the loss at each point."""
     surface_loss: np.ndarray
-    """The loss at the point of the plane below it."""
+    """(T,) float: the loss at each point's projection, which lies on the surface."""
     epoch: np.ndarray
-    """Epochs of training done."""
+    """(T,) float: the number of completed epochs."""
     explained: float
-    """The part of the path's variance about its mean that lies in the plane, 0 to 1."""
+    """The fraction of the path's variance about its mean that lies in the plane, 0 to 1."""
     names: tuple[str, str]
-    """What the plane's coordinates are called."""
+    """The names of the plane's coordinates."""
     name: str
-    """What the path is called in figures."""
+    """The path's name in figures."""
 
     def coordinate(self, name: str) -> np.ndarray:
-        """(T,) float: the coordinate of this name.
+        """Return the coordinate of this name at every point, (T,) float.
 
         Raises:
-            ValueError: the plane has none.
+            ValueError: the plane has no coordinate of this name.
         """
         if name not in self.names:
             raise ValueError(
-                f"paths: expected a projection on {' and '.join(self.names)}, as the landscape's "
-                f"axes, got one without {name!r}"
+                f"paths: expected a projection with a coordinate {name!r}, the name of the "
+                f"landscape's axis, got one on {' and '.join(self.names)}"
             )
         return self.coordinates[:, self.names.index(name)]
 
@@ -278,7 +278,7 @@ class Projection(NamedTuple):
         )
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the loss by epoch, and the surface's below."""
+        """Show the loss and the surface's loss by epoch in a notebook."""
         both = np.stack([self.loss, self.surface_loss])
         return thumbnails.lines(self.epoch, both, ("epoch", "loss")) + thumbnails.text(self)
 
@@ -288,8 +288,8 @@ def _coordinate(params: Any, name: str, ndim: int) -> np.ndarray:
     if not isinstance(by_name, Mapping) or name not in by_name or np.ndim(by_name[name]) != ndim:
         shapes = jax.tree.map(np.shape, by_name)
         raise ValueError(
-            f"paths: expected parameters with a number {name!r} at every point, as the "
-            f"landscape's axis is called, got shapes {shapes}; jxs.project makes a path on a plane "
-            "of any parameters"
+            f"paths: expected parameters with a number {name!r} at every point, the name of the "
+            f"landscape's axis, got shapes {shapes}; jxs.project projects a path of any parameters "
+            "onto a plane"
         )
     return np.asarray(by_name[name])

@@ -239,7 +239,7 @@ def test_a_projection_on_other_coordinates_is_refused():
     plane = jxs.Plane([0.0, 0.0], [1.0, None], [None, 1.0], names=("p", "q"))
     seen = jxs.project(lambda p, d: p[0] + p[1], None, plane, path)
     surface = jxs.landscape(jxs.squared_error, data, w1=(-2, 2, 5), w2=(-2, 2, 7))
-    with pytest.raises(ValueError, match="expected a projection on p and q"):
+    with pytest.raises(ValueError, match="a projection with a coordinate 'w1', .* got one on p and q"):
         jxs.plot.contour(surface, seen)
 
 
@@ -257,7 +257,7 @@ def test_a_path_of_another_loss_or_plane_is_noted_and_one_of_its_own_is_not():
         hole = np.asarray(wrong.loss).copy()
         hole[0] = np.nan
         for surface in (wrong, dataclasses.replace(wrong, loss=hole)):
-            [note] = paths.apart(surface, [path])
+            [note] = paths.mismatch_notes(surface, [path])
             assert "losses of descent are off the surface by up to " in note
             assert 3 < float(note.split("up to ")[1].split(":")[0]) < 5
             assert note in jxs.plot.surface(surface, path).layout.meta["notes"]
@@ -270,5 +270,5 @@ def test_a_projection_on_another_plane_through_its_end_is_noted(network):
     seen = jxs.project(loss, data, plane, path)
     random = jxs.Plane.random(jax.random.key(1), end)
     surfaces = [jxs.landscape(loss, data, p, a=ROWS, b=COLUMNS) for p in (plane, random)]
-    assert paths.apart(surfaces[0], [seen]) == []
-    assert "another loss, data or plane" in paths.apart(surfaces[1], [seen])[0]
+    assert paths.mismatch_notes(surfaces[0], [seen]) == []
+    assert "another loss, data or plane" in paths.mismatch_notes(surfaces[1], [seen])[0]
