@@ -66,7 +66,7 @@ def still(
     paths: tuple[Trajectory | Projection, ...],
     kind: str,
     drawn: dict[str, Any],
-) -> tuple[go.Figure, list[paths_.Line], list[Trajectory | Projection]]:
+) -> tuple[go.Figure, list[paths_.DrawnPath], list[Trajectory | Projection]]:
     """The figure of paths to their ends, thinned for frames; as lines, and as paths."""
     if kind not in ("surface", "contour"):
         raise ValueError(f"kind: expected 'surface' or 'contour', got {kind!r}")
@@ -75,11 +75,11 @@ def still(
         raise ValueError(
             "paths: expected a descent to show as it went, as descend returns, got none"
         )
-    shorter, notes = paths_.thinned(paths, MOST_POINTS)
+    shorter, notes = paths_.thin(paths, MOST_POINTS)
     draw = surface if kind == "surface" else contour
     figure = draw(landscape, *shorter, **drawn)
-    lines, _ = paths_.lines(landscape, tuple(shorter))
-    if not any(len(line.way) for line in lines):
+    lines, _ = paths_.drawn_paths(landscape, tuple(shorter))
+    if not any(len(line.polyline) for line in lines):
         ends = [
             f"{axis.name} from {axis.values[0]:.4g} to {axis.values[-1]:.4g}"
             for axis in (landscape.a, landscape.b)
@@ -115,7 +115,7 @@ def moments(paths: Sequence[Trajectory | Projection]) -> np.ndarray:
 
 def add_frames(
     figure: go.Figure,
-    lines: list[paths_.Line],
+    lines: list[paths_.DrawnPath],
     epochs: np.ndarray,
     more: Mapping[int, Sequence[dict[str, Any]]] | None = None,
 ) -> go.Figure:
@@ -208,7 +208,7 @@ def note(figure: go.Figure, notes: list[str]) -> None:
 
 
 def _walk(
-    figure: go.Figure, line: paths_.Line, epochs: np.ndarray
+    figure: go.Figure, line: paths_.DrawnPath, epochs: np.ndarray
 ) -> dict[int, Sequence[dict[str, Any]]]:
     """The traces of one path, by index, and where each of them is in every frame.
 
@@ -221,7 +221,7 @@ def _walk(
     moving: dict[int, Sequence[dict[str, Any]]] = {}
     top: list[np.ndarray] = []
     for k, trace in enumerate(figure.data):
-        if trace.legendgroup != line.name or not len(line.way):
+        if trace.legendgroup != line.name or not len(line.polyline):
             continue
         axes = "xyz" if trace.type == "scatter3d" else "xy"
         drawn = [np.asarray(trace[axis], np.float32) for axis in axes]
@@ -258,19 +258,19 @@ def _add_controls(figure: go.Figure, names: list[str]) -> None:
     if len(entries) > _MOST_ENTRIES:
         # The longest, which would leave room for two in a row only. Its hover tells it, too.
         for trace in entries:
-            if trace.name.startswith(legend.LOWEST):
+            if trace.name.startswith(legend.LOWEST_CELL):
                 trace.showlegend = False
     legend.shorten(figure)
-    layout.smaller_titles(figure)
+    layout.shrink_axis_titles(figure)
     if figure.data[0].type == "surface":
-        layout.step_back(figure, 1.2)
+        layout.move_camera_back(figure, 1.2)
     # Below the scene, or below the names of axes.
     below = 64 if any(trace.type == "scatter" for trace in figure.data) else 14
     figure.update_layout(
         # Names in a row, and the controls above them: also a small page has room for the picture.
         legend_orientation="h",
         meta=(figure.layout.meta or {}) | {"milliseconds": pause},
-        margin_b=below + 80 + legend.height(figure),
+        margin_b=below + 80 + legend.estimate_height(figure),
         updatemenus=[
             {
                 "type": "buttons",

@@ -47,13 +47,13 @@ def basins(found: Basins, *paths: Trajectory, dark: bool = False) -> go.Figure:
     if not isinstance(found, Basins):
         raise TypeError(f"found: expected Basins, got {type(found).__name__}")
     surface = Landscape(found.loss, found.a, found.b, found.loss_name, "dense", found.marks)
-    lines, notes = paths_.lines(surface, paths)
+    lines, notes = paths_.drawn_paths(surface, paths)
     colors = _limit_colors(found)
     # The whole part of a value is the limit, the rest the steps to it, on a log scale.
     effort = np.log1p(found.steps) / max(1.0, float(np.log1p(found.steps.max())))
     shades, count = 0.999 * effort, len(colors)
     scale = [
-        [(k + end) / count, layout.mixed(color, other, share)]
+        [(k + end) / count, layout.mix_color(color, other, share)]
         for k, color in enumerate(colors)
         for end, other, share in ((0, 255, 0.6), (0.9999, 0, 0.35))
     ]
@@ -70,7 +70,7 @@ def basins(found: Basins, *paths: Trajectory, dark: bool = False) -> go.Figure:
             showscale=False,
             text=kinds.T,
             customdata=np.stack([found.steps.T, found.loss.T], axis=-1),
-            hovertemplate=layout.hover(
+            hovertemplate=layout.hover_text(
                 surface, "%{customdata[1]:.5~g}<br>%{text} after %{customdata[0]} steps", ""
             ),
         )
@@ -101,7 +101,7 @@ def basins(found: Basins, *paths: Trajectory, dark: bool = False) -> go.Figure:
     notes = [*notes, *overlays.add(figure, surface)]
     layout.name_axes(figure, surface)
     head = "{}, {} × {} starts, darker: more steps".format(found.loss_name, *found.shape)
-    return layout.frame(figure, "Basins of attraction", notes, dark, head)
+    return layout.finish(figure, "Basins of attraction", notes, dark, head)
 
 
 def trainability(surface: Landscape, dark: bool = False) -> go.Figure:
@@ -130,7 +130,7 @@ def trainability(surface: Landscape, dark: bool = False) -> go.Figure:
         >>> jxs.plot.trainability(surface).data[0].z.shape
         (3, 4)
     """
-    layout.check_finite(surface)
+    layout.check_drawable(surface)
     lowest = surface.lowest
     assert lowest is not None
     if lowest.loss < 0:
@@ -148,13 +148,13 @@ def trainability(surface: Landscape, dark: bool = False) -> go.Figure:
         go.Heatmap(
             x=np.asarray(surface.a.values),
             y=np.asarray(surface.b.values),
-            z=layout.narrow(scale.height(np.where(finite, loss, np.nan))).T,
-            zmin=scale.ends[0],
-            zmax=scale.ends[1],
+            z=layout.narrow_dtype(scale.heights(np.where(finite, loss, np.nan))).T,
+            zmin=scale.color_range[0],
+            zmax=scale.color_range[1],
             colorscale=layout.COLORS,
             colorbar=layout.color_bar(surface.loss_name, scale.ticks(scale.top)),
-            customdata=layout.narrow(loss).T,
-            hovertemplate=layout.hover(surface, "%{customdata:.4~g}", ""),
+            customdata=layout.narrow_dtype(loss).T,
+            hovertemplate=layout.hover_text(surface, "%{customdata:.4~g}", ""),
             hoverongaps=False,
         )
     )
@@ -163,9 +163,9 @@ def trainability(surface: Landscape, dark: bool = False) -> go.Figure:
         if _is_geometric(axis):
             ends = np.asarray(axis.values)[[0, -1]]
             update(type="log", range=np.log10(ends), exponentformat="power")
-    notes = [*scale.notes, *layout.holes(surface)]
+    notes = [*scale.notes, *layout.nonfinite_notes(surface)]
     head = "{}, {} × {}".format(surface.loss_name, *surface.shape)
-    layout.frame(figure, "Where training converges", notes, dark, head)
+    layout.finish(figure, "Where training converges", notes, dark, head)
     figure.update_layout(plot_bgcolor="#808080")
     return figure.update_xaxes(showgrid=False).update_yaxes(showgrid=False)
 

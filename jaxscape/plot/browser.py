@@ -30,7 +30,7 @@ Plotly.animate("figure", [NAME], {
 """
 
 
-def is_there() -> bool:
+def is_installed() -> bool:
     """Whether there is a browser that kaleido would use."""
     from choreographer.browsers.chromium import Chromium
 
@@ -38,13 +38,13 @@ def is_there() -> bool:
     return found is not None and Path(found).is_file()
 
 
-def where() -> str:
+def searched_place() -> str:
     """Where alone it was looked for, if the environment says so."""
     path = os.environ.get("BROWSER_PATH")
     return f" at {path}, which BROWSER_PATH names" if path else ""
 
 
-async def pictures(figure: go.Figure, width: int, height: int) -> AsyncGenerator[bytes, None]:
+async def capture_frames(figure: go.Figure, width: int, height: int) -> AsyncGenerator[bytes, None]:
     """A PNG of each of a figure's frames, (height, width), from one page that goes through them.
 
     The browser is the one that kaleido uses for images.

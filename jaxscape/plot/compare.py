@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from jaxscape.critical.points import CriticalPoints
 from jaxscape.plot.parts import layout, legend
 from jaxscape.plot.parts import scene as scene_
-from jaxscape.plot.parts.scale import Scale, scale_of
+from jaxscape.plot.parts.scale import Scale, common_scale
 from jaxscape.plot.surface import contour, surface
 from jaxscape.results.landscape import Landscape
 from jaxscape.results.trajectory import Projection, Trajectory
@@ -72,7 +72,7 @@ def side_by_side(
         if trace.legendgroup in there:
             trace.showlegend = False
     figure = go.Figure([*turning.data, *above.data])
-    legend.shorten_entries(figure)
+    legend.drop_path_ends(figure)
     figure.update_layout(
         scene=turning.layout.scene,
         xaxis=above.layout.xaxis,
@@ -83,12 +83,12 @@ def side_by_side(
         scene_domain_x=[0, 0.53],
         xaxis_domain=[0.62, 1],
     )
-    layout.step_back(figure, 1.3)
+    layout.move_camera_back(figure, 1.3)
     # In what units axes are is said beside it, where there is room.
     said = [*turning.layout.meta["notes"], *above.layout.meta["notes"]]
-    notes = [note for note in dict.fromkeys(said) if note not in scene_.units(landscape)]
+    notes = [note for note in dict.fromkeys(said) if note not in scene_.unit_notes(landscape)]
     head = "{}, {} × {}".format(landscape.loss_name, *landscape.shape)
-    layout.frame(figure, "Loss surface", notes, dark, head)
+    layout.finish(figure, "Loss surface", notes, dark, head)
     _smaller_words(figure)
     linked = {"log": log, "names": [landscape.a.name, landscape.b.name]}
     return figure.update_layout(meta={"notes": notes, "linked": linked}, margin_l=0)
@@ -142,33 +142,33 @@ def compare(
         )
     panels = _panels(surfaces)
     landscapes = [landscape for landscape, *_ in panels.values()]
-    scale = scale_of(landscapes, log, clip)
+    scale = common_scale(landscapes, log, clip)
     names = {landscape.loss_name for landscape in landscapes}
     bar = layout.color_bar(names.pop() if len(names) == 1 else "loss", scale.ticks(scale.top))
     drawn = [surface(*panel, log=log) for panel in panels.values()]
     # Cells of loss 0 are each surface's own to tell: its lowest above may be another.
     figure, notes = go.Figure(), scale._replace(zeros=0).notes
-    units, said = scene_.units(landscapes[0]), dict[str, list[str]]()
+    units, said = scene_.unit_notes(landscapes[0]), dict[str, list[str]]()
     entries: set[tuple[str, str]] = set()
     for k, (name, one) in enumerate(zip(panels, drawn, strict=True)):
-        legend.shorten_entries(one)
+        legend.drop_path_ends(one)
         for trace in one.data:
             trace.scene = _scene(k)
             if trace.type == "surface":
                 trace.update(
-                    cmin=scale.ends[0],
-                    cmax=scale.ends[1],
+                    cmin=scale.color_range[0],
+                    cmax=scale.color_range[1],
                     showscale=k == 0,
                     colorbar=bar,
                 )
             elif trace.marker.colorscale:
-                trace.marker.update(cmin=scale.ends[0], cmax=scale.ends[1])
+                trace.marker.update(cmin=scale.color_range[0], cmax=scale.color_range[1])
             elif trace.showlegend is not False:
                 entry = (trace.legendgroup, trace.name)
                 trace.showlegend = entry not in entries
                 entries.add(entry)
         figure.add_traces(one.data)
-        own = scale_of([landscapes[k]], log)._replace(zeros=0).notes + units
+        own = common_scale([landscapes[k]], log)._replace(zeros=0).notes + units
         for note in one.layout.meta["notes"]:
             if note not in own:
                 said.setdefault(note, []).append(name)
@@ -182,7 +182,7 @@ def compare(
             ", ".join(f"{name} from {low:.4g} to {high:.4g}" for name, (low, high) in sides)
         )
     notes += units
-    layout.frame(figure, "Loss surfaces", notes, dark, "one scale of heights and colors")
+    layout.finish(figure, "Loss surfaces", notes, dark, "one scale of heights and colors")
     _smaller_words(figure, few)
     linked = {"log": log, "names": [landscapes[0].a.name, landscapes[0].b.name]}
     return figure.update_layout(meta={"notes": notes, "linked": linked})
@@ -212,7 +212,7 @@ def _panels(surfaces: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
     }
     expected: tuple[str, ...] = ()
     for name, (landscape, *_) in panels.items():
-        layout.check_finite(landscape, f"surfaces[{name!r}]")
+        layout.check_drawable(landscape, f"surfaces[{name!r}]")
         axes = landscape.a.name, landscape.b.name
         expected = expected or axes
         if axes != expected:
@@ -248,7 +248,7 @@ def _place(
     first = next((k for k, (_, *paths) in enumerate(panels.values()) if paths), 0)
     # In more than one row an axis is short.
     ticks = scale.ticks(most=4 if rows == 1 else 3) or {"nticks": 5 if rows == 1 else 3}
-    layout.step_back(drawn[first], _DISTANCES[rows, columns])
+    layout.move_camera_back(drawn[first], _DISTANCES[rows, columns])
     camera = drawn[first].layout.scene.camera
     for k, (name, landscape) in enumerate(zip(panels, landscapes, strict=True)):
         row, column = divmod(k, columns)

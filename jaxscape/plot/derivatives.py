@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from jaxscape.grid.derivatives import Derivatives
 from jaxscape.plot.parts import downsample, layout, overlays, scene
 from jaxscape.plot.parts import paths as paths_
-from jaxscape.plot.parts.scale import scale_of
+from jaxscape.plot.parts.scale import common_scale
 from jaxscape.results.landscape import Landscape
 from jaxscape.results.trajectory import Trajectory
 
@@ -40,7 +40,7 @@ class _Nodes(NamedTuple):
     """(m1, m2), holes as NaN."""
     smaller: np.ndarray
     """(m1, m2) the smaller eigenvalue."""
-    lines: list[paths_.Line]
+    lines: list[paths_.DrawnPath]
     notes: list[str]
 
 
@@ -81,15 +81,15 @@ def slopes(derivatives: Derivatives, *paths: Trajectory, dark: bool = False) -> 
         go.Heatmap(
             **on_axes,
             **_colored(surface),
-            z=layout.narrow(nodes.loss).T,
-            customdata=layout.narrow(nodes.smaller).T,
+            z=layout.narrow_dtype(nodes.loss).T,
+            customdata=layout.narrow_dtype(nodes.smaller).T,
             colorscale=layout.COLORS,
             colorbar=layout.color_bar(surface.loss_name),
         )
     )
     figure.add_contour(
         **contour,
-        z=layout.narrow(nodes.loss).T,
+        z=layout.narrow_dtype(nodes.loss).T,
         ncontours=24,
         line={"color": "white", "width": 0.7},
         opacity=0.5,
@@ -99,7 +99,7 @@ def slopes(derivatives: Derivatives, *paths: Trajectory, dark: bool = False) -> 
         for color, width in (("black", 6), (_NEGATIVE, 3)):
             figure.add_contour(
                 **contour,
-                z=layout.narrow(nodes.smaller).T,
+                z=layout.narrow_dtype(nodes.smaller).T,
                 autocontour=False,
                 contours={"start": 0, "end": 0, "size": 1},
                 line={"color": color, "width": width, "smoothing": 0},
@@ -117,7 +117,7 @@ def slopes(derivatives: Derivatives, *paths: Trajectory, dark: bool = False) -> 
     layout.add_paths(figure, surface, nodes.lines)
     notes = [*nodes.notes, *overlays.add(figure, surface)]
     layout.name_axes(figure, surface)
-    return layout.finish(figure, surface, notes, dark).update_layout(title_text="Slopes")
+    return layout.finish_landscape(figure, surface, notes, dark).update_layout(title_text="Slopes")
 
 
 def curvature(derivatives: Derivatives, *paths: Trajectory, dark: bool = False) -> go.Figure:
@@ -155,16 +155,16 @@ def curvature(derivatives: Derivatives, *paths: Trajectory, dark: bool = False) 
     end = end or largest or 1.0
     if largest > end:
         notes = [*notes, f"colors end at ±{end:.3g}, eigenvalues at ±{largest:.3g}"]
-    scale = scale_of([surface])
+    scale = common_scale([surface])
     figure = go.Figure(
         go.Surface(
             **_colored(surface),
-            x=layout.narrow(a).T,
-            y=layout.narrow(b).T,
-            z=layout.narrow(loss).T,
-            surfacecolor=layout.narrow(smaller).T,
+            x=layout.narrow_dtype(a).T,
+            y=layout.narrow_dtype(b).T,
+            z=layout.narrow_dtype(loss).T,
+            surfacecolor=layout.narrow_dtype(smaller).T,
             # Plotly's hover reads these the other way round than `z` and `surfacecolor`.
-            customdata=layout.narrow(smaller),
+            customdata=layout.narrow_dtype(smaller),
             cmin=-end,
             cmax=end,
             colorscale=_TWO_SIDED,
@@ -173,16 +173,16 @@ def curvature(derivatives: Derivatives, *paths: Trajectory, dark: bool = False) 
         )
     )
     lone = scene.add_lone_cells(figure, a, b, loss, smaller, (-end, end), smaller)
-    notes = [*scene.units(surface), *notes, *lone]
+    notes = [*scene.unit_notes(surface), *notes, *lone]
     border = zero_line(smaller, a, b, loss)
     if len(border):
-        lifted = scale.above(border, 0.5)
-        scene.add_line(figure, lifted, _BORDER, 6, name="border of negative curvature")
+        lifted = scale.lift(border, 0.5)
+        scene.add_polyline(figure, lifted, _BORDER, 6, name="border of negative curvature")
     scene.add_paths(figure, surface, nodes.lines, scale)
     notes = [*notes, *overlays.add(figure, surface, scale=scale)]
-    ways = [line.way for line in nodes.lines] + overlays.ways(surface)
-    figure.update_layout(scene=scene.scene(surface, a, b, loss, ways, scale))
-    layout.finish(figure, surface, notes, dark)
+    ways = [line.polyline for line in nodes.lines] + overlays.polylines(surface)
+    figure.update_layout(scene=scene.scene_layout(surface, a, b, loss, ways, scale))
+    layout.finish_landscape(figure, surface, notes, dark)
     return figure.update_layout(title_text="Curvature")
 
 
@@ -190,12 +190,12 @@ def _nodes(derivatives: Derivatives, paths: tuple[Trajectory, ...]) -> _Nodes:
     if not isinstance(derivatives, Derivatives):
         raise TypeError(f"derivatives: expected Derivatives, got {type(derivatives).__name__}")
     surface = derivatives.landscape
-    layout.check_finite(surface)
+    layout.check_drawable(surface)
     loss, smaller = np.asarray(derivatives.loss), np.asarray(derivatives.eigenvalues[..., 0])
-    found = downsample.chosen(loss, _MOST_VALUES)
+    found = downsample.choose_cells(loss, _MOST_VALUES)
     values = np.asarray(surface.a.values), np.asarray(surface.b.values)
     axes, places = ((values[0][i], values[1][j]) for i, j in (found.axes, found.cells))
-    lines, notes = paths_.lines(surface, paths)
+    lines, notes = paths_.drawn_paths(surface, paths)
     if found.rows.shape == loss.shape:
         places = axes
     else:
@@ -212,7 +212,7 @@ def _colored(surface: Landscape) -> dict[str, str]:
     """Name and hover text of a heatmap or surface with the smaller eigenvalue as custom data."""
     value = f"%{{z:.6~g}}<br>{_SMALLER} %{{customdata:.4~g}}"
     name = surface.loss_name
-    return {"name": name, "hovertemplate": layout.hover(surface, value, name)}
+    return {"name": name, "hovertemplate": layout.hover_text(surface, value, name)}
 
 
 def _arrows(derivatives: Derivatives) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

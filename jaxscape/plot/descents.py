@@ -70,7 +70,7 @@ def fan(descents: Descents, dark: bool = False) -> go.Figure:
     notes = [f"{lost} of {len(descents)} runs diverged and are left out"] if lost else []
     figure.update_xaxes(title="epoch")
     figure.update_yaxes(title="loss")
-    return layout.frame(figure, "Loss of many descents", notes, dark)
+    return layout.finish(figure, "Loss of many descents", notes, dark)
 
 
 def steps(*paths: Trajectory, landscape: Landscape | None = None, dark: bool = False) -> go.Figure:
@@ -101,7 +101,7 @@ def steps(*paths: Trajectory, landscape: Landscape | None = None, dark: bool = F
     if not paths or any(path.step_size is None for path in paths):
         raise ValueError("paths: expected at least one that descend returned, with step sizes")
     figure = go.Figure()
-    names = paths_.names(paths)
+    names = paths_.unique_names(paths)
     # Learning rates last, on top of the steps, which go up and down a lot.
     for what, width, opacity, dash in (
         ("length of the step", 1.2, 0.75, "solid"),
@@ -119,7 +119,7 @@ def steps(*paths: Trajectory, landscape: Landscape | None = None, dark: bool = F
                 y=values,
                 mode="lines",
                 line={
-                    "color": color if dash == "solid" else layout.mixed(color, 255 * dark, 0.4),
+                    "color": color if dash == "solid" else layout.mix_color(color, 255 * dark, 0.4),
                     "width": width,
                     "dash": dash,
                 },
@@ -141,7 +141,7 @@ def steps(*paths: Trajectory, landscape: Landscape | None = None, dark: bool = F
     figure.update_xaxes(title="step")
     lengths = [np.asarray(trace.y, float) for trace in figure.data]
     figure.update_yaxes(title="length", **_log(np.concatenate(lengths)))
-    return layout.frame(figure, "Step sizes", [], dark)
+    return layout.finish(figure, "Step sizes", [], dark)
 
 
 def stability(found: Stability, dark: bool = False) -> go.Figure:
@@ -199,7 +199,7 @@ def stability(found: Stability, dark: bool = False) -> go.Figure:
     figure.update_yaxes(title="gradient", **_log(found.gradient_norm), row=2, col=1)
     figure.update_yaxes(title="angle, °", range=[0, 180], dtick=90, row=3, col=1)
     figure.update_xaxes(title="step", row=3, col=1)
-    return layout.frame(figure, "Edge of stability", [], dark)
+    return layout.finish(figure, "Edge of stability", [], dark)
 
 
 def _log(values: np.ndarray) -> dict:
@@ -288,4 +288,4 @@ def profile(
     figure.update_yaxes(title=beside, range=[low - margin, high + margin], row=2, col=1)
     figure.update_yaxes(title="loss", row=1, col=1)
     figure.update_xaxes(title=valley.a.title, row=2, col=1)
-    return layout.frame(figure, "Bottom of the valley", [], dark, valley.loss_name)
+    return layout.finish(figure, "Bottom of the valley", [], dark, valley.loss_name)

@@ -41,7 +41,7 @@ def _dots(size: int) -> np.ndarray:
 _DOTS = _dots(8)
 
 
-def gif(pictures: Sequence[bytes], milliseconds: int) -> bytes:
+def encode_gif(pictures: Sequence[bytes], milliseconds: int) -> bytes:
     """PNGs as a GIF that goes round and round.
 
     All have one palette: the color of the ground, and 255 chosen for the first, the middle and
@@ -91,7 +91,7 @@ def gif(pictures: Sequence[bytes], milliseconds: int) -> bytes:
     return file.getvalue()
 
 
-def mp4(pictures: Sequence[bytes], milliseconds: int) -> bytes:
+def encode_mp4(pictures: Sequence[bytes], milliseconds: int) -> bytes:
     """PNGs as an MP4, H.264 with the colors that every player knows.
 
     Args:
@@ -137,7 +137,7 @@ _MODULES = {
 }
 """What a format takes beside plotly."""
 _PACKAGES = {"kaleido": "kaleido", "PIL": "pillow", "imageio_ffmpeg": "imageio-ffmpeg"}
-_MOVIES: dict[str, Callable[[list[bytes], int], bytes]] = {".gif": gif, ".mp4": mp4}
+_MOVIES: dict[str, Callable[[list[bytes], int], bytes]] = {".gif": encode_gif, ".mp4": encode_mp4}
 
 
 def write(
@@ -179,7 +179,7 @@ def write(
     if not isinstance(figure, go.Figure):
         page = "; its write_html(file) writes it" if hasattr(figure, "write_html") else ""
         raise TypeError(f"figure: expected a plotly figure, got {type(figure).__name__}{page}")
-    check(file)
+    check_file(file)
     suffix = Path(file).suffix.lower()
     if suffix in _MOVIES and not figure.frames:
         raise ValueError(
@@ -213,7 +213,7 @@ def write(
         place.write(content)
 
 
-def check(file: str | os.PathLike) -> None:
+def check_file(file: str | os.PathLike) -> None:
     """Refuse a file that could not be written: before any work is done for it.
 
     Raises:
@@ -227,15 +227,15 @@ def check(file: str | os.PathLike) -> None:
         raise ValueError(
             f"file: expected a name ending in {', '.join(_MODULES)}, got {str(file)!r}"
         )
-    files.check_place(path, "file")
+    files.check_target_file(path, "file")
     missing = [
         _PACKAGES[module] for module in _MODULES[suffix] if importlib.util.find_spec(module) is None
     ]
     if missing:
         raise ImportError(f"file: {suffix} needs more packages: pip install {' '.join(missing)}")
-    if _MODULES[suffix] and not browser.is_there():
+    if _MODULES[suffix] and not browser.is_installed():
         raise RuntimeError(
-            f"file: {suffix} needs a browser, and none was found{browser.where()}: install "
+            f"file: {suffix} needs a browser, and none was found{browser.searched_place()}: install "
             "Chromium or Chrome, or run kaleido_get_chrome"
         )
 
@@ -246,7 +246,7 @@ def _page(figure: go.Figure, cdn: bool, width: int | None, height: int | None) -
         include_plotlyjs="cdn" if cdn else True,
         div_id="jaxscape",
         auto_play=False,
-        post_script=scripts.script(figure),
+        post_script=scripts.page_script(figure),
         default_width=f"{width}px" if width else "100%",
         default_height=f"{height}px" if height else "100vh",
     )
@@ -255,12 +255,12 @@ def _page(figure: go.Figure, cdn: bool, width: int | None, height: int | None) -
 
 
 def _movie(figure: go.Figure, suffix: str, size: tuple[int, int]) -> bytes:
-    milliseconds = scripts.meta(figure).get("milliseconds", _MILLISECONDS)
+    milliseconds = scripts.figure_meta(figure).get("milliseconds", _MILLISECONDS)
     # H.264 halves the resolution of colors.
     width, height = (side + side % 2 if suffix == ".mp4" else side for side in size)
 
     async def draw() -> list[bytes]:
-        shots = browser.pictures(figure, width, height)
+        shots = browser.capture_frames(figure, width, height)
         drawn = []
         with bar(len(figure.frames), "frame") as progress:
             async with contextlib.aclosing(shots):

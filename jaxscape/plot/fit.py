@@ -75,7 +75,7 @@ def add_fit(figure: go.Figure, found: Predictions, color: str) -> list[str]:
     turns = figure.data[0].type == "surface"
     if turns:
         figure.update_layout(scene_domain_x=[0, 0.5])
-        layout.step_back(figure, 1.25)
+        layout.move_camera_back(figure, 1.25)
         words = {"title_font_size": 14, "tickfont_size": 11}
         # What the heights are is said by the bar of colors, which are the same.
         few = {"title_text": "", "nticks": 4}

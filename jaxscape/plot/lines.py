@@ -49,7 +49,7 @@ def lines(*found: Lines, dark: bool = False) -> go.Figure:
     ]
     colors = [_COLORS[k % len(_COLORS)] for k in range(len(found))]
     if dark:
-        colors = [layout.mixed(color, 255, 0.35) for color in colors]
+        colors = [layout.mix_color(color, 255, 0.35) for color in colors]
     drawn = list(zip(found, named, colors, strict=True))
     figure = go.Figure()
     # Bands below thin lines below means, whichever they belong to.
@@ -60,7 +60,7 @@ def lines(*found: Lines, dark: bool = False) -> go.Figure:
     notes = [note for one, name, _ in drawn for note in _notes(one, name)]
     figure.update_xaxes(title="t", zeroline=False)
     figure.update_yaxes(title=" / ".join(dict.fromkeys(one.loss_name for one in found)))
-    return layout.frame(figure, "Loss along lines", notes, dark)
+    return layout.finish(figure, "Loss along lines", notes, dark)
 
 
 def _add_band(figure: go.Figure, one: Lines, name: str, color: str) -> None:

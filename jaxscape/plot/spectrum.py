@@ -51,7 +51,7 @@ def spectrum(
     figure = go.Figure()
     single = 1 / (density.size * density.width * math.sqrt(2 * math.pi))
     floor = _BELOW_ONE * single
-    blue, red = (layout.mixed(color, 255, 0.35 * dark) for color in _COLORS)
+    blue, red = (layout.mix_color(color, 255, 0.35 * dark) for color in _COLORS)
     if density.error.any() and np.isfinite(density.error).all():
         _add_band(figure, density, floor, blue)
     figure.add_scatter(
@@ -74,7 +74,7 @@ def spectrum(
         dtick=max(1, math.ceil(math.log10(top / floor) / 8)),
         range=[math.log10(floor), math.log10(2 * top)],
     )
-    return layout.frame(figure, f"Spectrum of the {density.name}", _notes(density), dark)
+    return layout.finish(figure, f"Spectrum of the {density.name}", _notes(density), dark)
 
 
 def _add_band(figure: go.Figure, density: SpectralDensity, floor: float, color: str) -> None:

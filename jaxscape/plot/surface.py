@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from jaxscape.critical.points import CriticalPoints
 from jaxscape.plot.parts import downsample, layout, legend, overlays, scene
 from jaxscape.plot.parts import paths as paths_
-from jaxscape.plot.parts.scale import scale_of
+from jaxscape.plot.parts.scale import common_scale
 from jaxscape.results.landscape import Landscape
 from jaxscape.results.trajectory import Descents, Projection, Trajectory
 from jaxscape.topology.valleys import MinimaxPath, Valley
@@ -66,24 +66,24 @@ def surface(
         >>> figure.data[0].z.shape
         (41, 61)
     """
-    layout.check_finite(landscape)
-    scale = scale_of([landscape], log, clip)
-    a, b, loss, notes = downsample.surface(landscape, _MOST_SURFACE_VALUES)
-    lines, more = paths_.lines(landscape, paths)
-    more += paths_.apart(landscape, paths)
-    heights, (low, top) = scale.height(loss), scale.ends
+    layout.check_drawable(landscape)
+    scale = common_scale([landscape], log, clip)
+    a, b, loss, notes = downsample.for_surface(landscape, _MOST_SURFACE_VALUES)
+    lines, more = paths_.drawn_paths(landscape, paths)
+    more += paths_.mismatch_notes(landscape, paths)
+    heights, (low, top) = scale.heights(loss), scale.color_range
     figure = go.Figure(
         go.Surface(
-            x=layout.narrow(a).T,
-            y=layout.narrow(b).T,
-            z=layout.narrow(heights).T,
+            x=layout.narrow_dtype(a).T,
+            y=layout.narrow_dtype(b).T,
+            z=layout.narrow_dtype(heights).T,
             # Plotly's hover reads these the other way round than `z`.
-            customdata=layout.narrow(loss) if log else None,
+            customdata=layout.narrow_dtype(loss) if log else None,
             cmin=low if clip is not None else None,
             cmax=top if clip is not None else None,
             colorscale=layout.COLORS,
             colorbar=layout.color_bar(landscape.loss_name, scale.ticks(scale.top)),
-            hovertemplate=layout.cell_hover(landscape, scale),
+            hovertemplate=layout.cell_hover_text(landscape, scale),
             name=landscape.loss_name,
             lighting=scene.LIGHTING,
         )
@@ -92,10 +92,19 @@ def surface(
     notes += scene.add_lone_cells(figure, a, b, heights, heights, (low, top), told)
     scene.add_paths(figure, landscape, lines, scale)
     known = overlays.add(figure, landscape, critical, valley, minimax_path, scale)
-    ways = [line.way for line in lines] + overlays.ways(landscape, critical, valley, minimax_path)
-    figure.update_layout(scene=scene.scene(landscape, a, b, heights, ways, scale))
-    notes = [*scene.units(landscape), *notes, *scale.notes, *scene.notes(scale), *more, *known]
-    return layout.finish(figure, landscape, notes, dark)
+    ways = [line.polyline for line in lines] + overlays.polylines(
+        landscape, critical, valley, minimax_path
+    )
+    figure.update_layout(scene=scene.scene_layout(landscape, a, b, heights, ways, scale))
+    notes = [
+        *scene.unit_notes(landscape),
+        *notes,
+        *scale.notes,
+        *scene.precision_notes(scale),
+        *more,
+        *known,
+    ]
+    return layout.finish_landscape(figure, landscape, notes, dark)
 
 
 def contour(
@@ -143,32 +152,32 @@ def contour(
         >>> figure.data[0].type, figure.data[0].z.shape
         ('heatmap', (41, 61))
     """
-    layout.check_finite(landscape)
-    scale = scale_of([landscape], log, clip)
+    layout.check_drawable(landscape)
+    scale = common_scale([landscape], log, clip)
     single = tuple(path.median if isinstance(path, Descents) else path for path in paths)
-    lines, more = paths_.lines(landscape, single)
-    more += paths_.apart(landscape, paths)
-    low, top = scale.ends
+    lines, more = paths_.drawn_paths(landscape, single)
+    more += paths_.mismatch_notes(landscape, paths)
+    low, top = scale.color_range
     figure = go.Figure()
-    a, b, loss, notes = downsample.image(landscape, _MOST_HEATMAP_VALUES, "heatmap")
+    a, b, loss, notes = downsample.for_image(landscape, _MOST_HEATMAP_VALUES, "heatmap")
     figure.add_heatmap(
         x=a,
         y=b,
-        z=layout.narrow(scale.height(loss)).T,
-        customdata=layout.narrow(loss).T if log else None,
+        z=layout.narrow_dtype(scale.heights(loss)).T,
+        customdata=layout.narrow_dtype(loss).T if log else None,
         zmin=low if clip is not None else None,
         zmax=top if clip is not None else None,
         colorscale=layout.COLORS,
         colorbar=layout.color_bar(landscape.loss_name, scale.ticks(scale.top)),
-        hovertemplate=layout.cell_hover(landscape, scale),
+        hovertemplate=layout.cell_hover_text(landscape, scale),
         hoverongaps=False,
         name=landscape.loss_name,
     )
-    a, b, loss, thinned = downsample.image(landscape, _MOST_SURFACE_VALUES, "contour lines")
+    a, b, loss, thinned = downsample.for_image(landscape, _MOST_SURFACE_VALUES, "contour lines")
     figure.add_contour(
         x=a,
         y=b,
-        z=layout.narrow(scale.height(loss)).T,
+        z=layout.narrow_dtype(scale.heights(loss)).T,
         contours_coloring="none",
         ncontours=24,
         line={"color": "white", "width": 0.7},
@@ -185,16 +194,16 @@ def contour(
         y=[cell.b],
         mode="markers",
         marker={"symbol": "star", "size": 15, "color": "white", "line": layout.OUTLINE},
-        name=f"{legend.LOWEST}: {cell.loss:.5g}{edge}",
+        name=f"{legend.LOWEST_CELL}: {cell.loss:.5g}{edge}",
         customdata=[[cell.loss]],
         cliponaxis=False,
-        hovertemplate=layout.hover(landscape, f"{cell.loss:.6g}", legend.LOWEST),
+        hovertemplate=layout.hover_text(landscape, f"{cell.loss:.6g}", legend.LOWEST_CELL),
     )
     notes = [*notes, *thinned, *scale.notes, *more]
     for path, line in zip(paths, lines, strict=True):
         if isinstance(path, Descents):
-            notes = [*notes, *layout.add_ensemble(figure, landscape, path, line)]
+            notes = [*notes, *layout.add_descents(figure, landscape, path, line)]
     layout.add_paths(figure, landscape, lines)
     notes = [*notes, *overlays.add(figure, landscape, critical, valley, minimax_path)]
     layout.name_axes(figure, landscape)
-    return layout.finish(figure, landscape, notes, dark)
+    return layout.finish_landscape(figure, landscape, notes, dark)

@@ -72,7 +72,7 @@ def test_all_that_may_take_long_has_one(unit, monkeypatch, tmp_path):
             super().__init__(disable=True)
 
     monkeypatch.setattr("tqdm.auto.tqdm", Bar)
-    monkeypatch.setattr("jaxscape.plot.export.check", lambda file: None)
+    monkeypatch.setattr("jaxscape.plot.export.check_file", lambda file: None)
     monkeypatch.setattr(go.Figure, "to_image", lambda *_, **__: b"<svg/>")
     LONG_WORK[unit](tmp_path)
     assert f" {unit}" in units

@@ -93,7 +93,7 @@ def test_below_the_slider_there_is_room_for_as_many_names_as_there_are(kind):
         [slider] = figure.layout.sliders
         margins.append(figure.layout.margin.b)
         # Its words, its rail and their numbers are 80 pixels high.
-        assert margins[-1] >= slider.pad.t + 80 + legend.height(figure)
+        assert margins[-1] >= slider.pad.t + 80 + legend.estimate_height(figure)
     assert margins[0] + 40 < margins[1]
 
 
@@ -165,7 +165,7 @@ def test_a_thinned_projection_keeps_the_columns_together():
         names=("a", "b"),
         name="seen",
     )
-    [shorter], notes = paths_module.thinned([seen], 7)
+    [shorter], notes = paths_module.thin([seen], 7)
     assert notes == ["7 of 1000 points of seen are drawn"]
     np.testing.assert_allclose(shorter.coordinates[:, 0], [0, 166, 333, 500, 666, 832, 999], atol=1)
     for k, field in enumerate(("distance", "loss", "surface_loss", "epoch"), start=3):

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("browser")
 
 def figure_file(figure, folder):
     path = folder / "figure.html"
-    script = scripts.script(figure)
+    script = scripts.page_script(figure)
     figure.write_html(path, config=plot.HTML_CONFIG, div_id="figure", post_script=script)
     return path
 

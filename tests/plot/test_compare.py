@@ -136,13 +136,13 @@ def test_surfaces_over_other_coordinates_are_refused():
 
 
 def test_only_figures_with_several_views_have_a_script():
-    assert scripts.script(plot.contour(WIDE)) is None
+    assert scripts.page_script(plot.contour(WIDE)) is None
     # From further away in a narrow window, which several scenes beside each other have not.
-    assert "innerWidth" in scripts.script(plot.surface(WIDE))
-    assert "innerWidth" not in scripts.script(plot.compare({"a": WIDE, "b": WIDE}))
-    assert scripts.script(plot.contour(WIDE, PATH)) is None
+    assert "innerWidth" in scripts.page_script(plot.surface(WIDE))
+    assert "innerWidth" not in scripts.page_script(plot.compare({"a": WIDE, "b": WIDE}))
+    assert scripts.page_script(plot.contour(WIDE, PATH)) is None
     for figure in (plot.side_by_side(WIDE), plot.compare({"a": WIDE, "b": WIDE})):
-        assert "{plot_id}" in scripts.script(figure)
+        assert "{plot_id}" in scripts.page_script(figure)
 
 
 def test_what_is_noted_of_several_is_said_once():

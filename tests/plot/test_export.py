@@ -168,7 +168,7 @@ def pictures():
 
 def test_a_gif_has_each_picture_its_time_and_nearly_its_colors():
     drawn = pictures()
-    with Image.open(io.BytesIO(export.gif([png for _, png in drawn], 120))) as file:
+    with Image.open(io.BytesIO(export.encode_gif([png for _, png in drawn], 120))) as file:
         assert file.n_frames == 5
         assert file.info["loop"] == 0
         for k, (image, _) in enumerate(drawn):
@@ -185,7 +185,7 @@ def test_a_gif_has_each_picture_its_time_and_nearly_its_colors():
 
 def test_a_movie_has_each_picture_and_holds_the_last(tmp_path):
     file = tmp_path / "a.mp4"
-    file.write_bytes(export.mp4([png for _, png in pictures()], 250))
+    file.write_bytes(export.encode_mp4([png for _, png in pictures()], 250))
     read = f"-loglevel error -i {file} -f rawvideo -pix_fmt rgb24 -"
     done = subprocess.run(
         [imageio_ffmpeg.get_ffmpeg_exe(), *read.split()], capture_output=True, check=True
@@ -200,4 +200,4 @@ def test_a_movie_has_each_picture_and_holds_the_last(tmp_path):
 
 def test_what_ffmpeg_says_is_passed_on():
     with pytest.raises(RuntimeError, match="ffmpeg failed: .*[Ii]nvalid"):
-        export.mp4([b"no picture"], 100)
+        export.encode_mp4([b"no picture"], 100)

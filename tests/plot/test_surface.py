@@ -146,7 +146,7 @@ def test_a_path_that_leaves_is_at_the_edge_as_far_above_the_surface_as_before(fa
 
 
 def test_a_path_that_leaves_and_returns_is_drawn_in_pieces():
-    way = paths_module.cut(
+    way = paths_module.clip_polyline(
         np.array([[0.5, 0.5, 0], [1.5, 0.5, 10], [1.5, 2, 20], [0.5, 0.75, 30], [0.25, 0.75, 40]]),
         np.array([[0.0, 1.0], [0.0, 1.0]]),
     )  # fmt: skip

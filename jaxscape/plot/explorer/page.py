@@ -96,7 +96,7 @@ def explore(
         "train": _described("train", train),
         "test": None if test is None else _described("test", test),
         "box": {"w1": _ends("w1", w1), "w2": _ends("w2", w2)},
-        "colors": paths._PATH_COLORS,
+        "colors": paths.PATH_COLORS,
     }
     page = importlib.resources.files("jaxscape.plot.explorer")
     parts = {name: (page / f"js/{name}.js").read_text("utf-8") for name in _SCRIPTS} | {

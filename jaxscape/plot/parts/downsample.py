@@ -31,7 +31,7 @@ class Blocks(NamedTuple):
         return what.format(*self.rows.shape) + ", all peaks and pits kept"
 
 
-def surface(
+def for_surface(
     landscape: Landscape, most: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
     """The landscape as a surface that a browser can turn, holes as NaN.
@@ -43,7 +43,7 @@ def surface(
     a, b, loss = _arrays(landscape)
     if max(landscape.shape) <= most:
         return a, b, _with_holes(loss), []
-    found = chosen(loss, most)
+    found = choose_cells(loss, most)
     return (
         a[found.rows],
         b[found.columns],
@@ -52,7 +52,7 @@ def surface(
     )
 
 
-def image(
+def for_image(
     landscape: Landscape, most: int, what: str
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
     """The landscape as an image on even axes, holes as NaN: cells are at most half a block away.
@@ -64,7 +64,7 @@ def image(
     a, b, loss = _arrays(landscape)
     if max(landscape.shape) <= most:
         return a, b, _with_holes(loss), []
-    found = chosen(loss, most)
+    found = choose_cells(loss, most)
     on_axes = (values[index] for values, index in zip((a, b), found.axes, strict=True))
     return *on_axes, _with_holes(loss[found.cells]), [found.note(what + " of {} × {} cells")]
 
@@ -77,7 +77,7 @@ def _with_holes(loss: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(loss), loss, np.nan)
 
 
-def chosen(loss: np.ndarray, most: int) -> Blocks:
+def choose_cells(loss: np.ndarray, most: int) -> Blocks:
     """Blocks of losses, (n1, n2), at most so many along an axis.
 
     Of most blocks the middle cell, so that the mesh is even, and at the border the border's.

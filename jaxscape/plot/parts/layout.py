@@ -25,13 +25,13 @@ HTML_CONFIG = {"showSendToCloud": False, "displaylogo": False, "responsive": Tru
 """For plotly's `write_html(config=...)`: no button that uploads the figure."""
 
 
-def mixed(color: str, other: int, share: float) -> str:
+def mix_color(color: str, other: int, share: float) -> str:
     """A color with so much of black (0) or white (255)."""
     parts = ((1 - share) * part + share * other for part in hex_to_rgb(color))
     return "rgb({:.0f}, {:.0f}, {:.0f})".format(*parts)
 
 
-def narrow(values: np.ndarray) -> np.ndarray:
+def narrow_dtype(values: np.ndarray) -> np.ndarray:
     """The values in float32, in half the bytes, where a figure shows them as it would in float64.
 
     Hover tells six digits, and two values that a ten-thousandth of their range is between have one
@@ -47,7 +47,7 @@ def narrow(values: np.ndarray) -> np.ndarray:
     return narrowed if told_apart.all() else values
 
 
-def check_finite(landscape: Landscape, name: str = "landscape") -> None:
+def check_drawable(landscape: Landscape, name: str = "landscape") -> None:
     """Refuse a landscape of which nothing can be drawn."""
     if not isinstance(landscape, Landscape):
         raise TypeError(f"{name}: expected a Landscape, got {type(landscape).__name__}")
@@ -59,12 +59,12 @@ def check_finite(landscape: Landscape, name: str = "landscape") -> None:
         )
 
 
-def marker_size(line: paths.Line) -> float:
+def marker_size(line: paths.DrawnPath) -> float:
     """Small where points are too many to be told apart."""
     return 3.2 if len(line.points) <= 100 else 2
 
 
-def outline(landscape: Landscape, line: paths.Line) -> dict[str, Any]:
+def marker_outline(landscape: Landscape, line: paths.DrawnPath) -> dict[str, Any]:
     """Around the points of a path: none where most lie on each other, and would be black."""
     extent = [float(np.ptp(axis.values)) or 1.0 for axis in (landscape.a, landscape.b)]
     apart = np.hypot(*(np.diff(line.points[:, :2], axis=0) / extent).T)
@@ -74,7 +74,7 @@ def outline(landscape: Landscape, line: paths.Line) -> dict[str, Any]:
     return {"color": "#909090", "width": 1 if line.color == "#ffffff" else 0}
 
 
-def end_marker(line: paths.Line, symbol: str, size: float) -> dict[str, Any]:
+def end_marker(line: paths.DrawnPath, symbol: str, size: float) -> dict[str, Any]:
     """How the start or the end of a path is marked."""
     if symbol == "circle":
         # Of a white path, too.
@@ -84,12 +84,12 @@ def end_marker(line: paths.Line, symbol: str, size: float) -> dict[str, Any]:
     return {"symbol": symbol, "size": size, "color": line.color, "line": OUTLINE | {"width": 2}}
 
 
-def add_paths(figure: go.Figure, landscape: Landscape, lines: list[paths.Line]) -> None:
+def add_paths(figure: go.Figure, landscape: Landscape, lines: list[paths.DrawnPath]) -> None:
     """Draw paths on a figure seen from above."""
     for line in lines:
-        x, y, _ = line.way.T
+        x, y, _ = line.polyline.T
         size = marker_size(line)
-        below = "dot" if len(line.below) else None
+        below = "dot" if len(line.on_surface) else None
         for color, width, dash in (
             ("black", 1.6 * size, below),
             (line.color, 0.8 * size, below or line.dash),
@@ -112,12 +112,12 @@ def add_paths(figure: go.Figure, landscape: Landscape, lines: list[paths.Line]) 
                 "symbol": line.symbol,
                 "color": line.color,
                 "size": 2 * size,
-                "line": outline(landscape, line),
+                "line": marker_outline(landscape, line),
             },
             legendgroup=line.name,
             name=line.label,
             customdata=line.points[:, 2:],
-            hovertemplate=path_hover(landscape, line),
+            hovertemplate=path_hover_text(landscape, line),
         )
         for (x, y, loss), symbol, label in line.ends:
             figure.add_scatter(
@@ -134,8 +134,8 @@ def add_paths(figure: go.Figure, landscape: Landscape, lines: list[paths.Line]) 
             )
 
 
-def add_ensemble(
-    figure: go.Figure, landscape: Landscape, descents: Descents, line: paths.Line
+def add_descents(
+    figure: go.Figure, landscape: Landscape, descents: Descents, line: paths.DrawnPath
 ) -> list[str]:
     """Draw many descents as thin lines of the color of their median's; what to note of them."""
     count = len(descents)
@@ -177,24 +177,26 @@ def name_axes(figure: go.Figure, landscape: Landscape) -> None:
         )
 
 
-def hover(landscape: Landscape, loss: str, name: str) -> str:
+def hover_text(landscape: Landscape, loss: str, name: str) -> str:
     """The hover text of a point of a landscape."""
     a, b = landscape.a.name, landscape.b.name
     # The name is in the box: beside it it would have the path's color, too light to be read.
     return f"<b>{name}</b><br>{a} %{{x:.5~g}}<br>{b} %{{y:.5~g}}<br>loss {loss}<extra></extra>"
 
 
-def cell_hover(landscape: Landscape, scale: Scale) -> str:
+def cell_hover_text(landscape: Landscape, scale: Scale) -> str:
     """The hover text of a cell: what is drawn is its loss, or it is custom data."""
-    return hover(landscape, "%{customdata:.6~g}" if scale.log else "%{z:.6~g}", landscape.loss_name)
+    return hover_text(
+        landscape, "%{customdata:.6~g}" if scale.log else "%{z:.6~g}", landscape.loss_name
+    )
 
 
-def path_hover(landscape: Landscape, line: paths.Line) -> str:
+def path_hover_text(landscape: Landscape, line: paths.DrawnPath) -> str:
     """The recorded loss (the drawn height is lifted), the epoch and how far off the plane."""
     text = "%{customdata[0]:.6~g}<br>epoch %{customdata[1]:.5~g}"
     if line.points.shape[1] > 4:
         text += "<br>off the plane by %{customdata[2]:.4~g}"
-    return hover(landscape, text, line.name)
+    return hover_text(landscape, text, line.name)
 
 
 def color_bar(name: str, ticks: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -207,15 +209,17 @@ def color_bar(name: str, ticks: dict[str, Any] | None = None) -> dict[str, Any]:
     } | (ticks or {})
 
 
-def finish(figure: go.Figure, landscape: Landscape, notes: list[str], dark: bool) -> go.Figure:
+def finish_landscape(
+    figure: go.Figure, landscape: Landscape, notes: list[str], dark: bool
+) -> go.Figure:
     """Title, notes, legend and margins of a figure of one landscape."""
-    notes = [*notes, *holes(landscape)]
+    notes = [*notes, *nonfinite_notes(landscape)]
     n1, n2 = landscape.shape
     head = f"{landscape.loss_name}, {n1} × {n2}"
-    return frame(figure, "Loss surface", notes, dark, head)
+    return finish(figure, "Loss surface", notes, dark, head)
 
 
-def holes(landscape: Landscape) -> list[str]:
+def nonfinite_notes(landscape: Landscape) -> list[str]:
     """What to note of cells that are not finite."""
     (n1, n2), cell = landscape.shape, landscape.first_nonfinite
     if cell is None:
@@ -225,7 +229,9 @@ def holes(landscape: Landscape) -> list[str]:
     return [f"{count} of {n1 * n2} cells are not finite, the first at {where}"]
 
 
-def frame(figure: go.Figure, title: str, notes: list[str], dark: bool, head: str = "") -> go.Figure:
+def finish(
+    figure: go.Figure, title: str, notes: list[str], dark: bool, head: str = ""
+) -> go.Figure:
     """Title, notes, legend and margins, so that nothing lies over anything else at 600 × 450.
 
     Args:
@@ -239,14 +245,14 @@ def frame(figure: go.Figure, title: str, notes: list[str], dark: bool, head: str
     in_space = all(trace.type in ("surface", "scatter3d") for trace in figure.data)
     ends = sum((t.name or "").startswith(f"{t.legendgroup}: ") for t in figure.data)
     if ends >= _MANY_PATHS:
-        legend.shorten_entries(figure)
+        legend.drop_path_ends(figure)
     legend.shorten(figure)
-    height = legend.height(figure)
+    height = legend.estimate_height(figure)
     if height > _HIGH_LEGEND:
-        smaller_titles(figure)
+        shrink_axis_titles(figure)
         # Surfaces beside each other have one camera of their own.
         if in_space and len({trace.scene for trace in figure.data}) == 1:
-            step_back(figure, 1.12)
+            move_camera_back(figure, 1.12)
     return figure.update_layout(
         template="plotly_dark" if dark else "plotly_white",
         title={
@@ -271,7 +277,7 @@ def frame(figure: go.Figure, title: str, notes: list[str], dark: bool, head: str
             "itemsizing": "constant",
             "tracegroupgap": 0,
             "traceorder": "normal",
-            "font_size": legend.SIZE,
+            "font_size": legend.FONT_SIZE,
         },
         margin={
             "l": 0 if in_space else 70,
@@ -284,12 +290,12 @@ def frame(figure: go.Figure, title: str, notes: list[str], dark: bool, head: str
     )
 
 
-def smaller_titles(figure: go.Figure) -> None:
+def shrink_axis_titles(figure: go.Figure) -> None:
     """Names of axes in space that a low scene does not cut at its edge."""
     figure.update_scenes({f"{axis}axis_title_font_size": 14 for axis in "xyz"})
 
 
-def step_back(figure: go.Figure, times: float) -> None:
+def move_camera_back(figure: go.Figure, times: float) -> None:
     """Move the camera away from a scene that is lower or narrower, and would be cut at its edge."""
     eye = figure.layout.scene.camera.eye
     figure.update_layout(scene_camera_eye={axis: times * eye[axis] for axis in "xyz"})

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from jaxscape.critical.points import CriticalPoints, rounded
+from jaxscape.critical.points import CriticalPoints, format_number
 from jaxscape.plot.parts import layout, paths, scene
 from jaxscape.plot.parts.scale import Scale
 from jaxscape.results.landscape import Landscape
@@ -66,19 +66,19 @@ def add(
         _line(figure, way, scale, _VALLEY, "dash", "bottom of the valley")
     if minimax_path is not None:
         way = found["the pass"] = _cells(minimax_path)
-        name = f"pass, {rounded(minimax_path.height, 4)} high"
+        name = f"pass, {format_number(minimax_path.height, 4)} high"
         _line(figure, way, scale, _BARRIER, "solid", name)
     if critical is not None:
         found["critical points"] = _found(critical)
         notes += _points(figure, landscape, critical, scale)
     # None of them knows of which loss, data or plane it is.
     apart = [
-        paths.disagreement(landscape, way[:, :2], way[:, 2], name) for name, way in found.items()
+        paths.mismatch_note(landscape, way[:, :2], way[:, 2], name) for name, way in found.items()
     ]
     return [*notes, *filter(None, apart), *_places(figure, landscape, scale)]
 
 
-def ways(
+def polylines(
     landscape: Landscape,
     critical: CriticalPoints | None = None,
     valley: Valley | None = None,
@@ -95,7 +95,7 @@ def ways(
         (left, right), (bottom, top) = _box(landscape)
         a, b, _ = places.T
         found.append(places[(a >= left) & (a <= right) & (b >= bottom) & (b <= top)])
-    return [*found, paths.marks(landscape)[1]]
+    return [*found, paths.marks_on_grid(landscape)[1]]
 
 
 def _found(critical: CriticalPoints) -> np.ndarray:
@@ -119,7 +119,7 @@ def _within(landscape: Landscape, way: np.ndarray) -> np.ndarray:
     pieces, gaps = [], np.flatnonzero(~np.isfinite(way).all(axis=1))
     for piece in np.split(way, gaps):
         piece = piece[np.isfinite(piece).all(axis=1)]
-        if len(piece) > 1 and len(inside := paths.cut(piece, _box(landscape))):
+        if len(piece) > 1 and len(inside := paths.clip_polyline(piece, _box(landscape))):
             pieces += [inside, np.full((1, 3), np.nan)]
     return np.concatenate(pieces[:-1]) if pieces else np.zeros((0, 3))
 
@@ -146,9 +146,9 @@ def _line(
             x, y, _ = way.T
             figure.add_scatter(x=x, y=y, mode="lines", line=line_style, hoverinfo="skip", **style)
         else:
-            lifted = scale.above(way, 1 if part == "black" else 1.6)
+            lifted = scale.lift(way, 1 if part == "black" else 1.6)
             # Dashes drown in the black below.
-            scene.add_line(figure, lifted, part, 1.6 * width, **style)
+            scene.add_polyline(figure, lifted, part, 1.6 * width, **style)
 
 
 def _points(
@@ -169,7 +169,7 @@ def _points(
         losses = [point.loss for point in of_kind]
         dark = color == "#000000"
         # In the legend there is little room; the hover has all digits.
-        span, highest = rounded(min(losses), 4), rounded(max(losses), 4)
+        span, highest = format_number(min(losses), 4), format_number(max(losses), 4)
         if highest != span:
             span += f" to {highest}"
         plural = {"minimum": "minima", "maximum": "maxima", "degenerate": "degenerate points"}
@@ -187,7 +187,7 @@ def _points(
             "name": f"{len(of_kind)} {word}: loss {span}",
             "legendgroup": word,
             "customdata": [[point.loss, *point.eigenvalues] for point in of_kind],
-            "hovertemplate": layout.hover(
+            "hovertemplate": layout.hover_text(
                 landscape,
                 "%{customdata[0]:.6~g}<br>eigenvalues %{customdata[1]:.4~g}, %{customdata[2]:.4~g}",
                 kind,
@@ -197,7 +197,7 @@ def _points(
             figure.add_scatter(**style, cliponaxis=False)
         else:
             places = np.column_stack([style["x"], style["y"], losses])
-            figure.add_scatter3d(**style, z=scale.above(places, 2.2)[:, 2])
+            figure.add_scatter3d(**style, z=scale.lift(places, 2.2)[:, 2])
     beyond = len(critical.points) - len(inside)
     notes = [f"{beyond} critical points lie beyond the grid"] if beyond else []
     known = {
@@ -210,7 +210,7 @@ def _points(
 
 def _places(figure: go.Figure, landscape: Landscape, scale: Scale | None) -> list[str]:
     """The plane's own marks, as the solutions that it was laid through."""
-    names, places = paths.marks(landscape)
+    names, places = paths.marks_on_grid(landscape)
     x, y, _ = places.T
     style: dict[str, Any] = {
         "x": x,
@@ -250,7 +250,7 @@ def _places(figure: go.Figure, landscape: Landscape, scale: Scale | None) -> lis
         figure.add_scatter(**style, cliponaxis=False)
         figure.update_layout(annotations=words)
     else:
-        heights = scale.above(places, 2.2)[:, 2]
+        heights = scale.lift(places, 2.2)[:, 2]
         figure.add_scatter3d(**style, z=heights)
         raised = [word | {"z": height} for word, height in zip(words, heights, strict=True)]
         figure.update_layout(scene_annotations=raised)

@@ -17,26 +17,26 @@ from jaxscape.results.trajectory import Descents, Projection, Trajectory
 
 # After Okabe and Ito's colors for the color-blind, in an order in which neighbors differ in
 # lightness as well; none is near Viridis.
-_PATH_COLORS = ("#ff4b1f", "#ffffff", "#f3a5d0", "#ffb000", "#9fd8ff", "#d55e00")
+PATH_COLORS = ("#ff4b1f", "#ffffff", "#f3a5d0", "#ffb000", "#9fd8ff", "#d55e00")
 # One for each of more paths would leave a small figure no room.
 _MOST_NOTES = 3
 
 
-class Line(NamedTuple):
+class DrawnPath(NamedTuple):
     """A path as it is drawn."""
 
     name: str
     label: str
     """The legend's words: the name, and where it starts and ends."""
     color: str
-    way: np.ndarray
+    polyline: np.ndarray
     """(K, 3) a, b and loss along it, cut at the grid's edge; NaN between its pieces."""
     points: np.ndarray
     """(P, 4) a, b, loss and epoch of the recorded points within the grid; of a projection (P, 5),
     and how far they are off the plane."""
     ends: tuple[tuple[np.ndarray, str, str], ...]
     """Where it starts and ends: position (3,), marker symbol, what its hover says."""
-    below: np.ndarray
+    on_surface: np.ndarray
     """(K, 3) the way on the surface under a path that leaves the plane; (0, 3) if it does not."""
     epochs: np.ndarray
     """(K,) the epoch at each point of `way`; NaN between its pieces."""
@@ -45,7 +45,7 @@ class Line(NamedTuple):
     dash: str | None = None
 
 
-def marks(landscape: Landscape) -> tuple[list[str], np.ndarray]:
+def marks_on_grid(landscape: Landscape) -> tuple[list[str], np.ndarray]:
     """The names of the marks within the grid, and where they are, (M, 3): a, b and loss.
 
     The loss is that of the surface as it is drawn: between nodes it is interpolated.
@@ -83,9 +83,9 @@ def _drawn(landscape: Landscape, *place: float) -> float | None:
     return float(share[counts] @ loss[counts])
 
 
-def lines(
+def drawn_paths(
     landscape: Landscape, paths: tuple[Trajectory | Projection, ...]
-) -> tuple[list[Line], list[str]]:
+) -> tuple[list[DrawnPath], list[str]]:
     """The paths as they are drawn over the landscape, and what to note about them.
 
     Raises:
@@ -96,9 +96,9 @@ def lines(
     check_paths(paths)
     # Where paths cross the edge, cells are read a few at a time.
     landscape = replace(landscape, loss=np.asarray(landscape.loss))
-    for k, (name, path) in enumerate(zip(names(paths), paths, strict=True)):
-        line, out = _line(landscape, path, name, _PATH_COLORS[k % len(_PATH_COLORS)])
-        if k >= len(_PATH_COLORS):
+    for k, (name, path) in enumerate(zip(unique_names(paths), paths, strict=True)):
+        line, out = _line(landscape, path, name, PATH_COLORS[k % len(PATH_COLORS)])
+        if k >= len(PATH_COLORS):
             # Colors come again, with another line.
             line = line._replace(symbol="square", dash="dash")
         drawn.append(line)
@@ -118,7 +118,7 @@ def _counted(counts: Sequence[tuple[str, int, int]], what: str) -> list[str]:
 
 def _line(
     landscape: Landscape, path: Trajectory | Projection, name: str, color: str
-) -> tuple[Line, int]:
+) -> tuple[DrawnPath, int]:
     """The path as it is drawn, and how many of its points lie beyond the grid."""
     axes = (landscape.a, landscape.b)
     seen = path if isinstance(path, Projection) else None
@@ -152,7 +152,7 @@ def _line(
         if is_off_plane(seen):
             on_surface = np.column_stack([points[:, :2], seen.surface_loss, seen.epoch])
             below, _ = _over_grid(landscape, on_surface, box)
-    line = Line(name, label, color, way, points[inside], tuple(ends), below, epochs)
+    line = DrawnPath(name, label, color, way, points[inside], tuple(ends), below, epochs)
     return line, int((~inside).sum())
 
 
@@ -164,7 +164,7 @@ def _over_grid(
     At the edge it is as far above the surface as at the recorded point beside it there: on a
     straight line to where it went, which may be far away, it would stand high above all cells.
     """
-    way = cut(points, box)
+    way = clip_polyline(points, box)
     known = set(map(tuple, points))
     recorded = [tuple(row) in known for row in way]
     for k in np.flatnonzero(np.isfinite(way[:, 3])):
@@ -181,16 +181,18 @@ def _over_grid(
     return way[:, :3], way[:, 3]
 
 
-def apart(landscape: Landscape, paths: Sequence[Trajectory | Projection | Descents]) -> list[str]:
+def mismatch_notes(
+    landscape: Landscape, paths: Sequence[Trajectory | Projection | Descents]
+) -> list[str]:
     """What to note of paths whose losses are not those of the landscape where they pass."""
     # The median of many descents is no path over any surface.
     single = [path for path in paths if isinstance(path, Trajectory | Projection)]
     notes = []
-    for name, path in zip(names(single), single, strict=True):
+    for name, path in zip(unique_names(single), single, strict=True):
         kept = path.until_divergence() if isinstance(path, Trajectory) else path
         loss = kept.surface_loss if isinstance(kept, Projection) else kept.loss
         coordinates = [kept.coordinate(axis.name) for axis in (landscape.a, landscape.b)]
-        if note := disagreement(landscape, np.stack(coordinates, axis=1), np.asarray(loss), name):
+        if note := mismatch_note(landscape, np.stack(coordinates, axis=1), np.asarray(loss), name):
             notes.append(note)
     if len(notes) > _MOST_NOTES:
         return [f"losses of {len(notes)} paths are off the surface: another loss, data or plane?"]
@@ -209,7 +211,7 @@ def check_paths(paths: Sequence[Any]) -> None:
             raise TypeError(f"paths: expected Trajectory objects, got {type(path).__name__}{hint}")
 
 
-def names(paths: Sequence[Trajectory | Projection]) -> list[str]:
+def unique_names(paths: Sequence[Trajectory | Projection]) -> list[str]:
     """What paths are called, each otherwise: the legend switches them by these names.
 
     A figure would take a name with a tag for markup.
@@ -224,7 +226,7 @@ def names(paths: Sequence[Trajectory | Projection]) -> list[str]:
     ]
 
 
-def thinned(
+def thin(
     paths: Sequence[Trajectory | Projection], most: int
 ) -> tuple[list[Trajectory | Projection], list[str]]:
     """At most so many points of each path, spread evenly from its first to its last; what to note.
@@ -233,7 +235,7 @@ def thinned(
     """
     shorter: list[Trajectory | Projection] = []
     drawn = []
-    for name, path in zip(names(paths), paths, strict=True):
+    for name, path in zip(unique_names(paths), paths, strict=True):
         if isinstance(path, Trajectory):
             path = path.until_divergence()
         count = len(path.epoch)
@@ -259,7 +261,7 @@ def is_off_plane(path: Projection) -> bool:
     return bool(apart > 0.01 * np.ptp(path.loss))
 
 
-def cut(way: np.ndarray, box: np.ndarray) -> np.ndarray:
+def clip_polyline(way: np.ndarray, box: np.ndarray) -> np.ndarray:
     """The parts of a polyline within `box`, (2, 2) of low and high; NaN between parts.
 
     The polyline, (K, columns), has its two coordinates first; all that follows is interpolated.
@@ -289,7 +291,7 @@ _APART = 0.05
 """Of the losses that a path goes through: one that is so far off a surface is worth a note."""
 
 
-def disagreement(landscape: Landscape, places: np.ndarray, loss: np.ndarray, name: str) -> str:
+def mismatch_note(landscape: Landscape, places: np.ndarray, loss: np.ndarray, name: str) -> str:
     """What to say of a path whose losses are not the landscape's; nothing if they are.
 
     How far a loss is off the surface is told between nodes by straight lines, less twice what

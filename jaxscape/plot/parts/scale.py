@@ -29,20 +29,20 @@ class Scale(NamedTuple):
     zeros: int = 0
     """How many cells have a loss of 0, which has no logarithm: they are drawn as the lowest."""
 
-    def height(self, loss: np.ndarray) -> np.ndarray:
+    def heights(self, loss: np.ndarray) -> np.ndarray:
         """Losses as they are drawn; on a log scale none is lower than the surfaces' lowest."""
         return np.log10(np.maximum(loss, self.lowest)) if self.log else loss
 
-    def above(self, way: np.ndarray, times: float) -> np.ndarray:
+    def lift(self, way: np.ndarray, times: float) -> np.ndarray:
         """Points (K, 3) of coordinates and loss, as drawn so many times a hair above a surface."""
-        low, high = self.height(np.array([self.lowest, self.highest]))
+        low, high = self.heights(np.array([self.lowest, self.highest]))
         lift = times * _LIFT * ((high - low) or 1.0)
-        return np.column_stack([way[:, :2], self.height(way[:, 2]) + lift])
+        return np.column_stack([way[:, :2], self.heights(way[:, 2]) + lift])
 
     @property
-    def ends(self) -> tuple[float, float]:
+    def color_range(self) -> tuple[float, float]:
         """Where the colors begin and end, as drawn."""
-        low, top = self.height(np.array([self.lowest, self.top]))
+        low, top = self.heights(np.array([self.lowest, self.top]))
         return float(low), float(top)
 
     @property
@@ -67,7 +67,7 @@ class Scale(NamedTuple):
         return {"tickvals": np.log10(values), "ticktext": _texts(values)}
 
 
-def scale_of(
+def common_scale(
     landscapes: Sequence[Landscape], log: bool = False, clip: float | None = None
 ) -> Scale:
     """One scale for some landscapes, each with a finite loss.

@@ -22,7 +22,7 @@ _BACK = 1.12
 LIGHTING = {"ambient": 0.75, "diffuse": 0.5, "specular": 0.08, "roughness": 0.8}
 
 
-def add_line(
+def add_polyline(
     figure: go.Figure,
     way: np.ndarray,
     color: str,
@@ -93,16 +93,16 @@ def add_lone_cells(
 
 
 def add_paths(
-    figure: go.Figure, landscape: Landscape, lines: list[paths.Line], scale: Scale
+    figure: go.Figure, landscape: Landscape, lines: list[paths.DrawnPath], scale: Scale
 ) -> None:
     """Draw descents with their points, starts and ends."""
     for line in lines:
         size = layout.marker_size(line)
-        if len(line.below):
+        if len(line.on_surface):
             # On the surface, under a path that is not on it; between them, how far apart they are.
-            add_line(
+            add_polyline(
                 figure,
-                scale.above(line.below, 1),
+                scale.lift(line.on_surface, 1),
                 line.color,
                 2 * size,
                 dash="dot",
@@ -113,9 +113,9 @@ def add_paths(
             ("black", 3, 1, None),
             (line.color, 2, 1.6, line.dash),
         ):
-            lifted = scale.above(line.way, height)
-            add_line(figure, lifted, color, width * size, dash, legendgroup=line.name)
-        x, y, z = scale.above(line.points[:, :3], 1.6).T
+            lifted = scale.lift(line.polyline, height)
+            add_polyline(figure, lifted, color, width * size, dash, legendgroup=line.name)
+        x, y, z = scale.lift(line.points[:, :3], 1.6).T
         figure.add_scatter3d(
             x=x,
             y=y,
@@ -125,15 +125,15 @@ def add_paths(
                 "symbol": line.symbol,
                 "color": line.color,
                 "size": size,
-                "line": layout.outline(landscape, line),
+                "line": layout.marker_outline(landscape, line),
             },
             legendgroup=line.name,
             name=line.label,
             customdata=line.points[:, 2:],
-            hovertemplate=layout.path_hover(landscape, line),
+            hovertemplate=layout.path_hover_text(landscape, line),
         )
         for place, symbol, label in line.ends:
-            x, y, z = scale.above(place[None], 2.2).T
+            x, y, z = scale.lift(place[None], 2.2).T
             figure.add_scatter3d(
                 x=x,
                 y=y,
@@ -148,21 +148,21 @@ def add_paths(
             )
 
 
-def notes(scale: Scale) -> list[str]:
+def precision_notes(scale: Scale) -> list[str]:
     """What to note of heights that a browser cannot tell apart in space."""
-    low, high = scale.height(np.array([scale.lowest, scale.highest], float))
+    low, high = scale.heights(np.array([scale.lowest, scale.highest], float))
     if not 0 < high - low < _FINEST * max(abs(low), abs(high)):
         return []
     return ["heights are too close together to be drawn in space: plot.contour shows them"]
 
 
-def units(landscape: Landscape) -> list[str]:
+def unit_notes(landscape: Landscape) -> list[str]:
     """What to note of axes in space, whose names would be cut off with their units."""
     axes = [axis.title for axis in (landscape.a, landscape.b) if axis.unit]
     return [f"axes: {', '.join(axes)}"] if axes else []
 
 
-def scene(
+def scene_layout(
     landscape: Landscape,
     a: np.ndarray,
     b: np.ndarray,
@@ -175,7 +175,7 @@ def scene(
     largest, spread = max(abs(scale.lowest), abs(scale.highest)), scale.highest - scale.lowest
     power, digits = not 1e-3 <= largest < 1e5, spread < 1e-2 * largest
     times = 1 + 0.1 * (power or digits) + 0.15 * (power and digits and not scale.log)
-    seen = [np.column_stack([way[:, :2], scale.height(way[:, 2])]) for way in ways]
+    seen = [np.column_stack([way[:, :2], scale.heights(way[:, 2])]) for way in ways]
     axis = {
         "showgrid": False,
         "zeroline": False,
@@ -190,11 +190,11 @@ def scene(
         "zaxis": axis | _HEIGHTS | scale.ticks(most=_MOST_TICKS),
         "aspectmode": "manual",
         "aspectratio": {"x": 1, "y": 1, "z": 0.5},
-        "camera": facing(a, b, loss, seen, _BACK * times),
+        "camera": choose_camera(a, b, loss, seen, _BACK * times),
     }
 
 
-def facing(
+def choose_camera(
     a: np.ndarray, b: np.ndarray, loss: np.ndarray, ways: list[np.ndarray], times: float = 1.0
 ) -> dict[str, Any]:
     """The camera from which most of the ways, each (K, 3), shows, seen as large as may be.

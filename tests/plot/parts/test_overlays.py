@@ -168,7 +168,7 @@ def test_a_mark_on_a_node_has_its_loss_beside_what_is_not_finite():
     axes = jxs.Axis(np.arange(2.0), "a"), jxs.Axis(np.arange(3.0), "b")
     marks = (Mark(1, 1, "here"), Mark(0, 2, "there"), Mark(0.5, 0, "between"))
     surface = jxs.Landscape(loss, *axes, "loss", "dense", marks)
-    names, places = paths_module.marks(surface)
+    names, places = paths_module.marks_on_grid(surface)
     assert names == ["here", "there", "between"]
     np.testing.assert_array_equal(places[:, 2], [5, 3, 2.5])
 
@@ -214,7 +214,7 @@ def test_a_grid_of_one_row_or_column_has_its_marks(draw):
     across = jxs.Landscape(loss, row, line, "loss", "dense", marks)
     turned = tuple(Mark(b, a, name) for a, b, name in marks)
     for surface in (across, jxs.Landscape(loss.T, line, row, "loss", "dense", turned)):
-        names, places = paths_module.marks(surface)
+        names, places = paths_module.marks_on_grid(surface)
         assert names == ["on it", "last"]
         np.testing.assert_array_equal(places[:, 2], [5, 7])
         assert "1 of the plane's marks lie beyond" in draw(surface).layout.title.subtitle.text

@@ -5,7 +5,7 @@ import pytest
 
 import jaxscape as jxs
 from jaxscape import plot
-from jaxscape.plot.parts.scale import Scale, scale_of
+from jaxscape.plot.parts.scale import Scale, common_scale
 from tests.plot.test_surface import KINDS, make_landscape, make_path, points_of, traces
 
 
@@ -121,7 +121,7 @@ def test_no_share_of_cells_is_refused(clip, error):
 def test_ticks_are_few_round_and_within(ends, most):
     low, high = ends
     axes = jxs.Axis(np.arange(2.0), "w1"), jxs.Axis(np.arange(2.0), "w2")
-    scale = scale_of(
+    scale = common_scale(
         [jxs.Landscape(np.array([[low, high], [low, high]]), *axes, "loss", "dense")], True
     )
     ticks = scale.ticks(most=most)
@@ -139,7 +139,9 @@ def test_seven_round_losses_leave_more_than_one_tick_of_four():
 
 def test_a_hundred_thousandth_is_a_power_of_ten():
     axes = jxs.Axis(np.arange(2.0), "w1"), jxs.Axis(np.arange(2.0), "w2")
-    scale = scale_of([jxs.Landscape(np.array([[2e-6, 1], [1, 1]]), *axes, "loss", "dense")], True)
+    scale = common_scale(
+        [jxs.Landscape(np.array([[2e-6, 1], [1, 1]]), *axes, "loss", "dense")], True
+    )
     assert scale.ticks()["ticktext"] == ["10⁻⁵", "10⁻⁴", "10⁻³", "10⁻²", "10⁻¹", "10⁰"]
 
 

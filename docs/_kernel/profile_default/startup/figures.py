@@ -11,9 +11,10 @@ import plotly.io as pio
 import tqdm.auto
 from IPython import get_ipython
 from IPython.display import HTML, IFrame, display
-from jaxscape.explorer import Explorer
 
-from jaxscape import linked, plot
+from jaxscape import plot
+from jaxscape.plot import scripts
+from jaxscape.plot.explorer.page import Explorer
 
 
 def show(figure: go.Figure) -> bool:
