@@ -11,7 +11,7 @@ from typing import Any
 from tqdm import tqdm
 
 from jaxscape import archive, article, plot
-from jaxscape._util.files import check_place
+from jaxscape._util.files import check_target_file
 from jaxscape.data.dataset import Dataset
 from jaxscape.description import Description, describe
 from jaxscape.grid.landscape import landscape
@@ -54,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         for option, path in wanted.items():
             if path:
-                check_place(path, option)
+                check_target_file(path, option)
         endings = {"--png": ".png", "--gif": ".gif", "--output": ".html", "--explore": ".html"}
         for option, suffix in endings.items():
             path = wanted[option]

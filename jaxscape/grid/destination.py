@@ -12,7 +12,6 @@ import itertools
 import json
 import os
 import shutil
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +22,15 @@ import numpy as np
 
 from jaxscape._util.devices import together
 from jaxscape._util.digest import digest
+from jaxscape._util.files import (
+    append_line,
+    checksum,
+    flush_to_disk,
+    is_draft_of,
+    lock,
+    replacing,
+    write_at,
+)
 from jaxscape.results.landscape import Axis, Landscape, Mark
 
 WHOLE, PART = "loss.npy", "loss.partial.npy"
@@ -51,27 +59,20 @@ class Destination:
         """
         losses = np.ascontiguousarray(losses, self._dtype)
         path = losses_file(self._folder)
-        # Not through a memory map, where a full disk would end the process without a word.
         with destination_errors(self._folder), path.open("r+b") as file:
             _, start = _header(path)
-            file.seek(start + rows.start * self._shape[1] * self._dtype.itemsize)
-            file.write(losses.data)
-            file.flush()
-            os.fsync(file.fileno())
-        # The end of line comes first: it also ends a line that a kill has cut off.
-        line = "\n" + json.dumps([rows.start, rows.stop, zlib.crc32(losses.data)])
-        journal = self._folder / f"done.{jax.process_index()}.jsonl"
-        with destination_errors(self._folder), journal.open("a") as file:
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
+            write_at(file, start + rows.start * self._shape[1] * self._dtype.itemsize, losses)
+            flush_to_disk(file)
+        line = json.dumps([rows.start, rows.stop, checksum(losses)])
+        with destination_errors(self._folder):
+            append_line(self._folder / f"done.{jax.process_index()}.jsonl", line)
 
     def finish(self) -> None:
         """Give the file of losses its final name, if all of its rows are written."""
         part = self._folder / PART
         done = rows_done(self._folder, self._shape, self._dtype, compare=False)
         if part.is_file() and not gaps(done, self._shape[0]):
-            os.replace(part, self._folder / WHOLE)
+            part.replace(self._folder / WHOLE)
 
 
 def gaps(done: list[range], n: int) -> list[range]:
@@ -117,9 +118,9 @@ def rows_done(
         )
     joined: list[range] = []
     with path.open("rb") as file:
-        for first, end, checksum in sorted(_journal(folder, shape[0])):
+        for first, end, written in sorted(_journal(folder, shape[0])):
             file.seek(start + first * row_bytes)
-            if compare and zlib.crc32(file.read((end - first) * row_bytes)) != checksum:
+            if compare and checksum(file.read((end - first) * row_bytes)) != written:
                 raise ValueError(
                     f"path: rows {first} to {end - 1} in {str(path)!r} are not as they were "
                     f"written; to have them computed again, delete the line [{first}, {end}, ...] "
@@ -137,9 +138,9 @@ def _journal(folder: Path, n: int) -> Iterator[tuple[int, int, int]]:
         for line in path.read_text(errors="replace").splitlines():
             # Rows whose line was cut off by a kill, or is altered, count as not written.
             with contextlib.suppress(ValueError, TypeError):
-                start, stop, checksum = map(int, json.loads(line))
+                start, stop, written = map(int, json.loads(line))
                 if 0 <= start < stop <= n:
-                    yield start, stop, checksum
+                    yield start, stop, written
 
 
 @contextlib.contextmanager
@@ -159,7 +160,6 @@ SCHEMA = 1
 """The version this library writes, and the newest it reads."""
 
 _HEADER, _LOCK = "landscape.json", "lock"
-_DRAFT = _HEADER + ".draft"
 # Folders of earlier versions hold neither units nor marks.
 _ALWAYS = {"jax", "loss_name", "method", "names", "shape", "dtype", "identity"}
 
@@ -173,14 +173,6 @@ class Header(NamedTuple):
     method: str
     marks: tuple[Mark, ...]
     identity: Mapping[str, str]
-
-
-def check_place(folder: Path) -> None:
-    """Refuse a destination that is a file, or lies in a folder that is not there."""
-    if not folder.absolute().parent.is_dir():
-        raise ValueError(f"destination: expected a folder in one that exists, got {str(folder)!r}")
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"destination: expected a folder, got the file {str(folder)!r}")
 
 
 @contextlib.contextmanager
@@ -249,7 +241,7 @@ def _refuse_something_else(folder: Path) -> None:
     names = {path.name for path in folder.iterdir()} - {_LOCK, PART}
     if (folder / PART).is_file():
         # Begun, and killed before the header was there.
-        names -= {"a.npy", "b.npy", _DRAFT}
+        names = {name for name in names - {"a.npy", "b.npy"} if not is_draft_of(name, _HEADER)}
     if names:
         raise ValueError(
             f"destination: expected an empty folder or one of jaxscape's, got {str(folder)!r} with "
@@ -281,10 +273,8 @@ def _begin(folder: Path, content: Mapping[str, Any], a: Axis, b: Axis, dtype: np
 
 
 def _write_header(folder: Path, content: Mapping[str, Any]) -> None:
-    """In one step."""
-    draft = folder / _DRAFT
-    draft.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    os.replace(draft, folder / _HEADER)
+    with replacing(folder / _HEADER) as file:
+        file.write((json.dumps(content, indent=2) + "\n").encode())
 
 
 def _say_anew(folder: Path, content: Mapping[str, Any]) -> None:
@@ -372,16 +362,9 @@ def _read_header(folder: Path) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    # Not on Windows, where a grid can be computed but not go to a destination.
-    import fcntl
-
     with destination_errors(folder):
         folder.mkdir(exist_ok=True)
         file = (folder / _LOCK).open("w")
     with file:
-        try:
-            # The system lets go of the lock when the process ends, however it ends.
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise OSError(f"destination: another process is writing to {str(folder)!r}") from error
+        lock(file, f"destination: another process is writing to {str(folder)!r}")
         yield

@@ -16,6 +16,7 @@ from jax.sharding import Mesh
 from jaxscape._util.checks import check_memory
 from jaxscape._util.devices import check_agreement, local_mesh, machine_memory, together
 from jaxscape._util.digest import digest, identity
+from jaxscape._util.files import check_target_folder
 from jaxscape._util.progress import bar
 from jaxscape._util.warnings import InterruptedWarning, NonFiniteWarning
 from jaxscape.data.stream import Stream, example_of
@@ -118,7 +119,7 @@ def landscape(
             raise ValueError(f"method: expected 'auto', 'dense' or 'exact', got {method!r}")
         check_memory(memory)
         if folder is not None:
-            destination_.check_place(folder)
+            check_target_folder(folder, "destination")
         names = scalar_names(loss, plane, example)
         strategy = chosen(method, loss, plane, example, names is not None)
 

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import math
-import os
 import tempfile
 import weakref
 from collections.abc import Iterator, Mapping
@@ -11,6 +10,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from jaxscape._util.files import check_target_file, lock, open_for_update, write_at
 
 SCHEMA = 1
 """The version this library writes, and the newest it reads."""
@@ -62,7 +63,7 @@ class Rows:
         self._handle: Any = None
         self._start = 0
         if file is not None:
-            _check_place(file)
+            check_target_file(file, "file")
             self._read(file)
 
     def open(self) -> None:
@@ -74,12 +75,13 @@ class Rows:
         if self.file is None or self._handle is not None:
             return
         with self._errors():
-            descriptor = os.open(self.file, os.O_RDWR | os.O_CREAT, 0o666)
-        handle = os.fdopen(descriptor, "r+b", buffering=0)
+            handle = open_for_update(self.file)
         weakref.finalize(self, handle.close)
-        if not _locked(handle):
+        try:
+            lock(handle, f"file: another recorder writes to {str(self.file)!r}")
+        except OSError:
             handle.close()
-            raise OSError(f"file: another recorder writes to {str(self.file)!r}")
+            raise
         # It may have been written to since it was read.
         self._read(self.file)
         self._handle = handle
@@ -109,7 +111,7 @@ class Rows:
         if self._handle is None:
             self._kept.append(row)
         else:
-            self._put(self._handle, self._start + len(self) * size, row.data)
+            self._put(self._handle, self._start + len(self) * size, row)
         self.ends.append(end)
 
     def drop_last(self) -> None:
@@ -169,16 +171,12 @@ class Rows:
             handle = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
         weakref.finalize(self, handle.close)
         for k, row in enumerate(self._kept):
-            self._put(handle, k * size, row.data)
+            self._put(handle, k * size, row)
         self._handle, self._kept = handle, []
 
-    def _put(self, handle: Any, start: int, values: bytes | memoryview) -> None:
-        # Not through a memory map, where a full disk would end the process without a word.
-        left = memoryview(values)
+    def _put(self, handle: Any, start: int, values: bytes | np.ndarray) -> None:
         with self._errors():
-            handle.seek(start)
-            while left:
-                left = left[handle.write(left) :]
+            write_at(handle, start, values)
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
@@ -200,13 +198,6 @@ def _places(leaves: Mapping[str, Leaf]) -> tuple[dict[str, slice], int]:
         found[name] = slice(start, start + leaf.nbytes)
         start += math.ceil(leaf.nbytes / _ALIGNED) * _ALIGNED
     return found, start + _ALIGNED
-
-
-def _check_place(file: Path) -> None:
-    if not file.absolute().parent.is_dir():
-        raise ValueError(f"file: expected a folder that exists, got {str(file.parent)!r}")
-    if file.is_dir():
-        raise ValueError(f"file: expected a file, got the folder {str(file)!r}")
 
 
 def _header(leaves: Mapping[str, Leaf]) -> bytes:
@@ -239,16 +230,3 @@ def _read_header(file: Path) -> tuple[dict[str, Leaf], int]:
         f"file: {str(file)!r} was written by a newer jaxscape (schema {schema}, this one reads up "
         f"to {SCHEMA}): update jaxscape"
     )
-
-
-def _locked(handle: Any) -> bool:
-    """Whether no one else holds a file; the system lets go of it when the process ends."""
-    try:
-        import fcntl
-    except ImportError:  # Windows has no such lock
-        return True
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

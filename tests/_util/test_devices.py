@@ -297,7 +297,7 @@ def test_what_one_process_refuses_the_others_do_not_wait_for(tmp_path):
     first, second = (process.communicate(timeout=120)[1] for process in processes)
     assert time.monotonic() - begun < 60
     assert "RuntimeError: arguments: process 1 of 2 failed; its own error says why" in first
-    assert "ValueError: destination: expected a folder in one that exists" in second
+    assert "ValueError: destination: expected a folder whose parent exists" in second
 
 
 def test_a_process_that_dies_ends_the_others_with_an_error_and_the_run_goes_on(tmp_path):

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import jaxscape as jxs
+from jaxscape._util import files
 from jaxscape.grid import destination, execute
 from jaxscape.results import landscape
 
@@ -364,7 +365,7 @@ def test_a_call_killed_while_it_began_is_begun_again(tmp_path, monkeypatch, stag
     folder = tmp_path / "grid"
     with monkeypatch.context() as patched:
         if stage == "landscape.json":
-            patched.setattr(destination.os, "replace", stop)
+            patched.setattr(files.os, "replace", stop)
         else:
             save = np.save
             patched.setattr(
@@ -383,7 +384,7 @@ def test_a_destination_that_cannot_be_is_refused_first(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="destination: expected a folder, got the file"):
         compute(tmp_path / "file")
-    with pytest.raises(ValueError, match="destination: expected a folder in one that exists"):
+    with pytest.raises(ValueError, match="destination: expected a folder whose parent exists"):
         compute(tmp_path / "no" / "grid")
 
 
