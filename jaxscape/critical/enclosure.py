@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import ClosedJaxpr, Literal
+from jax.extend.core import ClosedJaxpr, JaxprEqn
 
+from jaxscape._util.jaxpr import CALLS, avals, called_jaxpr, equations, interpret
 from jaxscape.critical.interval import Interval, point
 from jaxscape.critical.interval_rules import RULES
 
@@ -25,12 +26,17 @@ class Enclosure(NamedTuple):
 
     def __call__(self, *arguments: Interval) -> list[Interval]:
         """Bounds of the results, one interval an array; an end that is not known is infinite."""
-        return _run(self.closed, *arguments)
+        with np.errstate(all="ignore"):
+            return interpret(self.closed, arguments, _apply_rule, point)
 
     @property
     def numbers(self) -> int:
         """How many numbers a call computes."""
-        return _numbers(self.closed.jaxpr)
+        return sum(
+            math.prod(output.shape)
+            for equation in equations(self.closed, into_calls=True)
+            for output in avals(equation.outvars)
+        )
 
 
 def enclosure(function: Callable, *shapes: Any) -> Enclosure:
@@ -45,67 +51,25 @@ def enclosure(function: Callable, *shapes: Any) -> Enclosure:
     """
     with jax.enable_x64(True):
         closed = jax.make_jaxpr(function)(*shapes)
-    refuse_unknown(closed.jaxpr)
+    refuse_unknown(closed)
     return Enclosure(closed)
 
 
-def _numbers(jaxpr: Any) -> int:
-    inner = [_inner(equation) for equation in jaxpr.eqns]
-    return sum(
-        math.prod(variable.aval.shape) for equation in jaxpr.eqns for variable in equation.outvars
-    ) + sum(_numbers(one.jaxpr) for one in inner if one is not None)
-
-
-def refuse_unknown(jaxpr: Any) -> None:
+def refuse_unknown(jaxpr: ClosedJaxpr) -> None:
     """Refuse a computation with an operation that no bound is known for."""
-    for equation in jaxpr.eqns:
-        inner = _inner(equation)
-        if inner is not None:
-            refuse_unknown(inner.jaxpr)
-        elif equation.primitive.name not in RULES:
-            raise Unbounded(equation.primitive.name)
-        for variable in equation.outvars:
-            dtype = variable.aval.dtype
-            if jnp.issubdtype(dtype, jnp.inexact) and dtype != np.float64:
-                raise Unbounded(f"{equation.primitive.name} in {dtype}")
+    for equation in equations(jaxpr, into_calls=True):
+        name = equation.primitive.name
+        if name not in CALLS and name not in RULES:
+            raise Unbounded(name)
+        for output in avals(equation.outvars):
+            if jnp.issubdtype(output.dtype, jnp.inexact) and output.dtype != np.float64:
+                raise Unbounded(f"{name} in {output.dtype}")
 
 
-def _inner(equation: Any) -> ClosedJaxpr | None:
-    """The computation that a call wraps."""
-    if equation.primitive.name not in _CALLS:
-        return None
-    found = equation.params.get("jaxpr", equation.params.get("call_jaxpr"))
-    return found if hasattr(found, "consts") else ClosedJaxpr(found, ())
-
-
-_CALLS = (
-    "jit",
-    "pjit",
-    "closed_call",
-    "custom_jvp_call",
-    "custom_vjp_call",
-    "checkpoint",
-    "remat2",
-)
-
-
-def _run(closed: ClosedJaxpr, *arguments: Interval) -> list[Interval]:
-    known: dict[Any, Interval] = {}
-
-    def read(variable: Any) -> Interval:
-        return point(variable.val) if isinstance(variable, Literal) else known[variable]
-
-    jaxpr = closed.jaxpr
-    known.update(zip(jaxpr.constvars, map(point, closed.consts), strict=True))
-    known.update(zip(jaxpr.invars, arguments, strict=True))
-    with np.errstate(all="ignore"):
-        for equation in jaxpr.eqns:
-            given = [read(variable) for variable in equation.invars]
-            inner = _inner(equation)
-            if inner is not None:
-                results = _run(inner, *given)
-            else:
-                results = RULES[equation.primitive.name](equation, *given)
-                results = results if equation.primitive.multiple_results else [results]
-            known.update(zip(equation.outvars, results, strict=True))
-    return [read(variable) for variable in jaxpr.outvars]
+def _apply_rule(equation: JaxprEqn, inputs: list[Interval]) -> list[Interval]:
+    """Return bounds of an equation's outputs."""
+    called = called_jaxpr(equation)
+    if called is not None:
+        return interpret(called, inputs, _apply_rule, point)
+    results = RULES[equation.primitive.name](equation, *inputs)
+    return results if equation.primitive.multiple_results else [results]

@@ -1,0 +1,204 @@
+"""Read the equations of functions that JAX has traced.
+
+JAX traces a function into a jaxpr: a list of equations, each of which applies one primitive.
+This is the only module that depends on how JAX represents them, in JAX 0.8 to 0.12.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+import jax.numpy as jnp
+from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal
+
+PLAIN_CALLS = frozenset(("closed_call", "jit", "pjit"))
+"""Names of primitives that evaluate an inner jaxpr and do nothing else."""
+CHECKPOINTS = frozenset(("checkpoint", "remat2"))
+"""Names of `jax.checkpoint`, which recomputes the inner jaxpr for a derivative."""
+CALLS = PLAIN_CALLS | CHECKPOINTS | {"custom_jvp_call", "custom_vjp_call"}
+"""Names of primitives whose outputs are those of an inner jaxpr, whatever their derivatives are."""
+
+Value = TypeVar("Value")
+
+
+class MismatchError(Exception):
+    """Two jaxprs differ in more than shapes and parameters."""
+
+
+def inner_jaxprs(equation: JaxprEqn) -> list[ClosedJaxpr]:
+    """Return all jaxprs among an equation's parameters: of a call, a loop or a branch."""
+    return [
+        _closed(value)
+        for parameter in equation.params.values()
+        for value in (parameter if isinstance(parameter, tuple | list) else [parameter])
+        if hasattr(getattr(value, "jaxpr", value), "eqns")
+    ]
+
+
+def called_jaxpr(equation: JaxprEqn) -> ClosedJaxpr | None:
+    """Return the jaxpr that an equation calls; None if its primitive is not one of `CALLS`."""
+    if equation.primitive.name not in CALLS:
+        return None
+    params = equation.params
+    return _closed(params["jaxpr"] if "jaxpr" in params else params["call_jaxpr"])
+
+
+def _closed(jaxpr: Any) -> ClosedJaxpr:
+    return jaxpr if hasattr(jaxpr, "consts") else ClosedJaxpr(jaxpr, ())
+
+
+def equations(jaxpr: ClosedJaxpr, *, into_calls: bool = False) -> Iterator[JaxprEqn]:
+    """Yield the equations of a jaxpr in order.
+
+    With `into_calls`, the equations of a called jaxpr come before the equation that calls it.
+    """
+    for equation in jaxpr.jaxpr.eqns:
+        called = called_jaxpr(equation) if into_calls else None
+        if called is not None:
+            yield from equations(called, into_calls=True)
+        yield equation
+
+
+def innermost_equations(jaxpr: ClosedJaxpr, repeats: int = 1) -> Iterator[tuple[JaxprEqn, int]]:
+    """Yield each equation that has no inner jaxpr, and how often it is evaluated.
+
+    The body of a `scan` counts `length` times, the body of a `while_loop` once, and each branch of
+    a `cond` once.
+    """
+    for equation in jaxpr.jaxpr.eqns:
+        inner = inner_jaxprs(equation)
+        for part in inner:
+            yield from innermost_equations(part, repeats * equation.params.get("length", 1))
+        if not inner:
+            yield equation, repeats
+
+
+def avals(atoms: Sequence[Any]) -> list[Any]:
+    """Return the abstract values, with shape, dtype and size, of inputs or outputs."""
+    return [atom.aval for atom in atoms]
+
+
+def literals(atoms: Sequence[Any]) -> list[Any]:
+    """Return the values of the literals among an equation's or a jaxpr's inputs or outputs."""
+    return [atom.val for atom in atoms if isinstance(atom, Literal)]
+
+
+def constants(jaxpr: ClosedJaxpr) -> Iterator[Any]:
+    """Yield the arrays that a jaxpr and its inner jaxprs hold, but not literal scalars."""
+    yield from jaxpr.consts
+    for equation in jaxpr.jaxpr.eqns:
+        yield from (value for value in literals(equation.invars) if jnp.ndim(value))
+        for inner in inner_jaxprs(equation):
+            yield from constants(inner)
+
+
+def interpret(
+    jaxpr: ClosedJaxpr,
+    arguments: Sequence[Value],
+    rule: Callable[[JaxprEqn, list[Value]], Sequence[Value]],
+    constant: Callable[[Any], Value],
+) -> list[Value]:
+    """Evaluate a jaxpr on values of any kind.
+
+    Args:
+        jaxpr: the traced function.
+        arguments: one value for each input.
+        rule: maps an equation and the values of its inputs to the values of its outputs. It may
+            replace entries of the list of inputs: later equations read the new values.
+        constant: maps an array or a number that the jaxpr holds to a value.
+
+    Returns:
+        One value for each output.
+    """
+    inner = jaxpr.jaxpr
+    variables = [*inner.constvars, *inner.invars]
+    values: dict[Any, Value] = dict(
+        zip(variables, [*map(constant, jaxpr.consts), *arguments], strict=True)
+    )
+
+    def read(atom: Any) -> Value:
+        return constant(atom.val) if isinstance(atom, Literal) else values[atom]
+
+    for equation in inner.eqns:
+        inputs = [read(atom) for atom in equation.invars]
+        outputs = rule(equation, inputs)
+        for atom, value in zip(equation.invars, inputs, strict=True):
+            if not isinstance(atom, Literal):
+                values[atom] = value
+        values.update(zip(equation.outvars, outputs, strict=True))
+    return [read(atom) for atom in inner.outvars]
+
+
+def interpret_both(
+    jaxpr: ClosedJaxpr,
+    other: ClosedJaxpr,
+    arguments: Sequence[Value],
+    rule: Callable[[JaxprEqn, JaxprEqn, list[Value]], Sequence[Value]],
+    constant: Callable[[Any], Value],
+) -> list[Value]:
+    """Evaluate a jaxpr as `interpret` does, next to another that differs in shapes only.
+
+    Args:
+        jaxpr: the traced function.
+        other: the same function, traced for other shapes.
+        arguments: one value for each input of `jaxpr`.
+        rule: as in `interpret`, of an equation, the same equation of `other`, and inputs.
+        constant: as in `interpret`.
+
+    Returns:
+        One value for each output of `jaxpr`.
+
+    Raises:
+        MismatchError: The jaxprs apply different primitives, or to different values.
+    """
+    first, second = jaxpr.jaxpr, other.jaxpr
+    variables, twins = ([*j.constvars, *j.invars] for j in (first, second))
+    if len(variables) != len(twins) or len(first.eqns) != len(second.eqns):
+        raise MismatchError
+    twin_of = dict(zip(variables, twins, strict=True))
+    others = iter(second.eqns)
+
+    def check(atoms: Sequence[Any], those: Sequence[Any]) -> None:
+        if len(atoms) != len(those) or not all(
+            isinstance(two, Literal) if isinstance(one, Literal) else twin_of[one] is two
+            for one, two in zip(atoms, those, strict=True)
+        ):
+            raise MismatchError
+
+    def both(equation: JaxprEqn, inputs: list[Value]) -> Sequence[Value]:
+        twin = next(others)
+        if equation.primitive is not twin.primitive or len(equation.outvars) != len(twin.outvars):
+            raise MismatchError
+        check(equation.invars, twin.invars)
+        twin_of.update(zip(equation.outvars, twin.outvars, strict=True))
+        return rule(equation, twin, inputs)
+
+    outputs = interpret(jaxpr, arguments, both, constant)
+    check(first.outvars, second.outvars)
+    return outputs
+
+
+def bind(equation: JaxprEqn, arrays: Sequence[Any]) -> list[Any]:
+    """Apply an equation's primitive, with its parameters, to other arrays."""
+    primitive = equation.primitive
+    params = primitive.get_bind_params(equation.params)
+    # Older versions of JAX return the functions of a call separately.
+    functions, params = params if isinstance(params, tuple) else ((), params)
+    outputs = primitive.bind(*functions, *arrays, **params)
+    return list(outputs) if primitive.multiple_results else [outputs]
+
+
+def multiply_adds(equation: JaxprEqn) -> int | None:
+    """Count the multiply-adds for one value of a matrix product or a convolution.
+
+    Returns:
+        The count; None for any other primitive.
+    """
+    shapes = [aval.shape for aval in avals(equation.invars)]
+    if equation.primitive.name == "dot_general":
+        (contracted, _), _ = equation.params["dimension_numbers"]
+        return math.prod(shapes[0][axis] for axis in contracted)
+    if equation.primitive.name == "conv_general_dilated":
+        outputs = equation.params["dimension_numbers"].rhs_spec[0]
+        return math.prod(size for axis, size in enumerate(shapes[1]) if axis != outputs)
+    return None
