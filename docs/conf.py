@@ -1,9 +1,13 @@
-"""The pages: `python -m sphinx -W docs build/site`. Their code runs while they are built."""
+"""Configuration of the documentation: `python -m sphinx -W docs build/site` builds it.
+
+The code on the pages runs during the build.
+"""
 
 import operator
 import os
 import re
 import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +38,7 @@ html_math_renderer = "mathml"
 myst_enable_extensions = ["dollarmath", "amsmath"]
 myst_heading_anchors = 3
 
-# Every cell runs, in a kernel for each page; one that fails, warns or hangs ends the build.
+# Every cell runs, with one kernel per page. A cell that fails, warns or hangs ends the build.
 nb_execution_mode = "force"
 nb_execution_in_temp = True
 nb_execution_raise_on_error = True
@@ -50,20 +54,24 @@ default_role = "code"
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 napoleon_numpy_docstring = False
-# A sentence, in which a colon is no type's.
+# As a custom section, "Returns" is text, and its first colon does not end a type.
 napoleon_custom_sections = ["Returns"]
 
 
 def public_names() -> set[str]:
-    """Every name that the API page has to have; those of `data` are the package's own, too."""
-    names = {*jxs.__all__, *jxs.data.__all__}
-    for room in ("archive", "article", "plot"):
-        names |= {f"{room}.{name}" for name in getattr(jxs, room).__all__}
-    return {f"jaxscape.{name}" for name in names if name != "data"}
+    """Return every name that the API page must have."""
+    names = set()
+    for name in jxs.__all__:
+        value = getattr(jxs, name)
+        if isinstance(value, types.ModuleType):
+            names |= {f"jaxscape.{name}.{inner}" for inner in value.__all__}
+        else:
+            names.add(f"jaxscape.{name}")
+    return names
 
 
 def check_api(app: Sphinx, env: Any) -> None:
-    """End the build if a public name is not on the API page, or has nothing said of it."""
+    """End the build if a public name is missing on the API page or has no docstring."""
     documented = env.get_domain("py").objects
     if missing := sorted(public_names() - documented.keys()):
         raise ExtensionError(f"not on the API page: {', '.join(missing)}")
@@ -73,7 +81,7 @@ def check_api(app: Sphinx, env: Any) -> None:
 
 
 def plain_marks(app: Sphinx, what: str, name: str, found: Any, options: Any, lines: list) -> None:
-    """In docstrings |r| is a length and **axes are arguments: neither is markup."""
+    """Escape |r| and **axes in docstrings, which are not markup there."""
     in_example = False
     for k, line in enumerate(lines):
         in_example = bool(line.strip()) and (in_example or ">>>" in line)
@@ -87,7 +95,7 @@ def _escaped(found: re.Match[str]) -> str:
 
 
 def write_plotly(app: Sphinx) -> None:
-    """plotly.js, once for all pages, from the package that is installed."""
+    """Write the installed plotly.js once for all pages."""
     folder = Path(app.outdir) / "_static"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "plotly.min.js").write_text(plotly.offline.get_plotlyjs(), encoding="utf-8")
@@ -101,7 +109,7 @@ def _mathml(translator: Any, node: nodes.math | nodes.math_block) -> None:
 
 
 def setup(app: Sphinx) -> None:
-    """Mathematics as MathML, which browsers draw without a script."""
+    """Render mathematics as MathML, which browsers draw without a script."""
     app.add_html_math_renderer("mathml", (_mathml, None), (_mathml, None))
     app.connect("builder-inited", write_plotly)
     app.connect("autodoc-process-docstring", plain_marks, priority=1)

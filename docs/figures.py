@@ -1,4 +1,4 @@
-"""Make the pictures of the documents: `python docs/figures.py` (extras `export` and `test`)."""
+"""Make the pictures of the documentation: `python docs/figures.py` (extras `export` and `test`)."""
 
 import contextlib
 import re
@@ -22,25 +22,25 @@ STUDENT = jxs.data.teacher_student(jax.random.key(0))
 
 
 def surfaces() -> None:
-    """The article's surface, as published and as intended."""
+    """Draw the article's surface, as published and as intended."""
     for name, title, experiment in (
         ("published", "As published", jxs.article.as_published()),
-        ("intended", "As it truly is", jxs.article.as_intended()),
+        ("intended", "As intended", jxs.article.as_intended()),
     ):
         figure = jxs.plot.surface(*experiment)
         figure.update_layout(title_text=title, font_size=20, title_font_size=34)
         figure.update_scenes({f"{axis}axis_title_font_size": 26 for axis in "xy"})
-        # The bar says it in larger letters.
+        # The color bar has the name in larger letters.
         figure.update_scenes(zaxis_title_text="")
         figure.update_traces(colorbar_title_text="loss", selector={"type": "surface"})
-        # Nearer than a small figure allows.
+        # The default camera is far enough for a small figure.
         eye = figure.layout.scene.camera.eye
         figure.update_layout(scene_camera_eye={axis: 0.82 * eye[axis] for axis in "xyz"})
         write(figure, name, 1000, 720)
 
 
 def optimizers() -> go.Figure:
-    """Six optimizers from one start."""
+    """Draw the paths of six optimizers from one start."""
     paths = jxs.descend(
         jxs.squared_error,
         jxs.Weights(-1.2, 1.6),
@@ -60,7 +60,7 @@ def optimizers() -> go.Figure:
 
 
 def basins() -> go.Figure:
-    """Where momentum ends from 512 × 384 starts, and two descents."""
+    """Draw the basins of momentum from 512 × 384 starts, and two descents."""
     momentum = optax.sgd(0.3, momentum=0.9)
     found = jxs.basins(
         jxs.squared_error, STUDENT, optimizer=momentum, w1=(-4, 4, 512), w2=(-3, 3, 384)
@@ -71,7 +71,7 @@ def basins() -> go.Figure:
 
 
 def trainability() -> go.Figure:
-    """Where training with a learning rate of its own for each layer converges."""
+    """Draw where training converges, with one learning rate per layer."""
     layers = optax.inject_hyperparams(
         lambda first, second: optax.partition(
             {"first": optax.sgd(first), "second": optax.sgd(second)}, jxs.Weights("first", "second")
@@ -90,7 +90,7 @@ def trainability() -> go.Figure:
 
 
 def stability() -> go.Figure:
-    """Gradient descent on a network of 1,153 parameters."""
+    """Draw the edge of stability for a network with 1,153 parameters."""
     sizes = ((1, 32), (32, 32), (32, 1))
     keys = jax.random.split(jax.random.key(0), 3)
     params = [
@@ -112,7 +112,7 @@ def stability() -> go.Figure:
 
 
 def orders() -> tuple[go.Figure, go.Figure]:
-    """The article's descent from near the origin, in 200 orders of its samples."""
+    """Draw the article's descent from near the origin, with 200 orders of the samples."""
     train, test = jxs.article.data()
     runs = jxs.descend(
         jxs.squared_error,
@@ -129,7 +129,7 @@ def orders() -> tuple[go.Figure, go.Figure]:
 
 
 def steps() -> go.Figure:
-    """The article's descent at a constant learning rate, and at one that falls."""
+    """Draw the step sizes of the article's descent, with a constant and a decreasing rate."""
     train, _ = jxs.article.data()
     sgd = optax.inject_hyperparams(optax.sgd)
     paths = jxs.descend(
@@ -145,7 +145,7 @@ def steps() -> go.Figure:
 
 
 def critical() -> go.Figure:
-    """A teacher's surface: its critical points, its valley, and the way over a saddle."""
+    """Draw a teacher's surface with its critical points, valley and minimax path."""
     data = jxs.data.teacher_student(jax.random.key(0), noise=0.3)
     loss = jxs.squared_error
     surface = jxs.landscape(loss, data, w1=(-4, 4, 401), w2=(-2.5, 2.5, 321))
@@ -156,7 +156,7 @@ def critical() -> go.Figure:
 
 
 def explorer() -> None:
-    """The page to descend on, after 120 steps of five descents."""
+    """Take a picture of the explorer after 120 steps of five descents."""
     from playwright.sync_api import sync_playwright
 
     train, test = jxs.data.split(
@@ -190,7 +190,7 @@ def explorer() -> None:
 
 
 def document(name: str) -> dict[str, Any]:
-    """What the examples of a document leave behind."""
+    """Run the examples of a page and return its variables."""
     blocks = re.findall(
         r"```(?:python|\{code-cell\}[^\n]*)\n(.*?)```",
         (IMAGES.parent / name).read_text(),
@@ -204,7 +204,7 @@ def document(name: str) -> dict[str, Any]:
 
 
 def digits_by_seed() -> None:
-    """Print what the text says of three seeds: one line a network."""
+    """Print the numbers of the table in digits.md, one line per network."""
     names = document("digits.md")
     for depth, skip, scale in ((2, 0, 1.4), (2, 1, 0.5), (20, 0, 1.4), (20, 1, 0.5), (20, 1, 1.4)):
         loss = names["losses"][bool(skip)]

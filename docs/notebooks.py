@@ -1,7 +1,6 @@
-"""Make the notebooks from the pages' text: `python docs/notebooks.py` (needs the extra `docs`).
+"""Make the notebooks from the pages: `python docs/notebooks.py` (needs the extra `docs`).
 
-The pages run when the site is built, so that the notebooks hold code that ran; outputs are left
-out.
+The pages run when the site is built, so the code in the notebooks has run. The notebooks have no outputs.
 """
 
 from pathlib import Path
@@ -15,7 +14,7 @@ KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 
 
 def notebook(page: str) -> str:
-    """A page as a notebook: its JSON, the same each time."""
+    """Return a page as the JSON of a notebook. Equal pages give equal text."""
     book = read_myst_markdown_notebook((DOCS / f"{page}.md").read_text(encoding="utf-8"))
     book.metadata = nbformat.from_dict({"kernelspec": KERNEL})
     for number, cell in enumerate(book.cells):
@@ -25,7 +24,7 @@ def notebook(page: str) -> str:
 
 
 def main() -> None:
-    """Write them beside their pages."""
+    """Write each notebook next to its page."""
     for page in PAGES:
         (DOCS / f"{page}.ipynb").write_text(notebook(page), encoding="utf-8")
 
