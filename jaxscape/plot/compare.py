@@ -1,30 +1,39 @@
-"""Several views in one figure: a surface beside its contour, and surfaces beside each other."""
+"""Draw several scenes in one figure: a surface with its contour plot, or several surfaces."""
 
 import html
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import plotly.graph_objects as go
 
+from jaxscape._util.checks import check_type
 from jaxscape.critical.points import CriticalPoints
-from jaxscape.plot.parts import layout, legend
-from jaxscape.plot.parts import scene as scene_
+from jaxscape.plot.parts import layout, legend, scene
 from jaxscape.plot.parts.scale import Scale, common_scale
 from jaxscape.plot.surface import contour, surface
 from jaxscape.results.landscape import Landscape
 from jaxscape.results.trajectory import Projection, Trajectory
 from jaxscape.topology.valleys import MinimaxPath, Valley
 
-# A browser draws no more than about 16 scenes of a page, and drops the first without a word.
-_MOST_SURFACES = 12
-_FEW_SURFACES = 2
-"""Of more there is no room for numbers along their axes."""
+Panel = tuple[Landscape, *tuple[Trajectory | Projection, ...]]
+"""A landscape and the paths to draw on it."""
+
+# A browser shows at most about 16 WebGL scenes per page; it drops the oldest without a warning.
+_MAX_SURFACES = 12
+_MAX_SURFACES_WITH_TICKS = 2
+"""More surfaces leave no space for numbers along their axes."""
 _DISTANCES = {(1, 2): 1.85, (1, 3): 1.8, (2, 2): 1.1, (2, 3): 1.1, (3, 3): 1.3, (3, 4): 1.3}
-"""From how much further away surfaces in rows and columns are seen, tried at 600 × 450."""
-# Of the figure's height.
+"""Factor on the camera's distance by (rows, columns), chosen from pictures of 600 × 450 pixels."""
 _TITLE_HEIGHT = 0.02
+"""Space above a scene, as a fraction of the figure's height."""
+
+
+class _Overlays(TypedDict):
+    critical: CriticalPoints | None
+    valley: Valley | None
+    minimax_path: MinimaxPath | None
 
 
 def side_by_side(
@@ -37,24 +46,27 @@ def side_by_side(
     clip: float | None = None,
     dark: bool = False,
 ) -> go.Figure:
-    """The loss as a surface that turns, and beside it from above, with descents on both.
+    """Draw the loss as a 3-D surface next to its contour plot, with training paths on both.
 
-    On a page that has the script of `linked`, a point of one under the mouse is marked in the
-    other. The legend switches a path in both.
+    On a page written by `write`, the point under the mouse in one panel is marked in the other. A
+    click on a path in the legend hides it in both.
 
     Args:
-        landscape: the surface.
-        paths: as for `surface`.
-        critical, valley, minimax_path: what `critical_points`, `valley` and `minimax_path` return, drawn on
-            both.
-        log, clip: as for `surface`.
-        dark: light lines on a dark ground.
+        landscape: the loss on a grid.
+        *paths: trajectories or projections, as in `surface`.
+        critical: the result of `critical_points`, drawn on both.
+        valley: the result of `valley`, drawn on both.
+        minimax_path: the result of `minimax_path`, drawn on both.
+        log: whether heights and colors use a log scale, as in `surface`.
+        clip: fraction of the cells that have distinct colors, as in `surface`.
+        dark: whether the background is dark.
 
     Returns:
         The figure.
 
     Raises:
-        ValueError: as of `surface`.
+        TypeError: an argument is not of the type above.
+        ValueError: for the same reasons as in `surface`.
 
     Example:
         >>> data = jxs.data.noisy_sine(jax.random.key(0))
@@ -62,105 +74,101 @@ def side_by_side(
         >>> [trace.type for trace in jxs.plot.side_by_side(sine).data]
         ['surface', 'heatmap', 'contour', 'scatter']
     """
-    known: dict[str, Any] = {"critical": critical, "valley": valley, "minimax_path": minimax_path}
-    turning = surface(landscape, *paths, **known, log=log, clip=clip)
-    above = contour(landscape, *paths, **known, log=log, clip=clip)
-    turning.update_traces(showscale=False, selector={"type": "surface"})
-    # One entry of the legend for both.
-    there = {trace.legendgroup for trace in turning.data if trace.legendgroup}
-    for trace in above.data:
-        if trace.legendgroup in there:
+    shown: _Overlays = {"critical": critical, "valley": valley, "minimax_path": minimax_path}
+    left = surface(landscape, *paths, **shown, log=log, clip=clip)
+    right = contour(landscape, *paths, **shown, log=log, clip=clip)
+    left.update_traces(showscale=False, selector={"type": "surface"})
+    # One legend entry for both panels.
+    groups = {trace.legendgroup for trace in left.data if trace.legendgroup}
+    for trace in right.data:
+        if trace.legendgroup in groups:
             trace.showlegend = False
-    figure = go.Figure([*turning.data, *above.data])
+    figure = go.Figure([*left.data, *right.data])
     legend.drop_path_ends(figure)
     figure.update_layout(
-        scene=turning.layout.scene,
-        xaxis=above.layout.xaxis,
-        yaxis=above.layout.yaxis,
-        annotations=above.layout.annotations,
-    )
-    figure.update_layout(
+        scene=left.layout.scene,
+        xaxis=right.layout.xaxis,
+        yaxis=right.layout.yaxis,
+        annotations=right.layout.annotations,
         scene_domain_x=[0, 0.53],
         xaxis_domain=[0.62, 1],
     )
     layout.move_camera_back(figure, 1.3)
-    # In what units axes are is said beside it, where there is room.
-    said = [*turning.layout.meta["notes"], *above.layout.meta["notes"]]
-    notes = [note for note in dict.fromkeys(said) if note not in scene_.unit_notes(landscape)]
+    # The axis titles of the contour plot include the units.
+    notes = dict.fromkeys([*left.layout.meta["notes"], *right.layout.meta["notes"]])
+    for note in scene.unit_notes(landscape):
+        notes.pop(note, None)
     head = "{}, {} × {}".format(landscape.loss_name, *landscape.shape)
-    layout.finish(figure, "Loss surface", notes, dark, head)
-    _smaller_words(figure)
+    layout.finish(figure, "Loss surface", [*notes], dark, head)
+    _shrink_axis_text(figure)
     linked = {"log": log, "names": [landscape.a.name, landscape.b.name]}
-    return figure.update_layout(meta={"notes": notes, "linked": linked}, margin_l=0)
+    return figure.update_layout(meta={"notes": [*notes], "linked": linked}, margin_l=0)
 
 
 def compare(
-    surfaces: Mapping[str, Landscape | tuple[Any, ...]],
-    *more: Any,
+    surfaces: Mapping[str, Landscape | Panel],
+    *others: object,
     log: bool = False,
     clip: float | None = None,
     dark: bool = False,
 ) -> go.Figure:
-    """Surfaces beside each other, on one scale of heights and colors and from one side.
+    """Draw several surfaces next to each other, with common axes, heights, colors and camera.
 
-    All have the same axes, so that a place in one is the same place in the others. On a page that
-    has the script of `linked`, turning one turns all. A path of the same name in several has one
-    entry in the legend, which switches it in all. Of more than 2 surfaces the ends of the axes are
-    in a note, in place of numbers along them.
+    On a page written by `write`, rotating one surface rotates all. Paths with the same name have
+    one legend entry, which hides them on all surfaces. With more than two surfaces, a note gives
+    the ranges of the axes in place of numbers along them.
 
     Args:
-        surfaces: 2 to 12 landscapes by name, or tuples of a landscape and its paths. Their ranges
-            and losses may differ, their coordinates' names may not.
-        more: nothing; refused, with words about `surfaces`.
-        log: heights and colors on a log scale, with ticks in units of the loss.
-        clip: the share of all their cells, above 0 to 1, whose colors differ.
-        dark: light lines on a dark ground.
+        surfaces: 2 to 12 landscapes by name, or tuples of a landscape and its paths. Axis ranges
+            and losses may differ; the names of the axes must be equal.
+        *others: not accepted; the error message says how to pass several landscapes.
+        log: whether heights and colors use a log scale. Ticks are in units of the loss.
+        clip: fraction of all cells, above 0 and at most 1, that have distinct colors.
+        dark: whether the background is dark.
 
     Returns:
         The figure.
 
     Raises:
-        TypeError: no mapping, or one of anything else.
-        ValueError: too few or too many, coordinates of several names, or as of `surface`.
+        TypeError: `surfaces` is not a mapping of landscapes or of tuples as above.
+        ValueError: there are fewer than 2 or more than 12 surfaces, their axes have different
+            names, or for the same reasons as in `surface`.
 
     Example:
         >>> x = jnp.linspace(-2, 2, 50)
-        >>> grid = {"w1": (-3, 3, 31), "w2": (-2, 2, 21)}
-        >>> found = {
+        >>> surfaces = {
         ...     f"{scale} times": jxs.landscape(
-        ...         jxs.squared_error, jxs.Dataset(x, scale * jnp.tanh(x)), **grid
+        ...         jxs.squared_error,
+        ...         jxs.Dataset(x, scale * jnp.tanh(x)),
+        ...         w1=(-3, 3, 31),
+        ...         w2=(-2, 2, 21),
         ...     )
         ...     for scale in (1, 2)
         ... }
-        >>> [trace.scene for trace in jxs.plot.compare(found).data]
+        >>> [trace.scene for trace in jxs.plot.compare(surfaces).data]
         ['scene', 'scene2']
     """
-    if more:
+    if others:
         raise TypeError(
             "surfaces: expected landscapes by name, as {'one': first, 'other': second}, got "
-            f"{1 + len(more)} arguments"
+            f"{1 + len(others)} arguments"
         )
     panels = _panels(surfaces)
     landscapes = [landscape for landscape, *_ in panels.values()]
     scale = common_scale(landscapes, log, clip)
-    names = {landscape.loss_name for landscape in landscapes}
-    bar = layout.color_bar(names.pop() if len(names) == 1 else "loss", scale.ticks(scale.top))
-    drawn = [surface(*panel, log=log) for panel in panels.values()]
-    # Cells of loss 0 are each surface's own to tell: its lowest above may be another.
-    figure, notes = go.Figure(), scale._replace(zeros=0).notes
-    units, said = scene_.unit_notes(landscapes[0]), dict[str, list[str]]()
+    loss_names = {landscape.loss_name for landscape in landscapes}
+    bar_name = loss_names.pop() if len(loss_names) == 1 else "loss"
+    bar = layout.color_bar(bar_name, scale.ticks(scale.top))
+    single = [surface(*panel, log=log) for panel in panels.values()]
+    figure = go.Figure()
     entries: set[tuple[str, str]] = set()
-    for k, (name, one) in enumerate(zip(panels, drawn, strict=True)):
+    for k, one in enumerate(single):
         legend.drop_path_ends(one)
         for trace in one.data:
-            trace.scene = _scene(k)
+            trace.scene = _scene_name(k)
             if trace.type == "surface":
-                trace.update(
-                    cmin=scale.color_range[0],
-                    cmax=scale.color_range[1],
-                    showscale=k == 0,
-                    colorbar=bar,
-                )
+                low, top = scale.color_range
+                trace.update(cmin=low, cmax=top, showscale=k == 0, colorbar=bar)
             elif trace.marker.colorscale:
                 trace.marker.update(cmin=scale.color_range[0], cmax=scale.color_range[1])
             elif trace.showlegend is not False:
@@ -168,72 +176,73 @@ def compare(
                 trace.showlegend = entry not in entries
                 entries.add(entry)
         figure.add_traces(one.data)
-        own = common_scale([landscapes[k]], log)._replace(zeros=0).notes + units
-        for note in one.layout.meta["notes"]:
-            if note not in own:
-                said.setdefault(note, []).append(name)
-    for note, of in said.items():
-        notes.append(f"{'all' if len(of) == len(panels) else ', '.join(of)}: {note}")
-    ends = _place(figure, panels, drawn, scale)
-    few = len(panels) <= _FEW_SURFACES
-    if not few:
-        sides = zip((landscapes[0].a.name, landscapes[0].b.name), ends[:2], strict=True)
+    units = scene.unit_notes(landscapes[0])
+    notes = [*scale._replace(zeros=0).notes, *_panel_notes(panels, single, log, units)]
+    axis_ranges = _arrange(figure, panels, single, scale)
+    with_ticks = len(panels) <= _MAX_SURFACES_WITH_TICKS
+    names = landscapes[0].a.name, landscapes[0].b.name
+    if not with_ticks:
         notes.append(
-            ", ".join(f"{name} from {low:.4g} to {high:.4g}" for name, (low, high) in sides)
+            ", ".join(
+                f"{name} from {low:.4g} to {high:.4g}"
+                for name, (low, high) in zip(names, axis_ranges[:2], strict=True)
+            )
         )
     notes += units
-    layout.finish(figure, "Loss surfaces", notes, dark, "one scale of heights and colors")
-    _smaller_words(figure, few)
-    linked = {"log": log, "names": [landscapes[0].a.name, landscapes[0].b.name]}
-    return figure.update_layout(meta={"notes": notes, "linked": linked})
+    layout.finish(figure, "Loss surfaces", notes, dark, "same scale for heights and colors")
+    _shrink_axis_text(figure, with_ticks)
+    return figure.update_layout(
+        meta={"notes": notes, "linked": {"log": log, "names": [*names]}},
+    )
 
 
-def _smaller_words(figure: go.Figure, few: bool = True) -> None:
-    """Names and ticks of axes in space that have less room than in a figure of their own.
-
-    What the heights are is said by the bar of colors, which are the same.
-    """
-    words = {"title_font_size": 14 if few else 11, "tickfont_size": 11, "showticklabels": few}
-    across = words | {"nticks": 4}
-    figure.update_scenes(xaxis=across, yaxis=across, zaxis=words | {"title_text": ""})
-
-
-def _panels(surfaces: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
-    """Landscapes with their paths, by name."""
-    if not isinstance(surfaces, Mapping):
-        raise TypeError(
-            f"surfaces: expected landscapes by name, as a dictionary, got {type(surfaces).__name__}"
-        )
-    if not 2 <= len(surfaces) <= _MOST_SURFACES:
-        raise ValueError(f"surfaces: expected 2 to {_MOST_SURFACES}, got {len(surfaces)}")
-    panels = {
-        html.escape(str(name), False): given if isinstance(given, tuple) and given else (given,)
-        for name, given in surfaces.items()
+def _panels(surfaces: Mapping[str, Landscape | Panel]) -> dict[str, Panel]:
+    """Check the argument of `compare`; return landscapes and paths by name, as HTML."""
+    check_type("surfaces", surfaces, Mapping, "landscapes by name, as a dictionary")
+    if not 2 <= len(surfaces) <= _MAX_SURFACES:
+        raise ValueError(f"surfaces: expected 2 to {_MAX_SURFACES}, got {len(surfaces)}")
+    panels: dict[str, Panel] = {
+        html.escape(str(name), False): value if isinstance(value, tuple) and value else (value,)
+        for name, value in surfaces.items()
     }
-    expected: tuple[str, ...] = ()
+    first: tuple[str, ...] = ()
     for name, (landscape, *_) in panels.items():
         layout.check_drawable(landscape, f"surfaces[{name!r}]")
         axes = landscape.a.name, landscape.b.name
-        expected = expected or axes
-        if axes != expected:
+        first = first or axes
+        if axes != first:
             raise ValueError(
-                f"surfaces[{name!r}]: expected coordinates {expected}, as of the first, got {axes}"
+                f"surfaces[{name!r}]: expected coordinates {first}, as of the first, got {axes}"
             )
     return panels
 
 
-def _scene(k: int) -> str:
-    return f"scene{k + 1}" if k else "scene"
+def _panel_notes(
+    panels: dict[str, Panel], single: list[go.Figure], log: bool, units: list[str]
+) -> list[str]:
+    """Collect the notes of single surfaces, each preceded by the names of its surfaces."""
+    names_by_note: dict[str, list[str]] = {}
+    for (name, (landscape, *_)), one in zip(panels.items(), single, strict=True):
+        # The note on cells of loss 0 stays: the lowest loss above 0 differs between surfaces.
+        common = common_scale([landscape], log)._replace(zeros=0).notes + units
+        for note in one.layout.meta["notes"]:
+            if note not in common:
+                names_by_note.setdefault(note, []).append(name)
+    return [
+        f"{'all' if len(names) == len(panels) else ', '.join(names)}: {note}"
+        for note, names in names_by_note.items()
+    ]
 
 
-def _place(
-    figure: go.Figure,
-    panels: dict[str, tuple[Any, ...]],
-    drawn: list[go.Figure],
-    scale: Scale,
+def _arrange(
+    figure: go.Figure, panels: dict[str, Panel], single: list[go.Figure], scale: Scale
 ) -> list[list[float]]:
-    """Put the scenes in rows, with names above, the same axes and the same camera; their ends."""
-    # Three beside each other are larger than in two rows.
+    """Place the scenes in rows under their names, with the same axis ranges and the same camera.
+
+    Returns:
+        The ranges (low, high) of a, b and the height.
+    """
+    # Three in one row are larger than in two rows.
     columns = 3 if len(panels) == 3 else math.ceil(math.sqrt(len(panels)))
     rows = -(-len(panels) // columns)
     landscapes = [landscape for landscape, *_ in panels.values()]
@@ -241,24 +250,25 @@ def _place(
     for axis in ("a", "b"):
         values = [getattr(landscape, axis).values for landscape in landscapes]
         ranges.append([min(float(v[0]) for v in values), max(float(v[-1]) for v in values)])
-    heights = [np.asarray(trace.z, float) for trace in figure.data]
-    heights = [z[np.isfinite(z)] for z in heights if np.isfinite(z).any()]
-    low, high = min(z.min() for z in heights), max(z.max() for z in heights)
-    ranges.append([float(low), float(high) if high > low else float(low) + 1])
-    first = next((k for k, (_, *paths) in enumerate(panels.values()) if paths), 0)
-    # In more than one row an axis is short.
-    ticks = scale.ticks(most=4 if rows == 1 else 3) or {"nticks": 5 if rows == 1 else 3}
-    layout.move_camera_back(drawn[first], _DISTANCES[rows, columns])
-    camera = drawn[first].layout.scene.camera
+    heights = np.concatenate([np.ravel(np.asarray(trace.z, float)) for trace in figure.data])
+    heights = heights[np.isfinite(heights)]
+    low, high = float(heights.min()), float(heights.max())
+    ranges.append([low, high if high > low else low + 1])
+    # The camera of the first surface with paths shows them best.
+    with_paths = next((k for k, (_, *paths) in enumerate(panels.values()) if paths), 0)
+    layout.move_camera_back(single[with_paths], _DISTANCES[rows, columns])
+    camera = single[with_paths].layout.scene.camera
+    # The height axis is short if there are several rows.
+    ticks = scale.ticks(max_ticks=4 if rows == 1 else 3) or {"nticks": 5 if rows == 1 else 3}
     for k, (name, landscape) in enumerate(zip(panels, landscapes, strict=True)):
         row, column = divmod(k, columns)
         left, top = column / columns, 1 - row / rows
-        scene = drawn[k].layout.scene
-        scene.update(camera=camera, zaxis=ticks)
-        for axis, ends in zip((scene.xaxis, scene.yaxis, scene.zaxis), ranges, strict=True):
-            axis.range = ends
-        scene.domain.update(x=[left, left + 1 / columns], y=[top - 1 / rows, top - _TITLE_HEIGHT])
-        figure.update_layout({_scene(k): scene})
+        own = single[k].layout.scene
+        own.update(camera=camera, zaxis=ticks)
+        for axis, axis_range in zip((own.xaxis, own.yaxis, own.zaxis), ranges, strict=True):
+            axis.range = axis_range
+        own.domain.update(x=[left, left + 1 / columns], y=[top - 1 / rows, top - _TITLE_HEIGHT])
+        figure.update_layout({_scene_name(k): own})
         shape = "{}, {} × {}".format(landscape.loss_name, *landscape.shape)
         figure.add_annotation(
             text=f"<b>{name}</b><br><span style='font-size:12px'>{shape}</span>",
@@ -271,3 +281,18 @@ def _place(
             showarrow=False,
         )
     return ranges
+
+
+def _scene_name(k: int) -> str:
+    return f"scene{k + 1}" if k else "scene"
+
+
+def _shrink_axis_text(figure: go.Figure, with_ticks: bool = True) -> None:
+    """Shrink the axis text of small scenes, and drop the title of the height, which the bar has."""
+    text = {
+        "title_font_size": 14 if with_ticks else 11,
+        "tickfont_size": 11,
+        "showticklabels": with_ticks,
+    }
+    horizontal = text | {"nticks": 4}
+    figure.update_scenes(xaxis=horizontal, yaxis=horizontal, zaxis=text | {"title_text": ""})

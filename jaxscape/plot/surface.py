@@ -1,21 +1,22 @@
-"""The loss over a plane as a figure: a surface that turns, or from above.
+"""Draw a landscape as a 3-D surface, or as a heatmap with contour lines.
 
-This is the one place where a loss array is transposed: plotly wants rows along y.
+A loss array has a along its rows; plotly wants b there, so arrays are transposed on their way into
+a trace.
 """
 
 import plotly.graph_objects as go
 
 from jaxscape.critical.points import CriticalPoints
 from jaxscape.plot.parts import downsample, layout, legend, overlays, scene
-from jaxscape.plot.parts import paths as paths_
+from jaxscape.plot.parts.paths import drawn_paths, mismatch_notes
 from jaxscape.plot.parts.scale import common_scale
 from jaxscape.results.landscape import Landscape
 from jaxscape.results.trajectory import Descents, Projection, Trajectory
 from jaxscape.topology.valleys import MinimaxPath, Valley
 
-_MOST_SURFACE_VALUES = 401
-"""An axis with more turns slowly in a browser."""
-_MOST_HEATMAP_VALUES = 2001
+MAX_SURFACE_VALUES = 401
+"""Values along an axis of a surface. Browsers rotate larger ones slowly."""
+_MAX_HEATMAP_VALUES = 2001
 
 
 def surface(
@@ -28,36 +29,40 @@ def surface(
     clip: float | None = None,
     dark: bool = False,
 ) -> go.Figure:
-    """The loss as a surface that turns, with descents on it.
+    """Draw the loss as a 3-D surface, with training paths on it.
 
-    The camera is placed so that as much of the paths as possible is in view. Of a landscape with
-    more than 401 values along an axis, one cell of each block is drawn, where it is and with its
-    own loss: the lowest (highest) of a block that reaches below (above) all blocks around it, so
-    that no pit or peak is lost; the figure says so. Losses in float64 are drawn in float32 where
-    that shows nowhere, in half the bytes. Finite cells that no square of four has are drawn as
-    points. Paths are drawn a hair above the surface, their hover shows their own loss; what leaves
-    the grid is cut at its edge and counted in a note, and a path whose losses are not the surface's
-    where it passes is named in one.
+    The camera is placed so that most of the paths is visible. If an axis has more than 401 values,
+    the grid is split into blocks and one cell of each block is drawn, with its own coordinates and
+    loss: the block's lowest (highest) cell if it is below (above) all neighboring blocks, so that
+    no minimum or maximum is lost. A note says so. float64 losses are stored as float32 where the
+    figure shows no difference. Finite cells that are not a corner of a square of four finite cells
+    are drawn as points.
+
+    Paths are drawn slightly above the surface; their hover shows their own loss. They are cut at
+    the edge of the grid, and a note counts the points beyond it. Another note names paths whose
+    losses differ from those of the surface under them.
 
     Args:
-        landscape: the surface.
-        paths: descents whose parameters are named as the landscape's axes, as `Weights` are, or
-            what `project` makes of any other's. One that leaves the plane hangs at its own loss,
-            dotted on the surface under it.
-        critical, valley, minimax_path: what `critical_points`, `valley` and `minimax_path` return, drawn on
-            it.
-        log: heights and colors on a log scale, with ticks in units of the loss. What is lower than
-            the lowest cell is drawn at its height then.
-        clip: the share of cells, above 0 to 1, whose colors differ: those of higher loss have one
-            color, and their heights.
-        dark: light lines on a dark ground.
+        landscape: the loss on a grid.
+        *paths: trajectories whose parameters have the names of the landscape's axes, as `Weights`
+            do, or results of `project`. A projection that leaves the plane is drawn at its own
+            loss, with a dotted line below it on the surface.
+        critical: the result of `critical_points`, drawn on the surface.
+        valley: the result of `valley`, drawn on the surface.
+        minimax_path: the result of `minimax_path`, drawn on the surface.
+        log: whether heights and colors use a log scale. Ticks are in units of the loss. Losses of
+            paths below the lowest cell are drawn at the height of that cell.
+        clip: fraction of the cells, above 0 and at most 1, that have distinct colors. Cells with
+            higher losses share the last color; their heights do not change.
+        dark: whether the background is dark.
 
     Returns:
         The figure.
 
     Raises:
-        ValueError: a landscape without a finite cell, or for a log scale with one below 0, or none
-            above; paths or points of other coordinates, or paths of another plane.
+        TypeError: an argument is not of the type above.
+        ValueError: `landscape` has no finite loss, or, for a log scale, a negative loss or none
+            above 0; paths or overlays have other coordinates, or a path is on another plane.
 
     Example:
         >>> data = jxs.data.noisy_sine(jax.random.key(0))
@@ -68,16 +73,16 @@ def surface(
     """
     layout.check_drawable(landscape)
     scale = common_scale([landscape], log, clip)
-    a, b, loss, notes = downsample.for_surface(landscape, _MOST_SURFACE_VALUES)
-    lines, more = paths_.drawn_paths(landscape, paths)
-    more += paths_.mismatch_notes(landscape, paths)
+    a, b, loss, size_notes = downsample.for_surface(landscape, MAX_SURFACE_VALUES)
+    drawn, path_notes = drawn_paths(landscape, paths)
+    path_notes += mismatch_notes(landscape, paths)
     heights, (low, top) = scale.heights(loss), scale.color_range
     figure = go.Figure(
         go.Surface(
             x=layout.narrow_dtype(a).T,
             y=layout.narrow_dtype(b).T,
             z=layout.narrow_dtype(heights).T,
-            # Plotly's hover reads these the other way round than `z`.
+            # Plotly's hover reads custom data transposed with respect to `z`.
             customdata=layout.narrow_dtype(loss) if log else None,
             cmin=low if clip is not None else None,
             cmax=top if clip is not None else None,
@@ -88,21 +93,21 @@ def surface(
             lighting=scene.LIGHTING,
         )
     )
-    told = loss if log else None
-    notes += scene.add_lone_cells(figure, a, b, heights, heights, (low, top), told)
-    scene.add_paths(figure, landscape, lines, scale)
-    known = overlays.add(figure, landscape, critical, valley, minimax_path, scale)
-    ways = [line.polyline for line in lines] + overlays.polylines(
-        landscape, critical, valley, minimax_path
-    )
-    figure.update_layout(scene=scene.scene_layout(landscape, a, b, heights, ways, scale))
+    hover_loss = loss if log else None
+    lone_notes = scene.add_lone_cells(figure, a, b, heights, heights, (low, top), hover_loss)
+    scene.add_paths(figure, landscape, drawn, scale)
+    overlay_notes = overlays.add(figure, landscape, critical, valley, minimax_path, scale)
+    polylines = [path.polyline for path in drawn]
+    polylines += overlays.polylines(landscape, critical, valley, minimax_path)
+    figure.update_layout(scene=scene.scene_layout(landscape, a, b, heights, polylines, scale))
     notes = [
         *scene.unit_notes(landscape),
-        *notes,
+        *size_notes,
+        *lone_notes,
         *scale.notes,
         *scene.precision_notes(scale),
-        *more,
-        *known,
+        *path_notes,
+        *overlay_notes,
     ]
     return layout.finish_landscape(figure, landscape, notes, dark)
 
@@ -117,33 +122,32 @@ def contour(
     clip: float | None = None,
     dark: bool = False,
 ) -> go.Figure:
-    """The loss from above: a heatmap with contour lines, with descents on it.
+    """Draw the loss as a heatmap with contour lines, with training paths on it.
 
-    The heatmap shows every cell up to 2001 values along an axis, and the contour lines follow every
-    cell up to 401; beyond, one of each block of cells, the lowest (highest) where it is below
-    (above) all blocks around it, so that no pit or peak is lost; the figure says so. The lowest
-    cell is marked where it is in the full grid.
+    The heatmap shows up to 2001 values along an axis and the contour lines up to 401. Larger grids
+    are reduced as in `surface`, and a note says so. A star marks the lowest cell of the full grid.
 
     Args:
-        landscape: the surface.
-        paths: descents whose parameters are named as the landscape's axes, as `Weights` are, or
-            what `project` makes of any other's, dotted if the plane's loss is not its own.
-            `Descents` are drawn as thin lines, up to 400 spread evenly over them, with the
-            median of all that have not diverged.
-        critical, valley, minimax_path: what `critical_points`, `valley` and `minimax_path` return, drawn on
-            it.
-        log: colors and contour lines on a log scale, with ticks in units of the loss; cells of
-            loss 0 are drawn as the lowest above.
-        clip: the share of cells, above 0 to 1, whose colors differ: those of higher loss have one
-            color.
-        dark: light lines on a dark ground.
+        landscape: the loss on a grid.
+        *paths: trajectories whose parameters have the names of the landscape's axes, as `Weights`
+            do, or results of `project`, dotted if they leave the plane. `Descents` are drawn as up
+            to 400 thin lines, with the median of the runs that did not diverge.
+        critical: the result of `critical_points`, drawn on the heatmap.
+        valley: the result of `valley`, drawn on the heatmap.
+        minimax_path: the result of `minimax_path`, drawn on the heatmap.
+        log: whether colors and contour lines use a log scale. Ticks are in units of the loss. Cells
+            of loss 0 have the color of the lowest loss above 0.
+        clip: fraction of the cells, above 0 and at most 1, that have distinct colors. Cells with
+            higher losses share the last color.
+        dark: whether the background is dark.
 
     Returns:
         The figure.
 
     Raises:
-        ValueError: a landscape without a finite cell, or for a log scale with one below 0, or none
-            above; paths or points of other coordinates, or paths of another plane.
+        TypeError: an argument is not of the type above.
+        ValueError: `landscape` has no finite loss, or, for a log scale, a negative loss or none
+            above 0; paths or overlays have other coordinates, or a path is on another plane.
 
     Example:
         >>> data = jxs.data.noisy_sine(jax.random.key(0))
@@ -155,11 +159,11 @@ def contour(
     layout.check_drawable(landscape)
     scale = common_scale([landscape], log, clip)
     single = tuple(path.median if isinstance(path, Descents) else path for path in paths)
-    lines, more = paths_.drawn_paths(landscape, single)
-    more += paths_.mismatch_notes(landscape, paths)
+    drawn, path_notes = drawn_paths(landscape, single)
+    path_notes += mismatch_notes(landscape, paths)
     low, top = scale.color_range
     figure = go.Figure()
-    a, b, loss, notes = downsample.for_image(landscape, _MOST_HEATMAP_VALUES, "heatmap")
+    a, b, loss, size_notes = downsample.for_image(landscape, _MAX_HEATMAP_VALUES, "heatmap")
     figure.add_heatmap(
         x=a,
         y=b,
@@ -173,7 +177,7 @@ def contour(
         hoverongaps=False,
         name=landscape.loss_name,
     )
-    a, b, loss, thinned = downsample.for_image(landscape, _MOST_SURFACE_VALUES, "contour lines")
+    a, b, loss, line_notes = downsample.for_image(landscape, MAX_SURFACE_VALUES, "contour lines")
     figure.add_contour(
         x=a,
         y=b,
@@ -199,11 +203,11 @@ def contour(
         cliponaxis=False,
         hovertemplate=layout.hover_text(landscape, f"{cell.loss:.6g}", legend.LOWEST_CELL),
     )
-    notes = [*notes, *thinned, *scale.notes, *more]
-    for path, line in zip(paths, lines, strict=True):
+    notes = [*size_notes, *line_notes, *scale.notes, *path_notes]
+    for path, drawn_path in zip(paths, drawn, strict=True):
         if isinstance(path, Descents):
-            notes = [*notes, *layout.add_descents(figure, landscape, path, line)]
-    layout.add_paths(figure, landscape, lines)
-    notes = [*notes, *overlays.add(figure, landscape, critical, valley, minimax_path)]
+            notes += layout.add_descents(figure, landscape, path, drawn_path)
+    layout.add_paths(figure, landscape, drawn)
+    notes += overlays.add(figure, landscape, critical, valley, minimax_path)
     layout.name_axes(figure, landscape)
     return layout.finish_landscape(figure, landscape, notes, dark)

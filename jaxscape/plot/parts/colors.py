@@ -1,0 +1,10 @@
+"""Colors that people with color blindness can distinguish (Okabe and Ito, 2002)."""
+
+BLUE = "#0072b2"
+GREEN = "#009e73"
+ORANGE = "#e69f00"
+PINK = "#cc79a7"
+SKY_BLUE = "#56b4e9"
+VERMILION = "#d55e00"
+YELLOW = "#f0e442"
+GRAY = "#808080"
