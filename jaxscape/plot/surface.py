@@ -94,7 +94,7 @@ def surface(
         )
     )
     hover_loss = loss if log else None
-    lone_notes = scene.add_lone_cells(figure, a, b, heights, heights, (low, top), hover_loss)
+    lone_notes = scene.add_isolated_cells(figure, a, b, heights, heights, (low, top), hover_loss)
     scene.add_paths(figure, landscape, drawn, scale)
     overlay_notes = overlays.add(figure, landscape, critical, valley, minimax_path, scale)
     polylines = [path.polyline for path in drawn]

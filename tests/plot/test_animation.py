@@ -187,5 +187,7 @@ def test_what_cannot_move_is_refused(paths, more, message):
 
 
 def test_what_is_no_path_is_refused():
-    with pytest.raises(TypeError, match="paths: expected Trajectory objects, got str"):
+    with pytest.raises(
+        TypeError, match="paths: expected Trajectory or Projection objects, got str"
+    ):
         plot.animation(make_landscape(), "path")

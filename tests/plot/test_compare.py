@@ -148,10 +148,10 @@ def test_only_figures_with_several_views_have_a_script():
 def test_what_is_noted_of_several_is_said_once():
     far = make_path([-1, 9], [1, 2])
     notes = plot.compare({"a": (WIDE, far), "b": (WIDE, far)}).layout.meta["notes"]
-    assert notes[0] == "all: 1 of 2 points of descent lie beyond the grid"
+    assert notes[0] == "all: 1 of 2 points of descent lie outside the grid"
     assert len(notes) == len(set(notes)) == 2
     notes = plot.compare({"a": (WIDE, far), "b": WIDE, "c": (WIDE, far)}).layout.meta["notes"]
-    assert notes[0] == "a, c: 1 of 2 points of descent lie beyond the grid"
+    assert notes[0] == "a, c: 1 of 2 points of descent lie outside the grid"
 
 
 def test_axes_of_other_units_are_noted():

@@ -265,7 +265,9 @@ def test_bad_arguments_are_refused(draw):
     found = made()
     with pytest.raises(TypeError, match="derivatives: expected Derivatives, got Landscape"):
         draw(found.landscape)
-    with pytest.raises(TypeError, match="paths: expected Trajectory objects, got str"):
+    with pytest.raises(
+        TypeError, match="paths: expected Trajectory or Projection objects, got str"
+    ):
         draw(found, "path")
     with pytest.warns(jxs.NonFiniteWarning):
         lost = made(lambda a, b: a * jnp.nan)

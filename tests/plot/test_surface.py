@@ -113,14 +113,14 @@ def test_a_path_beyond_the_grid_is_cut_at_its_edge_and_counted(kind):
     path = make_path([-1.5, -2.5, -3.0], [1, 3, 3])
     path = dataclasses.replace(path, evaluation_loss=np.array([3.75, 7.75, 9.0]))
     figure = KINDS[kind](make_landscape(), path)
-    assert figure.layout.meta["notes"] == ["2 of 3 points of descent lie beyond the grid"]
+    assert figure.layout.meta["notes"] == ["2 of 3 points of descent lie outside the grid"]
     assert "<br>2 of 3 points" in figure.layout.title.subtitle.text
     scatter = "scatter3d" if kind == "surface" else "scatter"
     lines = [trace for trace in traces(figure, scatter) if trace.mode == "lines"]
     for line in lines:
         np.testing.assert_allclose(line.x, [-1.5, -2.0])
         np.testing.assert_allclose(line.y, [1, 2])
-    [end] = traces(figure, scatter, "end beyond the edge (-3, 3)")
+    [end] = traces(figure, scatter, "end outside the grid (-3, 3)")
     assert (end.x[0], end.y[0]) == (-2, 2)
     points = points_of(figure, scatter)
     assert list(points.x) == [-1.5]
@@ -136,7 +136,7 @@ def test_a_path_that_leaves_is_at_the_edge_as_far_above_the_surface_as_before(fa
     path = jxs.Trajectory(**(vars(path) | {"evaluation_loss": np.array(losses)}))
     figure = plot.surface(make_landscape(61, 81), path)
     edge = 1.0, 2.6
-    [end] = traces(figure, "scatter3d", f"end beyond the edge ({w1[2]:.3g}, {w2[2]:.3g})")
+    [end] = traces(figure, "scatter3d", f"end outside the grid ({w1[2]:.3g}, {w2[2]:.3g})")
     assert (end.x[0], end.y[0]) == pytest.approx(edge)
     # A hair above.
     expected = edge[0] ** 2 + 3 * edge[1] + edge[0] * edge[1] + above
@@ -157,19 +157,19 @@ def test_a_path_that_leaves_and_returns_is_drawn_in_pieces():
 
 def test_a_path_wholly_beyond_the_grid_is_counted():
     figure = plot.surface(make_landscape(), make_path([5, 6], [1, 1]))
-    assert figure.layout.meta["notes"] == ["2 of 2 points of descent lie beyond the grid"]
+    assert figure.layout.meta["notes"] == ["2 of 2 points of descent lie outside the grid"]
 
 
 def test_of_more_than_three_paths_one_note_counts():
     """So that a small figure has room for itself; these are of another loss, too."""
     paths = [make_path([0, 1, 5], [1, 1, 1]) for _ in range(5)]
     notes = plot.contour(make_landscape(), *paths[:3]).layout.meta["notes"]
-    assert notes[:3] == [f"1 of 3 points of descent {k} lie beyond the grid" for k in (1, 2, 3)]
+    assert notes[:3] == [f"1 of 3 points of descent {k} lie outside the grid" for k in (1, 2, 3)]
     assert [note[:19] for note in notes[3:]] == [f"losses of descent {k}" for k in (1, 2, 3)]
     notes = plot.contour(make_landscape(), *paths, make_path([5], [1])).layout.meta["notes"]
     assert notes == [
-        "6 of 16 points of 6 paths lie beyond the grid",
-        "losses of 5 paths are off the surface: another loss, data or plane?",
+        "6 of 16 points of 6 paths lie outside the grid",
+        "losses of 5 paths differ from the surface: another loss, data or plane?",
     ]
 
 
@@ -221,7 +221,7 @@ def test_a_surface_too_large_is_thinned_without_losing_a_needle():
     assert (np.diff(x, axis=1) > 0).all()
     assert (np.diff(y, axis=0) > 0).all()
     assert (x.min(), x.max(), y.min(), y.max()) == (-2, 1, 0, 4)
-    assert any("drawn 334 × 350" in note for note in figure.layout.meta["notes"])
+    assert any("surface of 334 × 350" in note for note in figure.layout.meta["notes"])
     assert any("1 of 700000 cells are not finite" in note for note in figure.layout.meta["notes"])
 
 
@@ -280,7 +280,7 @@ def test_a_cell_that_is_not_finite_is_a_hole():
         notes = ["2 of 35 cells are not finite, the first at w1 = -1, w2 = 1"]
         if kind == "surface":
             # On its edge, so that each is a corner of squares with a hole only.
-            notes = ["2 finite cells beside holes are drawn as points", *notes]
+            notes = ["2 isolated finite cells are drawn as points", *notes]
             [points] = traces(figure, "scatter3d")
             np.testing.assert_array_equal([points.x, points.y], [[-1, 0], [0, 4]])
         assert figure.layout.meta["notes"] == notes
@@ -308,7 +308,7 @@ def test_a_path_projected_on_another_plane_is_refused():
     a, b = places.T
     here = a**2 + 3 * b + a * b
     assert plot.surface(landscape, projection(here, places)).layout.meta["notes"]
-    with pytest.raises(ValueError, match="paths: .* the landscape's plane, got 'walk', of whose"):
+    with pytest.raises(ValueError, match="paths: .* the landscape's plane, got 'walk', whose loss"):
         plot.contour(landscape, projection(here[::-1], places))
 
 
@@ -348,10 +348,10 @@ def test_finite_cells_between_holes_are_drawn_as_points(log, size):
     if log:
         np.testing.assert_array_equal(points.customdata, told)
     count = len(lone)
-    cells = (
-        "1 finite cell beside holes is" if count == 1 else f"{count} finite cells beside holes are"
-    )
-    expected = f"{cells} drawn as points"
+    expected = {
+        1: "1 isolated finite cell is drawn as a point",
+        4: "4 isolated finite cells are drawn as points",
+    }[count]
     assert expected in figure.layout.meta["notes"]
     whole = plot.surface(there, log=log)
     assert not traces(whole, "scatter3d")
@@ -368,12 +368,14 @@ def test_a_surface_without_a_finite_cell_is_refused():
 def test_what_is_no_result_is_refused():
     with pytest.raises(TypeError, match="landscape: expected a Landscape, got ndarray"):
         plot.surface(np.ones((3, 3)))
-    with pytest.raises(TypeError, match="paths: expected Trajectory objects, got str"):
+    with pytest.raises(
+        TypeError, match="paths: expected Trajectory or Projection objects, got str"
+    ):
         plot.contour(make_landscape(), "path")
     several = {"sgd": PATH, "adam": PATH}
-    with pytest.raises(TypeError, match=r"got dict; of several in one, give \*paths.values\(\)"):
+    with pytest.raises(TypeError, match=r"got dict; pass several paths as \*paths.values\(\)"):
         plot.surface(make_landscape(), several)
-    with pytest.raises(TypeError, match=r"got list; of several in one, give \*paths$"):
+    with pytest.raises(TypeError, match=r"got list; pass several paths as \*paths$"):
         plot.contour(make_landscape(), [PATH])
     with pytest.raises(TypeError, match="surfaces: expected landscapes by name.* got 2 arguments"):
         plot.compare(make_landscape(), make_landscape())

@@ -1,4 +1,4 @@
-"""Which cells of a landscape with too many are drawn: none that stands out is lost."""
+"""Choose the cells that are drawn of a large landscape, without losing peaks or pits."""
 
 from typing import NamedTuple
 
@@ -6,67 +6,82 @@ import numpy as np
 
 from jaxscape.results.landscape import Landscape
 
-# A few rows at a time: the losses may be a memory map larger than memory.
-_CELLS_AT_ONCE = 2**24
+# Losses are read in parts of this size, because they may be a memory map larger than memory.
+_CELLS_PER_READ = 2**24
 
 
 class Blocks(NamedTuple):
-    """A landscape cut into blocks of cells, one of which is drawn for each."""
+    """A landscape divided into blocks of cells, of which one cell each is drawn."""
 
     size: tuple[int, int]
-    """How many rows and columns a block has; those at the end may have fewer."""
+    """Rows and columns of a block; the last blocks may have fewer."""
     axes: tuple[np.ndarray, np.ndarray]
-    """(m1,) and (m2,) int: the middle row and column of each, at the border the border's."""
+    """(m1,) and (m2,) int, the middle row and column of each block; the first and last are those
+    of the grid."""
     rows: np.ndarray
+    """(m1, m2) int, the row of the cell that is drawn for each block."""
     columns: np.ndarray
-    """(m1, m2) int: the cell of each block that is drawn."""
+    """(m1, m2) int, the column of the cell that is drawn for each block."""
 
     @property
     def cells(self) -> tuple[np.ndarray, np.ndarray]:
-        """The index of those cells."""
+        """The index of the drawn cells in the grid."""
         return self.rows, self.columns
 
-    def note(self, what: str) -> str:
-        """What to note of them: `what` with how many there are along each axis."""
-        return what.format(*self.rows.shape) + ", all peaks and pits kept"
+    def note(self, name: str) -> str:
+        """Return the figure's note on the number of drawn cells of the surface or image `name`."""
+        m1, m2 = self.rows.shape
+        return f"{name} of {m1} × {m2} cells, all peaks and pits kept"
 
 
 def for_surface(
-    landscape: Landscape, most: int
+    landscape: Landscape, max_values: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
-    """The landscape as a surface that a browser can turn, holes as NaN.
+    """Downsample a landscape for a 3-D surface, in which each cell has its own coordinates.
+
+    Args:
+        landscape: the landscape.
+        max_values: the largest number of values along an axis.
 
     Returns:
-        Coordinates and losses: axes (n1,), (n2,) and losses (n1, n2) as they are, or of each
-        block of cells the one to draw, all three (m1, m2); and what to note.
+        The axes, (n1,) and (n2,), and the losses, (n1, n2), if they are few enough; otherwise the
+        coordinates and losses of the drawn cells, (m1, m2) each. Losses that are not finite are
+        NaN. Last, the notes.
     """
     a, b, loss = _arrays(landscape)
-    if max(landscape.shape) <= most:
+    if max(landscape.shape) <= max_values:
         return a, b, _with_holes(loss), []
-    found = choose_cells(loss, most)
+    blocks = choose_cells(loss, max_values)
     return (
-        a[found.rows],
-        b[found.columns],
-        _with_holes(loss[found.cells]),
-        [found.note("drawn {} × {}")],
+        a[blocks.rows],
+        b[blocks.columns],
+        _with_holes(loss[blocks.cells]),
+        [blocks.note("surface")],
     )
 
 
 def for_image(
-    landscape: Landscape, most: int, what: str
+    landscape: Landscape, max_values: int, name: str
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
-    """The landscape as an image on even axes, holes as NaN: cells are at most half a block away.
+    """Downsample a landscape for an image, which has one coordinate for each row and column.
+
+    A cell is drawn at most half a block from its own coordinates.
+
+    Args:
+        landscape: the landscape.
+        max_values: the largest number of values along an axis.
+        name: how the note calls the image.
 
     Returns:
-        Axes (m1,) and (m2,), losses (m1, m2), and what to note, in which the image is called
-        `what`.
+        The axes, (m1,) and (m2,), the losses, (m1, m2), with NaN for losses that are not finite,
+        and the notes.
     """
     a, b, loss = _arrays(landscape)
-    if max(landscape.shape) <= most:
+    if max(landscape.shape) <= max_values:
         return a, b, _with_holes(loss), []
-    found = choose_cells(loss, most)
-    on_axes = (values[index] for values, index in zip((a, b), found.axes, strict=True))
-    return *on_axes, _with_holes(loss[found.cells]), [found.note(what + " of {} × {} cells")]
+    blocks = choose_cells(loss, max_values)
+    axes = (values[index] for values, index in zip((a, b), blocks.axes, strict=True))
+    return *axes, _with_holes(loss[blocks.cells]), [blocks.note(name)]
 
 
 def _arrays(landscape: Landscape) -> tuple[np.ndarray, ...]:
@@ -74,27 +89,31 @@ def _arrays(landscape: Landscape) -> tuple[np.ndarray, ...]:
 
 
 def _with_holes(loss: np.ndarray) -> np.ndarray:
+    """Return the losses with NaN for those that are not finite, which plotly leaves out."""
     return np.where(np.isfinite(loss), loss, np.nan)
 
 
-def choose_cells(loss: np.ndarray, most: int) -> Blocks:
-    """Blocks of losses, (n1, n2), at most so many along an axis.
+def choose_cells(loss: np.ndarray, max_values: int) -> Blocks:
+    """Divide losses into blocks and choose the cell to draw of each.
 
-    Of most blocks the middle cell, so that the mesh is even, and at the border the border's.
+    It is the lowest (highest) cell if it is below (above) all cells of the neighboring blocks, so
+    that no pit or peak is lost. Otherwise it is the middle cell, which makes an even mesh; at the
+    border, the cell on the border.
 
-    Of a block whose lowest (highest) cell is below (above) those of all blocks around it, that
-    cell: no valley bottom or peak is lost.
+    Args:
+        loss: (n1, n2).
+        max_values: the largest number of blocks along an axis.
     """
-    size = tuple(-(-n // most) for n in loss.shape)
+    size = tuple(-(-n // max_values) for n in loss.shape)
     axes = []
     for n, k in zip(loss.shape, size, strict=True):
         index = np.clip(np.arange(-(-n // k)) * k + k // 2, 0, n - 1)
-        # So that it reaches the edge.
+        # The mesh reaches the grid's edge.
         index[0], index[-1] = 0, n - 1
         axes.append(index)
     rows, columns = (index.copy() for index in np.meshgrid(*axes, indexing="ij"))
     for sign in (1, -1):
-        lowest, within = _lowest(loss, size, sign)
+        lowest, offsets = _block_minima(loss, size, sign)
         around = np.pad(lowest, 1, constant_values=np.inf)
         m1, m2 = lowest.shape
         neighbors = [
@@ -104,19 +123,21 @@ def choose_cells(loss: np.ndarray, most: int) -> Blocks:
             if (di, dj) != (0, 0)
         ]
         stands_out = lowest < np.min(neighbors, axis=0)
-        inside = np.unravel_index(within, size)
-        for index, offset, k in zip((rows, columns), inside, size, strict=True):
+        row_and_column = np.unravel_index(offsets, size)
+        for index, offset, k in zip((rows, columns), row_and_column, size, strict=True):
             start = (index // k) * k
             index[stands_out] = (start + offset)[stands_out]
     return Blocks((size[0], size[1]), (axes[0], axes[1]), rows, columns)
 
 
-def _lowest(loss: np.ndarray, size: tuple[int, ...], sign: int) -> tuple[np.ndarray, np.ndarray]:
-    """(m1, m2) the lowest finite value of each block, of sign · loss, and where in it that is."""
+def _block_minima(
+    loss: np.ndarray, size: tuple[int, ...], sign: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the lowest finite value of sign · loss in each block and its flat index, (m1, m2)."""
     n1, n2 = loss.shape
     blocks = -(-n2 // size[1])
-    step = size[0] * max(1, _CELLS_AT_ONCE // (n2 * size[0]))
-    values, places = [], []
+    step = size[0] * max(1, _CELLS_PER_READ // (n2 * size[0]))
+    values, indices = [], []
     for start in range(0, n1, step):
         part = np.asarray(loss[start : start + step])
         part = np.where(np.isfinite(part), sign * part, np.inf)
@@ -125,5 +146,10 @@ def _lowest(loss: np.ndarray, size: tuple[int, ...], sign: int) -> tuple[np.ndar
         part = part.reshape(-1, size[0], blocks, size[1]).swapaxes(1, 2)
         part = part.reshape(-1, blocks, size[0] * size[1])
         values.append(part.min(axis=2))
-        places.append(part.argmin(axis=2))
-    return np.concatenate(values), np.concatenate(places)
+        indices.append(part.argmin(axis=2))
+    return np.concatenate(values), np.concatenate(indices)
+
+
+def evenly_spaced(count: int, max_count: int) -> np.ndarray:
+    """Return at most `max_count` indices below `count`, evenly spaced from first to last."""
+    return np.linspace(0, count - 1, min(count, max_count)).round().astype(int)

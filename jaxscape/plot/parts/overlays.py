@@ -1,29 +1,36 @@
-"""What is known of a surface drawn on it: critical points, valleys and passes, and named places."""
+"""Overlays on a surface: critical points, a valley, a minimax path, and the plane's marks."""
 
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 
+from jaxscape._util.checks import check_type
 from jaxscape.critical.points import CriticalPoints, format_number
-from jaxscape.plot.parts import layout, paths, scene
+from jaxscape.plot.parts import layout, scene
+from jaxscape.plot.parts.paths import (
+    EDGE_TOL,
+    clip_polyline,
+    marks_on_grid,
+    mismatch_note,
+)
 from jaxscape.plot.parts.scale import Scale
 from jaxscape.results.landscape import Landscape
 from jaxscape.topology.valleys import MinimaxPath, Valley
 
-# Colors after Okabe and Ito's for the color-blind, none a path's, and shapes that are none of the
-# marks of paths: circles and diamonds.
-_KINDS = {
+# Colors after Okabe and Ito's for color-blind readers. Neither a color nor a symbol is one of
+# those of paths, whose ends are circles and diamonds.
+_MARKERS = {
     "minimum": ("square", "#0072b2"),
     "saddle": ("x", "#f0e442"),
     "maximum": ("square", "#000000"),
     "degenerate": ("cross", "#cc79a7"),
 }
-_VALLEY, _BARRIER = "#56b4e9", "#009e73"
-_COARSE = 15
-"""Values along an axis: what a valley's bottom has between fewer, cells do not tell."""
-# Of plotly's symbols in space, crosses come out as boxes or hairs.
-_IN_SPACE = {"x": "diamond", "cross": "square"}
+_VALLEY_COLOR, _MINIMAX_COLOR = "#56b4e9", "#009e73"
+_MIN_VALUES = 15
+"""Values along an axis from which on the grid resolves a valley well enough to compare losses."""
+# In 3-D, plotly draws its cross symbols as boxes or hairlines.
+_SYMBOLS_3D = {"x": "diamond", "cross": "square"}
 
 
 def add(
@@ -34,48 +41,60 @@ def add(
     minimax_path: MinimaxPath | None = None,
     scale: Scale | None = None,
 ) -> list[str]:
-    """Draw what is given, a hair above a surface or, without a scale, on a figure seen from above.
+    """Draw overlays on a figure, and the landscape's marks.
+
+    Args:
+        figure: a 3-D figure of the surface, or a 2-D one.
+        landscape: the surface.
+        critical: critical points to draw.
+        valley: a valley, drawn as the line along its bottom.
+        minimax_path: a minimax path, drawn from cell to cell.
+        scale: the scale of a 3-D figure, on which overlays are drawn slightly above the surface;
+            None for a 2-D figure.
 
     Returns:
-        What to note.
+        The notes.
 
     Raises:
-        TypeError: anything else than what `critical_points`, `valley` and `minimax_path` return.
-        ValueError: coordinates of other names than the landscape's.
+        TypeError: An overlay is not of the type that `critical_points`, `valley` or `minimax_path`
+            returns.
+        ValueError: An overlay's coordinates are not named like the landscape's axes.
     """
-    for name, given, kind in (
-        ("critical", critical, CriticalPoints),
-        ("valley", valley, Valley),
-        ("minimax_path", minimax_path, MinimaxPath),
-    ):
-        if given is not None and not isinstance(given, kind):
-            raise TypeError(f"{name}: expected {kind.__name__}, got {type(given).__name__}")
-    names = (landscape.a.name, landscape.b.name)
-    for name, theirs in (
+    overlays: dict[str, tuple[Any, type]] = {
+        "critical": (critical, CriticalPoints),
+        "valley": (valley, Valley),
+        "minimax_path": (minimax_path, MinimaxPath),
+    }
+    for argument, (overlay, kind) in overlays.items():
+        if overlay is not None:
+            check_type(argument, overlay, kind, kind.__name__)
+    axes = (landscape.a.name, landscape.b.name)
+    for argument, names in (
         ("critical", critical and critical.names),
         ("valley", valley and (valley.a.name, valley.b_name)),
     ):
-        if theirs and theirs != names:
-            raise ValueError(f"{name}: expected coordinates {names}, got {theirs}")
-    notes, found = [], {}
+        if names and names != axes:
+            raise ValueError(f"{argument}: expected coordinates {axes}, got {names}")
+    notes, points = [], {}
     if valley is not None:
-        bottom = _bottom(valley)
-        if min(landscape.shape) >= _COARSE:
-            found["the valley"] = bottom
-        way = _within(landscape, bottom)
-        _line(figure, way, scale, _VALLEY, "dash", "bottom of the valley")
+        bottom = _valley_bottom(valley)
+        if min(landscape.shape) >= _MIN_VALUES:
+            points["the valley"] = bottom
+        clipped = _clip_to_grid(landscape, bottom)
+        _add_polyline(figure, clipped, scale, _VALLEY_COLOR, "dash", "bottom of the valley")
     if minimax_path is not None:
-        way = found["the pass"] = _cells(minimax_path)
-        name = f"pass, {format_number(minimax_path.height, 4)} high"
-        _line(figure, way, scale, _BARRIER, "solid", name)
+        cells = points["the minimax path"] = _path_cells(minimax_path)
+        name = f"minimax path, loss {format_number(minimax_path.height, 4)}"
+        _add_polyline(figure, cells, scale, _MINIMAX_COLOR, "solid", name)
     if critical is not None:
-        found["critical points"] = _found(critical)
-        notes += _points(figure, landscape, critical, scale)
-    # None of them knows of which loss, data or plane it is.
-    apart = [
-        paths.mismatch_note(landscape, way[:, :2], way[:, 2], name) for name, way in found.items()
+        points["critical points"] = _critical_positions(critical)
+        notes += _add_critical_points(figure, landscape, critical, scale)
+    # An overlay does not record its loss, data and plane; its losses show if they are others.
+    mismatches = [
+        mismatch_note(landscape, position[:, :2], position[:, 2], name)
+        for name, position in points.items()
     ]
-    return [*notes, *filter(None, apart), *_places(figure, landscape, scale)]
+    return [*notes, *filter(None, mismatches), *_add_marks(figure, landscape, scale)]
 
 
 def polylines(
@@ -84,94 +103,102 @@ def polylines(
     valley: Valley | None = None,
     minimax_path: MinimaxPath | None = None,
 ) -> list[np.ndarray]:
-    """What is to be seen of these, each (K, 3), for the choice of a camera."""
+    """Return the points of overlays and marks within the grid, (K, 3) each.
+
+    The camera is placed so that most of them are visible.
+    """
     found = []
     if valley is not None:
-        found.append(_within(landscape, _bottom(valley)))
+        found.append(_clip_to_grid(landscape, _valley_bottom(valley)))
     if minimax_path is not None:
-        found.append(_cells(minimax_path))
+        found.append(_path_cells(minimax_path))
     if critical is not None:
-        places = _found(critical)
+        positions = _critical_positions(critical)
         (left, right), (bottom, top) = _box(landscape)
-        a, b, _ = places.T
-        found.append(places[(a >= left) & (a <= right) & (b >= bottom) & (b <= top)])
-    return [*found, paths.marks_on_grid(landscape)[1]]
+        a, b, _ = positions.T
+        found.append(positions[(a >= left) & (a <= right) & (b >= bottom) & (b <= top)])
+    return [*found, marks_on_grid(landscape)[1]]
 
 
-def _found(critical: CriticalPoints) -> np.ndarray:
+def _critical_positions(critical: CriticalPoints) -> np.ndarray:
+    """Return the coordinates and losses of critical points, (P, 3)."""
     return np.array([(p.a, p.b, p.loss) for p in critical.points]).reshape(-1, 3)
 
 
-def _cells(minimax_path: MinimaxPath) -> np.ndarray:
+def _path_cells(minimax_path: MinimaxPath) -> np.ndarray:
+    """Return the coordinates and losses of a minimax path's cells, (K, 3)."""
     return np.array([cell[2:] for cell in minimax_path.path])
 
 
-def _bottom(valley: Valley) -> np.ndarray:
-    """(n, 3) the bottom of a valley, NaN where it flies off to infinity and comes back."""
-    way = np.stack([np.asarray(valley.a.values, float), valley.b, valley.loss], axis=1)
+def _valley_bottom(valley: Valley) -> np.ndarray:
+    """Return the bottom of a valley, (n, 3), with NaN where b jumps from one infinity to the other.
+
+    Such a pole lies where the curvature along b vanishes.
+    """
+    bottom = np.stack([np.asarray(valley.a.values, float), valley.b, valley.loss], axis=1)
     jumps = np.flatnonzero(np.diff(np.sign(valley.b)) * np.sign(valley.b[1:]) == 2) + 1
     steep = abs(valley.b[jumps] - valley.b[jumps - 1]) > np.nanmedian(abs(valley.b))
-    return np.insert(way, jumps[steep], np.nan, axis=0)
+    return np.insert(bottom, jumps[steep], np.nan, axis=0)
 
 
-def _within(landscape: Landscape, way: np.ndarray) -> np.ndarray:
-    """A line cut at the grid's edge, NaN between its pieces."""
-    pieces, gaps = [], np.flatnonzero(~np.isfinite(way).all(axis=1))
-    for piece in np.split(way, gaps):
+def _clip_to_grid(landscape: Landscape, polyline: np.ndarray) -> np.ndarray:
+    """Clip a polyline with gaps, (K, 3), at the grid's edge; NaN separates the pieces."""
+    pieces, gaps = [], np.flatnonzero(~np.isfinite(polyline).all(axis=1))
+    for piece in np.split(polyline, gaps):
         piece = piece[np.isfinite(piece).all(axis=1)]
-        if len(piece) > 1 and len(inside := paths.clip_polyline(piece, _box(landscape))):
+        if len(piece) > 1 and len(inside := clip_polyline(piece, _box(landscape))):
             pieces += [inside, np.full((1, 3), np.nan)]
     return np.concatenate(pieces[:-1]) if pieces else np.zeros((0, 3))
 
 
-def _line(
+def _add_polyline(
     figure: go.Figure,
-    way: np.ndarray,
+    polyline: np.ndarray,
     scale: Scale | None,
     color: str,
     dash: str,
     name: str,
 ) -> None:
-    """A line with a black one under it."""
-    if not len(way):
+    """Draw a polyline, (K, 3), over a wider black one, so that it is visible on every color."""
+    if not len(polyline):
         return
-    for part, width, line in (("black", 5, "solid"), (color, 2.5, dash)):
+    for drawn_color, width, drawn_dash in (("black", 5, "solid"), (color, 2.5, dash)):
         style: dict[str, Any] = {
             "name": name,
             "legendgroup": name,
-            "showlegend": part == color,
+            "showlegend": drawn_color == color,
         }
         if scale is None:
-            line_style = {"color": part, "width": width, "dash": line}
-            x, y, _ = way.T
-            figure.add_scatter(x=x, y=y, mode="lines", line=line_style, hoverinfo="skip", **style)
+            line = {"color": drawn_color, "width": width, "dash": drawn_dash}
+            x, y, _ = polyline.T
+            figure.add_scatter(x=x, y=y, mode="lines", line=line, hoverinfo="skip", **style)
         else:
-            lifted = scale.lift(way, 1 if part == "black" else 1.6)
-            # Dashes drown in the black below.
-            scene.add_polyline(figure, lifted, part, 1.6 * width, **style)
+            lifted = scale.lift(polyline, 1 if drawn_color == "black" else 1.6)
+            # Solid: dashes are hard to see over the black line in 3-D.
+            scene.add_polyline(figure, lifted, drawn_color, 1.6 * width, **style)
 
 
-def _points(
+def _add_critical_points(
     figure: go.Figure, landscape: Landscape, critical: CriticalPoints, scale: Scale | None
 ) -> list[str]:
+    """Draw the critical points within the grid, one trace for each kind; return the notes."""
     (left, right), (bottom, top) = _box(landscape)
-    slack = 1e-6
     inside = [
         point
         for point in critical.points
-        if left - slack * (right - left) <= point.a <= right + slack * (right - left)
-        and bottom - slack * (top - bottom) <= point.b <= top + slack * (top - bottom)
+        if left - EDGE_TOL * (right - left) <= point.a <= right + EDGE_TOL * (right - left)
+        and bottom - EDGE_TOL * (top - bottom) <= point.b <= top + EDGE_TOL * (top - bottom)
     ]
-    for kind, (symbol, color) in _KINDS.items():
+    for kind, (symbol, color) in _MARKERS.items():
         of_kind = [point for point in inside if point.kind == kind]
         if not of_kind:
             continue
         losses = [point.loss for point in of_kind]
-        dark = color == "#000000"
-        # In the legend there is little room; the hover has all digits.
-        span, highest = format_number(min(losses), 4), format_number(max(losses), 4)
-        if highest != span:
-            span += f" to {highest}"
+        is_black = color == "#000000"
+        # Few digits, for a short legend; the hover text shows more.
+        loss, highest = format_number(min(losses), 4), format_number(max(losses), 4)
+        if highest != loss:
+            loss += f" to {highest}"
         plural = {"minimum": "minima", "maximum": "maxima", "degenerate": "degenerate points"}
         word = kind if len(of_kind) == 1 else plural.get(kind, f"{kind}s")
         style: dict[str, Any] = {
@@ -179,12 +206,12 @@ def _points(
             "y": [point.b for point in of_kind],
             "mode": "markers",
             "marker": {
-                "symbol": symbol if scale is None else _IN_SPACE.get(symbol, symbol),
+                "symbol": symbol if scale is None else _SYMBOLS_3D.get(symbol, symbol),
                 "color": color,
                 "size": 13 if scale is None else 6,
-                "line": layout.OUTLINE | {"width": 2} | ({"color": "white"} if dark else {}),
+                "line": layout.OUTLINE | {"width": 2} | ({"color": "white"} if is_black else {}),
             },
-            "name": f"{len(of_kind)} {word}: loss {span}",
+            "name": f"{len(of_kind)} {word}: loss {loss}",
             "legendgroup": word,
             "customdata": [[point.loss, *point.eigenvalues] for point in of_kind],
             "hovertemplate": layout.hover_text(
@@ -196,22 +223,22 @@ def _points(
         if scale is None:
             figure.add_scatter(**style, cliponaxis=False)
         else:
-            places = np.column_stack([style["x"], style["y"], losses])
-            figure.add_scatter3d(**style, z=scale.lift(places, 2.2)[:, 2])
-    beyond = len(critical.points) - len(inside)
-    notes = [f"{beyond} critical points lie beyond the grid"] if beyond else []
-    known = {
-        "proved": "critical points: proved to be all",
-        "index": "critical points: as many as their indices ask for",
-        "incomplete": "critical points: maybe not all",
+            positions = np.column_stack([style["x"], style["y"], losses])
+            figure.add_scatter3d(**style, z=scale.lift(positions, 2.2)[:, 2])
+    outside = len(critical.points) - len(inside)
+    notes = [f"critical points outside the grid: {outside}"] if outside else []
+    completeness = {
+        "proved": "critical points: proved to be complete",
+        "index": "critical points: complete by the sum of their indices",
+        "incomplete": "critical points: possibly incomplete",
     }
-    return [*notes, known[critical.completeness]]
+    return [*notes, completeness[critical.completeness]]
 
 
-def _places(figure: go.Figure, landscape: Landscape, scale: Scale | None) -> list[str]:
-    """The plane's own marks, as the solutions that it was laid through."""
-    names, places = paths.marks_on_grid(landscape)
-    x, y, _ = places.T
+def _add_marks(figure: go.Figure, landscape: Landscape, scale: Scale | None) -> list[str]:
+    """Draw the plane's marks within the grid, such as its solutions; return the notes."""
+    names, positions = marks_on_grid(landscape)
+    x, y, _ = positions.T
     style: dict[str, Any] = {
         "x": x,
         "y": y,
@@ -226,38 +253,39 @@ def _places(figure: go.Figure, landscape: Landscape, scale: Scale | None) -> lis
         "legendgroup": "marks",
         "text": names,
         "name": ", ".join(
-            f"{name} ({a:.3g}, {b:.3g})" for name, (a, b, _) in zip(names, places, strict=True)
+            f"{name} ({a:.3g}, {b:.3g})" for name, (a, b, _) in zip(names, positions, strict=True)
         ),
         "hovertemplate": f"{landscape.a.name} %{{x:.5~g}}<br>{landscape.b.name} %{{y:.5~g}}"
         "<extra>%{text}</extra>",
     }
-    # On a ground of their own, so that they can be read on every color.
-    words: list[dict[str, Any]] = [
+    # The labels have a background, so that they are readable on every color.
+    labels: list[dict[str, Any]] = [
         {
-            "x": place[0],
-            "y": place[1],
+            "x": position[0],
+            "y": position[1],
             "text": name,
             "showarrow": False,
             "yshift": 18,
             "bgcolor": "rgba(255, 255, 255, 0.8)",
             "font": {"color": "black", "size": 14},
         }
-        for name, place in zip(names, places, strict=True)
+        for name, position in zip(names, positions, strict=True)
     ]
     if not names:
         pass
     elif scale is None:
         figure.add_scatter(**style, cliponaxis=False)
-        figure.update_layout(annotations=words)
+        figure.update_layout(annotations=labels)
     else:
-        heights = scale.lift(places, 2.2)[:, 2]
+        heights = scale.lift(positions, 2.2)[:, 2]
         figure.add_scatter3d(**style, z=heights)
-        raised = [word | {"z": height} for word, height in zip(words, heights, strict=True)]
-        figure.update_layout(scene_annotations=raised)
-    beyond = len(landscape.marks) - len(names)
-    return [f"{beyond} of the plane's marks lie beyond the grid"] if beyond else []
+        lifted = [label | {"z": height} for label, height in zip(labels, heights, strict=True)]
+        figure.update_layout(scene_annotations=lifted)
+    outside = len(landscape.marks) - len(names)
+    return [f"marks outside the grid: {outside}"] if outside else []
 
 
 def _box(landscape: Landscape) -> np.ndarray:
+    """Return the ends of both axes, (2, 2)."""
     ends = [(axis.values[0], axis.values[-1]) for axis in (landscape.a, landscape.b)]
     return np.array(ends, float)

@@ -35,7 +35,7 @@ def test_points_are_where_they_are(draw):
     np.testing.assert_allclose(minima.y, [point.b for point in known])
     np.testing.assert_allclose(np.array(minima.customdata)[:, 0], [point.loss for point in known])
     assert saddle.marker.symbol != minima.marker.symbol
-    assert "critical points: proved to be all" in figure.layout.title.subtitle.text
+    assert "critical points: proved to be complete" in figure.layout.title.subtitle.text
     if draw is plot.surface:
         above = np.array(minima.z) - [point.loss for point in known]
         assert (above > 0).all()
@@ -93,8 +93,8 @@ def test_what_was_found_on_another_surface_is_noted(draw, size):
             "minimax_path": jxs.topology.minimax_path(there, (-3, -2), (2.5, 2.7)),
         }
         notes = draw(surface, **found).layout.meta["notes"]
-        for name in ("critical points", "the valley", "the pass"):
-            apart = [note for note in notes if note.startswith(f"losses of {name} are off")]
+        for name in ("critical points", "the valley", "the minimax path"):
+            apart = [note for note in notes if note.startswith(f"losses of {name} differ")]
             told = size[0] > 9 or name != "the valley"
             assert len(apart) == (data is other and told)
 
@@ -103,7 +103,7 @@ def test_points_beyond_the_grid_are_counted():
     wide = jxs.critical_points(LOSS, w1=(-2.0, 2.0), w2=(-1.5, 1.7))
     half = jxs.landscape(LOSS, None, w1=(0.5, 2, 31), w2=(-1.5, 1.7, 41))
     figure = plot.contour(half, critical=wide)
-    assert "2 critical points lie beyond the grid" in figure.layout.title.subtitle.text
+    assert "critical points outside the grid: 2" in figure.layout.title.subtitle.text
     assert len(named(figure, "1 minimum")[0].x) == 1
 
 
@@ -112,7 +112,7 @@ def test_the_way_over_is_the_barriers(draw):
     ends = FOUND.of_kind("minimum")
     way = jxs.topology.minimax_path(SURFACE, *ends, FOUND)
     figure = draw(SURFACE, minimax_path=way)
-    under, line = named(figure, "pass, ")
+    under, line = named(figure, "minimax path, ")
     np.testing.assert_allclose(line.x, [cell.a for cell in way.path], atol=1e-6)
     np.testing.assert_allclose(line.y, [cell.b for cell in way.path], atol=1e-6)
     assert line.showlegend
@@ -143,7 +143,7 @@ def test_solutions_are_marked_where_they_are(draw):
     loss = jax.jit(lambda p, _: 3 * p["p"] - p["q"] + 7)
     surface = jxs.landscape(loss, None, plane, a=(-0.4, 1.33, 8), b=(-0.7, 0.8, 11))
     figure = draw(surface)
-    assert "1 of the plane's marks lie beyond the grid" in figure.layout.title.subtitle.text
+    assert "marks outside the grid: 1" in figure.layout.title.subtitle.text
     (marks,) = named(figure, "first (0, 0), second (1, 0)")
     np.testing.assert_allclose([marks.x, marks.y], [[0, 1], [0, 0]])
     assert list(marks.text) == ["first", "second"]
@@ -196,7 +196,7 @@ def test_units_and_marks_of_a_plane_are_those_of_all_that_is_computed_on_it():
     for figure in (plot.slopes(fields), plot.curvature(fields), plot.basins(basins)):
         (shown,) = named(figure, "here (0.5, 1)")
         assert (*shown.x, *shown.y) == (0.5, 1)
-        assert "1 of the plane's marks lie beyond the grid" in figure.layout.title.subtitle.text
+        assert "marks outside the grid: 1" in figure.layout.title.subtitle.text
         if "z" in shown:
             assert figure.layout.scene.xaxis.title.text == "w1"
             assert "axes: w1 (mm), w2 (s)" in figure.layout.meta["notes"]
@@ -217,7 +217,7 @@ def test_a_grid_of_one_row_or_column_has_its_marks(draw):
         names, places = paths_module.marks_on_grid(surface)
         assert names == ["on it", "last"]
         np.testing.assert_array_equal(places[:, 2], [5, 7])
-        assert "1 of the plane's marks lie beyond" in draw(surface).layout.title.subtitle.text
+        assert "marks outside the grid: 1" in draw(surface).layout.title.subtitle.text
 
 
 def test_what_is_something_else_is_refused():

@@ -99,18 +99,24 @@ def test_a_loss_of_zero_is_drawn_as_the_lowest_above_it_and_noted(kind):
     trace = next(trace for trace in figure.data if trace.type in ("surface", "heatmap"))
     np.testing.assert_allclose(trace.z, np.where(np.isfinite(shown), np.log10(shown), np.nan).T)
     assert (
-        "2 cells of loss 0 are drawn as the lowest above, 0.5" in figure.layout.title.subtitle.text
+        "2 cells with loss 0 are drawn at the lowest positive loss, 0.5"
+        in figure.layout.title.subtitle.text
     )
     # What it is is what is said of it.
     assert 0.0 in np.ravel(trace.customdata)
 
 
 @pytest.mark.parametrize(
-    ("clip", "error"),
-    [(0, ValueError), (1.5, ValueError), (np.nan, ValueError), ("most", TypeError)],
+    ("clip", "error", "message"),
+    [
+        (0, ValueError, "a fraction above 0 and at most 1, got 0"),
+        (1.5, ValueError, "a fraction above 0 and at most 1, got 1.5"),
+        (np.nan, ValueError, "a fraction above 0 and at most 1, got nan"),
+        ("most", TypeError, "a number, got 'most'"),
+    ],
 )
-def test_no_share_of_cells_is_refused(clip, error):
-    with pytest.raises(error, match=f"clip: expected .* above 0, at most 1, got '?{clip}"):
+def test_clip_is_a_fraction_of_the_cells(clip, error, message):
+    with pytest.raises(error, match=f"clip: expected {message}"):
         plot.contour(LANDSCAPE, clip=clip)
 
 
@@ -124,7 +130,7 @@ def test_ticks_are_few_round_and_within(ends, most):
     scale = common_scale(
         [jxs.Landscape(np.array([[low, high], [low, high]]), *axes, "loss", "dense")], True
     )
-    ticks = scale.ticks(most=most)
+    ticks = scale.ticks(max_ticks=most)
     values = 10 ** np.asarray(ticks["tickvals"])
     assert len(values) == len(set(ticks["ticktext"]))
     assert (1 if low == high else 2) <= len(values) <= most + 1
@@ -133,7 +139,7 @@ def test_ticks_are_few_round_and_within(ends, most):
 
 def test_seven_round_losses_leave_more_than_one_tick_of_four():
     """From 0.107 to 16.1 there are seven of 1, 2 and 5 times powers of ten, and two powers."""
-    ticks = Scale(True, 0.107, 16.1, 16.1).ticks(most=4)
+    ticks = Scale(True, 0.107, 16.1, 16.1).ticks(max_ticks=4)
     assert ticks["ticktext"] == ["0.2", "1", "5"]
 
 
@@ -149,7 +155,7 @@ def test_compared_surfaces_each_say_their_cells_of_loss_zero():
     first, second = of_losses([[0.0, 2.0], [8.0, 4.0]]), of_losses([[1.0, 0.5], [0.0, 0.0]])
     figure = plot.compare({"one": first, "other": second}, log=True)
     notes = figure.layout.meta["notes"]
-    assert "one: 1 cell of loss 0 is drawn as the lowest above, 2" in notes
-    assert "other: 2 cells of loss 0 are drawn as the lowest above, 0.5" in notes
+    assert "one: 1 cell with loss 0 is drawn at the lowest positive loss, 2" in notes
+    assert "other: 2 cells with loss 0 are drawn at the lowest positive loss, 0.5" in notes
     assert notes.count("log scale") == 1
     np.testing.assert_allclose(np.asarray(figure.data[0].z).T, np.log10([[2, 2], [8, 4]]))
