@@ -94,6 +94,16 @@ def _escaped(found: re.Match[str]) -> str:
     return text if text.startswith("`") else "".join(f"\\{mark}" for mark in text)
 
 
+# JAX does not write its cache atomically, and kernels run at the same time under `-j`.
+_CACHE = os.environ.get("JAX_COMPILATION_CACHE_DIR")
+
+
+def separate_caches(app: Sphinx, page: str, content: list[str]) -> None:
+    """Give each page's kernel a folder of its own in JAX's compilation cache, if there is one."""
+    if _CACHE:
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = os.path.join(_CACHE, page)
+
+
 def write_plotly(app: Sphinx) -> None:
     """Write the installed plotly.js once for all pages."""
     folder = Path(app.outdir) / "_static"
@@ -112,5 +122,6 @@ def setup(app: Sphinx) -> None:
     """Render mathematics as MathML, which browsers draw without a script."""
     app.add_html_math_renderer("mathml", (_mathml, None), (_mathml, None))
     app.connect("builder-inited", write_plotly)
+    app.connect("source-read", separate_caches)
     app.connect("autodoc-process-docstring", plain_marks, priority=1)
     app.connect("env-check-consistency", check_api)

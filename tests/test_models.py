@@ -1,4 +1,4 @@
-"""Planes through models as Flax, Equinox and Haiku make them, each by the same few lines."""
+"""The same few lines make a plane through a model of Flax (Linen and NNX), Equinox or Haiku."""
 
 import re
 
@@ -13,12 +13,12 @@ from flax import nnx
 
 import jaxscape as jxs
 
-X = jax.random.normal(jax.random.key(0), (20, 3))
-DATA = jxs.Dataset(X, jnp.sin(X[:, :1]))
+X = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
+DATA = jxs.Dataset(X, np.sin(X[:, :1]))
 
 
-def of_linen():
-    """Batch statistics are a collection of their own, which no direction touches."""
+def linen():
+    """A model with batch statistics, a collection that no direction moves."""
 
     class Model(nn.Module):
         @nn.compact
@@ -27,12 +27,12 @@ def of_linen():
             return nn.Dense(1)(jnp.tanh(x))
 
     model = Model()
-    params = model.init(jax.random.key(1), X)
+    params = jax.jit(model.init)(jax.random.key(1), X)
     return params, jxs.squared_error.of(model.apply), {}
 
 
-def of_nnx():
-    """The state holds random keys, counters and running means beside the parameters."""
+def flax_nnx():
+    """A model whose state holds random keys and counters beside the parameters."""
 
     class Model(nnx.Module):
         def __init__(self, rngs):
@@ -53,19 +53,20 @@ def of_nnx():
     return state, jxs.squared_error.of(predict), {}
 
 
-def of_equinox():
-    """The model is the parameters, activation functions included."""
+def equinox():
+    """A model that is its own pytree of parameters, activation functions included."""
     model = eqx.nn.MLP(3, 1, 5, 2, key=jax.random.key(0))
     return model, jxs.squared_error.of(lambda m, x: jax.vmap(m)(x)), {"output_axis": 0}
 
 
-def of_haiku():
+def haiku():
     model = hk.without_apply_rng(hk.transform(lambda x: hk.nets.MLP([5, 1])(x)))
-    return model.init(jax.random.key(0), X), jxs.squared_error.of(model.apply), {}
+    params = jax.jit(model.init)(jax.random.key(0), X)
+    return params, jxs.squared_error.of(model.apply), {}
 
 
-@pytest.mark.parametrize("make", [of_linen, of_nnx, of_equinox, of_haiku])
-def test_a_plane_through_a_model(make):
+@pytest.mark.parametrize("make", [linen, flax_nnx, equinox, haiku])
+def test_a_plane_through_a_model_gives_the_loss_at_its_points(make):
     params, loss, more = make()
     plane = jxs.Plane.random(jax.random.key(2), params, **more)
     surface = jxs.landscape(loss, DATA, plane, a=(-1, 1, 5), b=(-2, 2, 3))
@@ -75,7 +76,7 @@ def test_a_plane_through_a_model(make):
         a, b = surface.a.values[i], surface.b.values[j]
         np.testing.assert_allclose(surface.loss[i, j], loss(plane.at(a, b), DATA), rtol=1e-5)
         assert abs(surface.loss[i, j] - at_origin) > 1e-3
-    # Every weight matrix moves, filter by filter as long as it is, and nothing else does.
+    # Only weight matrices move, and each filter's step is as long as the filter.
     axis = more.get("output_axis", -1)
     moved = [x for x in jax.tree.leaves(plane.u) if x is not None]
     matrices = [x for x in jax.tree.leaves(params) if hasattr(x, "ndim") and x.ndim == 2]
@@ -85,8 +86,8 @@ def test_a_plane_through_a_model(make):
         np.testing.assert_allclose(*lengths, rtol=1e-5)
 
 
-@pytest.mark.parametrize("make", [of_linen, of_nnx, of_equinox, of_haiku])
-def test_what_is_bad_about_a_model_is_refused_before_anything_is_computed(make, compilations):
+@pytest.mark.parametrize("make", [linen, flax_nnx, equinox, haiku])
+def test_bad_arguments_raise_before_anything_is_compiled(make, compilations):
     params, loss, more = make()
     plane = jxs.Plane.random(jax.random.key(2), params, **more)
 
@@ -94,7 +95,7 @@ def test_what_is_bad_about_a_model_is_refused_before_anything_is_computed(make, 
         return jxs.landscape(loss, data, plane, a=(-1, 1, 5), b=(-2, 2, 3))
 
     def changed(tree, change):
-        """The tree with its first matrix changed, and where that is."""
+        """Return the tree with its first matrix changed, and the tree path of that matrix."""
         paths, structure = jax.tree_util.tree_flatten_with_path(tree)
         k = next(k for k, (_, x) in enumerate(paths) if getattr(x, "ndim", 0) == 2)
         leaves = [x for _, x in paths]
@@ -114,17 +115,19 @@ def test_what_is_bad_about_a_model_is_refused_before_anything_is_computed(make, 
         (lambda w: w[:-1], "expected the origin's shape"),
         (lambda w: w * np.inf, "expected finite numbers"),
     ):
-        u, where = changed(plane.u, change)
-        with pytest.raises(ValueError, match=f"plane.u{where}: {message}"):
+        u, tree_path = changed(plane.u, change)
+        with pytest.raises(ValueError, match=f"plane.u{tree_path}: {message}"):
             jxs.Plane(params, u, plane.v)
-    whole, where = changed(params, lambda w: w.astype(int))
-    with pytest.raises(TypeError, match=f"plane.u{where}: expected None, as the origin holds no"):
+    whole, tree_path = changed(params, lambda w: w.astype(int))
+    with pytest.raises(
+        TypeError, match=f"plane.u{tree_path}: expected None, as the origin holds no"
+    ):
         jxs.Plane(whole, plane.u, plane.v)
-    hole, where = changed(params, lambda w: np.where(w == w.max(), np.nan, w))
-    with pytest.raises(ValueError, match=f"plane.origin{where}: expected finite"):
+    hole, tree_path = changed(params, lambda w: np.where(w == w.max(), np.nan, w))
+    with pytest.raises(ValueError, match=f"plane.origin{tree_path}: expected finite"):
         jxs.Plane(hole, plane.u, plane.v)
     for v, message in (
-        (jax.tree.map(lambda x: -2.5 * np.asarray(x), plane.u), "along the same line"),
+        (jax.tree.map(lambda x: -2.5 * np.asarray(x), plane.u), "not parallel"),
         (jax.tree.map(np.zeros_like, plane.v), "got zeros"),
         ({"w": 1.0}, r"expected the origin's structure with a leaf .*, got \['w'\] there"),
     ):
