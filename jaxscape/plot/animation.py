@@ -1,53 +1,85 @@
-"""Results to plotly figures: nothing is computed that was not measured, nothing is shown yet.
-
-Figures are ordinary `plotly.graph_objects.Figure`s: `write_html`, `show` and every `update_*` of
-plotly apply.
-
-Figures that move: paths as they were walked, frame by frame, with play, pause and a slider.
-"""
+"""Animate training paths with frames, play and pause buttons and a slider over the epochs."""
 
 import base64
 import struct
 import zlib
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict, Unpack
 
 import numpy as np
 import plotly.graph_objects as go
 from plotly.colors import get_colorscale, hex_to_rgb
 
+from jaxscape._util.checks import check_choice
+from jaxscape.critical.points import CriticalPoints
 from jaxscape.plot.parts import layout, legend
-from jaxscape.plot.parts import paths as paths_
+from jaxscape.plot.parts.downsample import evenly_spaced
+from jaxscape.plot.parts.paths import DrawnPath, check_paths, drawn_paths, thin
 from jaxscape.plot.surface import contour, surface
 from jaxscape.results.landscape import Landscape
 from jaxscape.results.trajectory import Projection, Trajectory
+from jaxscape.topology.valleys import MinimaxPath, Valley
+
+_MAX_POINTS = 400
+"""Points drawn of each path. A page holds a copy of the path so far for every frame."""
+_MAX_FRAMES = 100
+_MAX_ENTRIES = 7
+"""Legend entries. If there are more, the longest, of the lowest cell, is dropped."""
+_TOTAL_MS = 8000
+_MAX_FRAME_MS, _MIN_FRAME_MS = 300, 50
+_IMAGE_PIXELS = 400
+"""Width and height of the image under a heatmap."""
+
+Frames = Mapping[int, Sequence[dict[str, Any]]]
+"""Changes by index of a trace; for each trace one dictionary of plotly properties per frame."""
+
+
+class Options(TypedDict, total=False):
+    """Keyword arguments that `surface` and `contour` have in common."""
+
+    critical: CriticalPoints | None
+    valley: Valley | None
+    minimax_path: MinimaxPath | None
+    log: bool
+    clip: float | None
+    dark: bool
 
 
 def animation(
     landscape: Landscape,
     *paths: Trajectory | Projection,
     kind: Literal["surface", "contour"] = "surface",
-    **drawn: Any,
+    critical: CriticalPoints | None = None,
+    valley: Valley | None = None,
+    minimax_path: MinimaxPath | None = None,
+    log: bool = False,
+    clip: float | None = None,
+    dark: bool = False,
 ) -> go.Figure:
-    """Paths as they were walked, with play, pause and a slider over the epochs.
+    """Animate training paths on a surface or a contour plot, with a slider over the epochs.
 
-    The figure opens with the whole of the paths. There is a frame for each recorded epoch, or 100
-    spread evenly over them, and a path stands in it at the last point recorded by then. Of a path
-    of more than 400 points, 400 are drawn, and the figure says so.
+    The figure first shows the complete paths. There is one frame per recorded epoch, at most 100,
+    evenly spaced. In each frame, a path ends at the last point recorded up to that epoch. At most
+    400 points of a path are drawn; a note says so.
 
     Args:
-        landscape: the surface.
-        paths: as in `surface`.
-        kind: what they go over, as `surface` or `contour` draws it.
-        **drawn: `critical`, `valley`, `minimax_path`, `log`, `clip` and `dark`, as these take them.
+        landscape: the loss on a grid.
+        *paths: trajectories or projections, as in `surface`; at least one.
+        kind: the figure under the paths.
+        critical: the result of `critical_points`, drawn in every frame.
+        valley: the result of `valley`, drawn in every frame.
+        minimax_path: the result of `minimax_path`, drawn in every frame.
+        log: whether heights and colors use a log scale, as in `surface`.
+        clip: fraction of the cells that have distinct colors, as in `surface`.
+        dark: whether the background is dark.
 
     Returns:
-        The figure; its frames hold the paths alone.
+        The figure; its frames hold only the paths.
 
     Raises:
-        TypeError: what is no path.
-        ValueError: no path, none with two points and a part on the grid, another kind, or what
-            `surface` and `contour` refuse.
+        TypeError: an argument is not of the type above.
+        ValueError: `kind` is neither "surface" nor "contour", there is no path, no path has two
+            points and a part on the grid, or for the same reasons as in `surface`.
 
     Example:
         >>> data = jxs.data.teacher_student(jax.random.key(0))
@@ -57,91 +89,102 @@ def animation(
         >>> len(jxs.plot.animation(surface, path).frames)
         21
     """
-    figure, lines, shorter = still(landscape, paths, kind, drawn)
-    return add_frames(figure, lines, moments(shorter))
+    figure, drawn, epochs = draw_complete_paths(
+        landscape,
+        paths,
+        kind,
+        critical=critical,
+        valley=valley,
+        minimax_path=minimax_path,
+        log=log,
+        clip=clip,
+        dark=dark,
+    )
+    return add_frames(figure, drawn, epochs)
 
 
-def still(
+def draw_complete_paths(
     landscape: Landscape,
     paths: tuple[Trajectory | Projection, ...],
-    kind: str,
-    drawn: dict[str, Any],
-) -> tuple[go.Figure, list[paths_.DrawnPath], list[Trajectory | Projection]]:
-    """The figure of paths to their ends, thinned for frames; as lines, and as paths."""
-    if kind not in ("surface", "contour"):
-        raise ValueError(f"kind: expected 'surface' or 'contour', got {kind!r}")
-    paths_.check_paths(paths)
+    kind: Literal["surface", "contour"],
+    **options: Unpack[Options],
+) -> tuple[go.Figure, list[DrawnPath], np.ndarray]:
+    """Draw the figure that an animation starts with.
+
+    Returns:
+        The figure, the paths as they are drawn, and the epochs (F,) of the frames.
+
+    Raises:
+        TypeError, ValueError: as in `animation`.
+    """
+    check_choice("kind", kind, ("surface", "contour"))
+    check_paths(paths)
     if not paths:
-        raise ValueError(
-            "paths: expected a descent to show as it went, as descend returns, got none"
-        )
-    shorter, notes = paths_.thin(paths, MOST_POINTS)
+        raise ValueError("paths: expected at least one result of descend or project, got none")
+    thinned, notes = thin(paths, _MAX_POINTS)
     draw = surface if kind == "surface" else contour
-    figure = draw(landscape, *shorter, **drawn)
-    lines, _ = paths_.drawn_paths(landscape, tuple(shorter))
-    if not any(len(line.polyline) for line in lines):
-        ends = [
+    figure = draw(landscape, *thinned, **options)
+    drawn, _ = drawn_paths(landscape, tuple(thinned))
+    if not any(len(path.polyline) for path in drawn):
+        ranges = [
             f"{axis.name} from {axis.values[0]:.4g} to {axis.values[-1]:.4g}"
             for axis in (landscape.a, landscape.b)
         ]
         raise ValueError(
-            "paths: expected one of two points or more that is on the grid, got none; the grid has "
-            f"{' and '.join(ends)}, and surface and contour draw it with a note"
+            "paths: expected one with two or more points on the grid, got none; the grid has "
+            f"{' and '.join(ranges)}; surface and contour draw such paths with a note"
         )
-    note(figure, notes)
+    add_notes(figure, notes)
     if kind == "contour":
-        add_ground(figure)
-    return figure, lines, shorter
+        _add_heatmap_image(figure)
+    return figure, drawn, _frame_epochs(thinned)
 
 
-MOST_POINTS = 400
-"""Of each path: every frame holds the path as far as it goes, in a page all of them."""
-_MOST_FRAMES = 100
-_MOST_ENTRIES = 7
-"""Of the legend, with the surface, which has none: of more the longest is left out."""
-_MILLISECONDS = 8000
-"""Of the whole walk, and of a frame at most and at least:"""
-_SLOWEST, _FASTEST = 300, 50
-_PIXELS = 400
-"""Along each side of the image under a heatmap."""
-
-
-def moments(paths: Sequence[Trajectory | Projection]) -> np.ndarray:
-    """(F,) the epochs at which there is a frame: all that were recorded, or 100 of them."""
+def _frame_epochs(paths: Sequence[Trajectory | Projection]) -> np.ndarray:
+    """Return (F,) the recorded epochs of all paths, at most 100 of them, evenly spaced."""
     epochs = np.unique(np.concatenate([path.epoch for path in paths]))
-    count = min(len(epochs), _MOST_FRAMES)
-    return epochs[np.linspace(0, len(epochs) - 1, count).round().astype(int)]
+    return epochs[evenly_spaced(len(epochs), _MAX_FRAMES)]
+
+
+def add_notes(figure: go.Figure, notes: list[str]) -> None:
+    """Add lines to the notes below the title of a figure."""
+    subtitle = figure.layout.title.subtitle
+    figure.update_layout(
+        title_subtitle_text="<br>".join([subtitle.text, *notes]),
+        margin_t=figure.layout.margin.t + 18 * len(notes),
+        meta=figure.layout.meta | {"notes": [*figure.layout.meta["notes"], *notes]},
+    )
 
 
 def add_frames(
     figure: go.Figure,
-    lines: list[paths_.DrawnPath],
+    drawn: list[DrawnPath],
     epochs: np.ndarray,
-    more: Mapping[int, Sequence[dict[str, Any]]] | None = None,
+    more: Frames | None = None,
 ) -> go.Figure:
-    """Give a figure, on which paths are drawn to their ends, frames and what plays them.
+    """Add frames, buttons and a slider to a figure with complete paths.
 
-    A frame holds the traces that move, and of them no more than where they are: each line as far
-    as it was walked by then, the points on it, and its end where it had come to.
+    A frame holds only what changes: the coordinates of the traces of each path up to that epoch,
+    and the name of its end marker.
 
     Args:
-        figure: what the frames are added to.
-        lines: the paths on it.
-        epochs: (F,) of each frame, in increasing order.
-        more: what else changes: traces, by index, and of each what is new in each of F frames.
+        figure: the figure, which is changed.
+        drawn: the paths on it.
+        epochs: (F,) the epoch of each frame, in increasing order.
+        more: changes of other traces, one per frame.
 
     Returns:
-        The figure.
+        The same figure.
     """
-    moving: dict[int, Sequence[dict[str, Any]]] = {}
-    for line in lines:
-        moving |= _walk(figure, line, epochs)
-    moving |= more or {}
+    changes: dict[int, Sequence[dict[str, Any]]] = {}
+    for path in drawn:
+        changes |= _path_frames(figure, path, epochs)
+    changes |= more or {}
     figure.frames = [
         {
             "name": f"{epoch:.6g}",
-            "traces": list(moving),
-            "data": [{"type": figure.data[k].type, **parts[f]} for k, parts in moving.items()],
+            "traces": list(changes),
+            "data": [{"type": figure.data[k].type, **parts[f]} for k, parts in changes.items()],
         }
         for f, epoch in enumerate(epochs)
     ]
@@ -149,29 +192,69 @@ def add_frames(
     return figure
 
 
-def add_ground(figure: go.Figure) -> None:
-    """Lay an image of a figure's heatmap, its first trace, under it.
+def _path_frames(figure: go.Figure, path: DrawnPath, epochs: np.ndarray) -> Frames:
+    """Return the traces of one path in every frame.
 
-    A browser draws a heatmap anew in each frame, and is done only some time after the frame: most
-    frames would be on white. Images of the layout stay.
+    Also drop the position of the end from the path's legend entry: only the last frame shows it.
+    """
+    # A gap between two pieces belongs to the piece after it.
+    path_epochs = np.fmin.accumulate(path.epochs[::-1])[::-1]
+    line_counts = np.searchsorted(path_epochs, epochs, side="right")
+    point_counts = np.searchsorted(path.points[:, 3], epochs, side="right")
+    changes: dict[int, Sequence[dict[str, Any]]] = {}
+    top_line: list[np.ndarray] = []
+    for k, trace in enumerate(figure.data):
+        if trace.legendgroup != path.name or not len(path.polyline):
+            continue
+        axes = "xyz" if trace.type == "scatter3d" else "xy"
+        coordinates = [np.asarray(trace[axis], np.float32) for axis in axes]
+        if trace.mode == "lines":
+            counts, top_line = line_counts, coordinates
+        elif trace.hovertemplate:
+            counts, trace.name = point_counts, path.name
+        elif trace.name == path.ends[-1][2]:
+            # The end marker moves with the line, at the distance above it that it has at the end.
+            offsets = [end[0] - line[-1] for end, line in zip(coordinates, top_line, strict=True)]
+            lifted = [line + offset for line, offset in zip(top_line, offsets, strict=True)]
+            labels = [f"epoch {epoch:.6g}" for epoch in epochs[:-1]] + [trace.name]
+            changes[k] = [
+                {axis: part[max(n - 1, 0) : n] for axis, part in zip(axes, lifted, strict=True)}
+                | {"name": label}
+                for n, label in zip(line_counts, labels, strict=True)
+            ]
+            continue
+        else:
+            continue
+        changes[k] = [
+            {axis: part[:n] for axis, part in zip(axes, coordinates, strict=True)} for n in counts
+        ]
+    return changes
+
+
+def _add_heatmap_image(figure: go.Figure) -> None:
+    """Put an image of a figure's heatmap, its first trace, under it.
+
+    A browser redraws a heatmap in each frame, and finishes after the frame: most frames would have
+    a white background. Layout images stay.
     """
     heatmap = figure.data[0]
     cells = np.asarray(heatmap.z, float)
-    ends, near = [], []
-    for axis in (np.asarray(heatmap.x, float), np.asarray(heatmap.y, float)):
-        places = axis[0] + (axis[-1] - axis[0]) * (np.arange(_PIXELS) + 0.5) / _PIXELS
-        ends.append((axis[0], axis[-1]))
-        near.append(np.searchsorted((axis[1:] + axis[:-1]) / 2, places))
+    ranges, nearest = [], []
+    for values in (np.asarray(heatmap.x, float), np.asarray(heatmap.y, float)):
+        centers = (np.arange(_IMAGE_PIXELS) + 0.5) / _IMAGE_PIXELS
+        centers = values[0] + (values[-1] - values[0]) * centers
+        ranges.append((values[0], values[-1]))
+        nearest.append(np.searchsorted((values[1:] + values[:-1]) / 2, centers))
     low = np.nanmin(cells) if heatmap.zmin is None else heatmap.zmin
     high = np.nanmax(cells) if heatmap.zmax is None else heatmap.zmax
-    # From the top down, as images are.
-    drawn = (cells[np.ix_(near[1][::-1], near[0])] - low) / ((high - low) or 1)
+    # The first row of an image is at the top.
+    heights = (cells[np.ix_(nearest[1][::-1], nearest[0])] - low) / ((high - low) or 1)
     stops, colors = zip(*get_colorscale(layout.COLORS), strict=True)
     channels = np.array([hex_to_rgb(color) for color in colors]).T
-    hole = np.isnan(drawn)
-    parts = [np.interp(np.where(hole, 0, drawn), stops, one) for one in channels]
+    hole = np.isnan(heights)
+    parts = [np.interp(np.where(hole, 0, heights), stops, channel) for channel in channels]
     pixels = np.stack([*parts, np.where(hole, 0, 255)], axis=-1).round().astype(np.uint8)
-    (left, right), (bottom, top) = ends
+    (left, right), (bottom, top) = ranges
     figure.add_layout_image(
         source="data:image/png;base64," + base64.b64encode(_png(pixels)).decode(),
         xref="x",
@@ -186,77 +269,26 @@ def add_ground(figure: go.Figure) -> None:
 
 
 def _png(pixels: np.ndarray) -> bytes:
-    """A PNG of (height, width, 4) bytes (W3C, "Portable Network Graphics", 2003)."""
+    """Encode (height, width, 4) bytes as PNG (W3C, "Portable Network Graphics", 2003)."""
     height, width, _ = pixels.shape
     rows = np.pad(pixels.reshape(height, -1), ((0, 0), (1, 0))).tobytes()
     content = b"\x89PNG\r\n\x1a\n"
-    head = struct.pack(">IIBBBBB", width, height, 8, 6, 0, 0, 0)
-    for kind, data in ((b"IHDR", head), (b"IDAT", zlib.compress(rows, 9)), (b"IEND", b"")):
-        check = zlib.crc32(kind + data)
-        content += struct.pack(">I", len(data)) + kind + data + struct.pack(">I", check)
+    header = struct.pack(">IIBBBBB", width, height, 8, 6, 0, 0, 0)
+    for kind, data in ((b"IHDR", header), (b"IDAT", zlib.compress(rows, 9)), (b"IEND", b"")):
+        checksum = zlib.crc32(kind + data)
+        content += struct.pack(">I", len(data)) + kind + data + struct.pack(">I", checksum)
     return content
 
 
-def note(figure: go.Figure, notes: list[str]) -> None:
-    """Say more below a figure's title."""
-    title = figure.layout.title.subtitle
-    figure.update_layout(
-        title_subtitle_text="<br>".join([title.text, *notes]),
-        margin_t=figure.layout.margin.t + 18 * len(notes),
-        meta=figure.layout.meta | {"notes": [*figure.layout.meta["notes"], *notes]},
-    )
-
-
-def _walk(
-    figure: go.Figure, line: paths_.DrawnPath, epochs: np.ndarray
-) -> dict[int, Sequence[dict[str, Any]]]:
-    """The traces of one path, by index, and where each of them is in every frame.
-
-    The legend's words about where it ends are left out, as it is not there yet.
-    """
-    # A gap between two pieces belongs to the one after it.
-    along = np.fmin.accumulate(line.epochs[::-1])[::-1]
-    rows = np.searchsorted(along, epochs, side="right")
-    points = np.searchsorted(line.points[:, 3], epochs, side="right")
-    moving: dict[int, Sequence[dict[str, Any]]] = {}
-    top: list[np.ndarray] = []
-    for k, trace in enumerate(figure.data):
-        if trace.legendgroup != line.name or not len(line.polyline):
-            continue
-        axes = "xyz" if trace.type == "scatter3d" else "xy"
-        drawn = [np.asarray(trace[axis], np.float32) for axis in axes]
-        if trace.mode == "lines":
-            counts, top = rows, drawn
-        elif trace.hovertemplate:
-            counts, trace.name = points, line.name
-        elif trace.name == line.ends[-1][2]:
-            # It goes along with the line, as far above it as it is at the end.
-            above = [ends[0] - ways[-1] for ends, ways in zip(drawn, top, strict=True)]
-            drawn = [ways + offset for ways, offset in zip(top, above, strict=True)]
-            label = [f"epoch {epoch:.6g}" for epoch in epochs[:-1]] + [trace.name]
-            moving[k] = [
-                {axis: part[max(n - 1, 0) : n] for axis, part in zip(axes, drawn, strict=True)}
-                | {"name": label[f]}
-                for f, n in enumerate(rows)
-            ]
-            continue
-        else:
-            continue
-        moving[k] = [
-            {axis: part[:n] for axis, part in zip(axes, drawn, strict=True)} for n in counts
-        ]
-    return moving
-
-
 def _add_controls(figure: go.Figure, names: list[str]) -> None:
-    """Play, pause, and a slider that says the epoch, in a row below the figure."""
-    pause = round(min(_SLOWEST, max(_FASTEST, _MILLISECONDS / len(names))))
+    """Add play and pause buttons and a slider over the frames in a row below the figure."""
+    duration = round(min(_MAX_FRAME_MS, max(_MIN_FRAME_MS, _TOTAL_MS / len(names))))
     at_once = {"mode": "immediate", "transition": {"duration": 0}}
-    play = at_once | {"frame": {"duration": pause, "redraw": True}, "fromcurrent": True}
+    play = at_once | {"frame": {"duration": duration, "redraw": True}, "fromcurrent": True}
     stop = at_once | {"frame": {"duration": 0, "redraw": True}}
     entries = [trace for trace in figure.data if trace.name and trace.showlegend is not False]
-    if len(entries) > _MOST_ENTRIES:
-        # The longest, which would leave room for two in a row only. Its hover tells it, too.
+    if len(entries) > _MAX_ENTRIES:
+        # The entry of the lowest cell allows only two columns. Its hover shows the same text.
         for trace in entries:
             if trace.name.startswith(legend.LOWEST_CELL):
                 trace.showlegend = False
@@ -264,13 +296,13 @@ def _add_controls(figure: go.Figure, names: list[str]) -> None:
     layout.shrink_axis_titles(figure)
     if figure.data[0].type == "surface":
         layout.move_camera_back(figure, 1.2)
-    # Below the scene, or below the names of axes.
-    below = 64 if any(trace.type == "scatter" for trace in figure.data) else 14
+    # The controls are below the scene, or below the axis titles of a contour plot.
+    offset = 64 if any(trace.type == "scatter" for trace in figure.data) else 14
     figure.update_layout(
-        # Names in a row, and the controls above them: also a small page has room for the picture.
+        # Legend entries in rows, under the controls, leave space for the picture on a small page.
         legend_orientation="h",
-        meta=(figure.layout.meta or {}) | {"milliseconds": pause},
-        margin_b=below + 80 + legend.estimate_height(figure),
+        meta=(figure.layout.meta or {}) | {"milliseconds": duration},
+        margin_b=offset + 80 + legend.estimate_height(figure),
         updatemenus=[
             {
                 "type": "buttons",
@@ -280,7 +312,7 @@ def _add_controls(figure: go.Figure, names: list[str]) -> None:
                 "xanchor": "right",
                 "y": 0,
                 "yanchor": "top",
-                "pad": {"t": below - 14},
+                "pad": {"t": offset - 14},
                 "font_size": 13,
                 "buttons": [
                     {"label": "Play", "method": "animate", "args": [None, play]},
@@ -294,7 +326,7 @@ def _add_controls(figure: go.Figure, names: list[str]) -> None:
                 "len": 1,
                 "y": 0,
                 "yanchor": "top",
-                "pad": {"t": below, "l": 10, "r": 10},
+                "pad": {"t": offset, "l": 10, "r": 10},
                 "active": len(names) - 1,
                 "currentvalue": {"prefix": "epoch ", "font_size": 16},
                 "font_size": 12,

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from jaxscape._util.checks import check_type
 from jaxscape.grid.derivatives import Derivatives
 from jaxscape.plot.parts import downsample, layout, overlays, scene
-from jaxscape.plot.parts.paths import DrawnPath, drawn_paths
+from jaxscape.plot.parts.paths import drawn_paths
 from jaxscape.plot.parts.scale import common_scale
 from jaxscape.plot.surface import MAX_SURFACE_VALUES
 from jaxscape.results.landscape import Landscape
@@ -41,7 +41,7 @@ class _Nodes(NamedTuple):
 
 
 def slopes(derivatives: Derivatives, *paths: Trajectory, dark: bool = False) -> go.Figure:
-    """Contour plot with negative-gradient arrows and the boundary of negative curvature.
+    """Draw a contour plot with negative-gradient arrows and the boundary of negative curvature.
 
     The arrows are the negative gradient with respect to the two coordinates. They are
     perpendicular to the contour lines only if both axes have the same scale. Their length is
@@ -178,7 +178,7 @@ def curvature(derivatives: Derivatives, *paths: Trajectory, dark: bool = False) 
         )
     )
     notes = [*scene.unit_notes(landscape), *notes]
-    notes += scene.add_lone_cells(figure, a, b, loss, curvature, (-end, end), curvature)
+    notes += scene.add_isolated_cells(figure, a, b, loss, curvature, (-end, end), curvature)
     boundary = zero_line(curvature, a, b, loss)
     if len(boundary):
         lifted = scale.lift(boundary, 0.5)

@@ -1,124 +1,136 @@
-"""The fit to the data at a point of a path, drawn to the right of the surface."""
+"""Animate a training path together with the network's fit to its data."""
 
 from typing import Any, Literal
 
 import numpy as np
 import plotly.graph_objects as go
 
-from jaxscape.plot.animation import add_frames, moments, note, still
+from jaxscape.critical.points import CriticalPoints
+from jaxscape.plot.animation import add_frames, add_notes, draw_complete_paths
 from jaxscape.plot.parts import layout
+from jaxscape.plot.parts.downsample import evenly_spaced
 from jaxscape.results.landscape import Landscape
+from jaxscape.topology.valleys import MinimaxPath, Valley
 from jaxscape.training.predictions import Predictions
+
+_MAX_SAMPLES = 1000
+_SAMPLE_COLOR = "#8a8a8a"
 
 
 def fit(
     landscape: Landscape,
-    found: Predictions,
+    predictions: Predictions,
     kind: Literal["surface", "contour"] = "surface",
-    **drawn: Any,
+    *,
+    critical: CriticalPoints | None = None,
+    valley: Valley | None = None,
+    minimax_path: MinimaxPath | None = None,
+    log: bool = False,
+    clip: float | None = None,
+    dark: bool = False,
 ) -> go.Figure:
-    """The path over the surface, and beside it the network's fit to its data at each point.
+    """Animate a path on a surface next to the network's predictions for its data.
 
-    One slider moves both, so that each point is seen with its curve; both have one color. Of more
-    than 1,000 samples, 1,000 are drawn, and the figure says so.
+    One slider moves both: each frame shows a point of the path and the predictions there, in the
+    same color. At most 1,000 samples are drawn; a note says so.
 
     Args:
-        landscape: the surface.
-        found: what `predictions` returned.
-        kind: what the path goes over, as `surface` or `contour` draws it.
-        **drawn: `critical`, `valley`, `minimax_path` and `dark`, as these take them.
+        landscape: the loss on a grid.
+        predictions: the result of `predictions`, which holds the path.
+        kind: the figure under the path.
+        critical: the result of `critical_points`, drawn in every frame.
+        valley: the result of `valley`, drawn in every frame.
+        minimax_path: the result of `minimax_path`, drawn in every frame.
+        log: whether heights and colors use a log scale, as in `surface`.
+        clip: fraction of the cells that have distinct colors, as in `surface`.
+        dark: whether the background is dark.
 
     Returns:
-        The figure, animated as `animation` does it.
+        The figure, with frames as in `animation`.
 
     Raises:
-        TypeError: anything else than `Predictions`.
-        ValueError: what `animation` refuses.
+        TypeError: an argument is not of the type above.
+        ValueError: for the same reasons as in `animation`.
 
     Example:
         >>> data = jxs.data.teacher_student(jax.random.key(0))
         >>> surface = jxs.landscape(jxs.squared_error, data, w1=(-3, 3, 61), w2=(-3, 3, 41))
         >>> path = jxs.descend(jxs.squared_error, jxs.Weights(1.0, 0.2), data,
         ...                    optimizer=optax.sgd(0.5), epochs=20)
-        >>> found = jxs.training.predictions(jxs.squared_error, path, data)
-        >>> figure = jxs.plot.fit(surface, found)
+        >>> predictions = jxs.training.predictions(jxs.squared_error, path, data)
+        >>> figure = jxs.plot.fit(surface, predictions)
         >>> [trace.name for trace in figure.data[-2:]], len(figure.frames)
-        (["the network's curve", "the network's curve"], 21)
+        (['prediction', 'prediction'], 21)
     """
-    if not isinstance(found, Predictions):
+    if not isinstance(predictions, Predictions):
         raise TypeError(
-            f"found: expected Predictions, got {type(found).__name__}; "
+            f"predictions: expected Predictions, got {type(predictions).__name__}; "
             "jxs.training.predictions(loss, path, data) computes them"
         )
-    figure, lines, shorter = still(landscape, (found.path,), kind, drawn)
-    note(figure, add_fit(figure, found, lines[0].color))
-    figure.update_layout(title_text="Loss surface, and the fit at each point of the descent")
-    epochs = moments(shorter)
-    curves = found.y[np.searchsorted(found.path.epoch, epochs, side="right") - 1]
-    curve = [{"y": y.astype(np.float32)} for y in curves]
+    figure, [path], epochs = draw_complete_paths(
+        landscape,
+        (predictions.path,),
+        kind,
+        critical=critical,
+        valley=valley,
+        minimax_path=minimax_path,
+        log=log,
+        clip=clip,
+        dark=dark,
+    )
+    _add_fit(figure, predictions, path.color)
+    figure.update_layout(title_text="Loss surface and fit during training")
+    points = np.searchsorted(predictions.path.epoch, epochs, side="right") - 1
+    curve = [{"y": y.astype(np.float32)} for y in predictions.y[points]]
     last = len(figure.data) - 1
-    return add_frames(figure, lines, epochs, {last - 1: curve, last: curve})
+    return add_frames(figure, [path], epochs, {last - 1: curve, last: curve})
 
 
-_MOST_SAMPLES = 1000
-_DATA = "#8a8a8a"
+def _add_fit(figure: go.Figure, predictions: Predictions, color: str) -> None:
+    """Draw the samples and the last predictions in a new panel on the right of the figure.
 
-
-def add_fit(figure: go.Figure, found: Predictions, color: str) -> list[str]:
-    """Make room on the right of a surface or a contour, and draw data and the last curve there.
-
-    The curve is the last trace, in the path's color.
-
-    Returns:
-        What to note.
+    The last two traces are the predictions: a black line under one of the given color.
     """
-    turns = figure.data[0].type == "surface"
-    if turns:
+    is_surface = figure.data[0].type == "surface"
+    if is_surface:
         figure.update_layout(scene_domain_x=[0, 0.5])
         layout.move_camera_back(figure, 1.25)
-        words = {"title_font_size": 14, "tickfont_size": 11}
-        # What the heights are is said by the bar of colors, which are the same.
-        few = {"title_text": "", "nticks": 4}
-        figure.update_scenes(xaxis=words, yaxis=words, zaxis=words | few)
+        text = {"title_font_size": 14, "tickfont_size": 11}
+        # The color bar shows the same values as the height axis.
+        height: dict[str, Any] = {"title_text": "", "nticks": 4}
+        figure.update_scenes(xaxis=text, yaxis=text, zaxis=text | height)
     else:
         figure.update_xaxes(domain=[0, 0.43])
-    # Without its title, which is below the figure's.
-    figure.data[0].colorbar.update(x=0.51 if turns else 0.44, thickness=14, title_text="")
-    x, y = (np.asarray(part, float).reshape(-1) for part in (found.data.x, found.data.y))
-    count = len(x)
-    shown = np.linspace(0, count - 1, min(count, _MOST_SAMPLES)).round().astype(int)
+    # The subtitle of the figure names the loss.
+    bar_x = 0.51 if is_surface else 0.44
+    figure.data[0].colorbar.update(x=bar_x, thickness=14, title_text="")
+    data = predictions.data
+    x, y = (np.asarray(part, float).reshape(-1) for part in (data.x, data.y))
+    shown = evenly_spaced(len(x), _MAX_SAMPLES)
     axes = {"xaxis": "x2", "yaxis": "y2"}
     figure.add_scatter(
         x=x[shown],
         y=y[shown],
         mode="markers",
-        marker={"color": _DATA, "size": 5, "opacity": 0.8},
+        marker={"color": _SAMPLE_COLOR, "size": 5, "opacity": 0.8},
         name="data",
         hovertemplate="x %{x:.5~g}<br>y %{y:.5~g}<extra>data</extra>",
         **axes,
     )
-    last = found.y[-1]
-    for part, width in (("black", 5.5), (color, 3.5)):
+    for line_color, width in (("black", 5.5), (color, 3.5)):
         figure.add_scatter(
-            x=found.x,
-            y=last,
+            x=predictions.x,
+            y=predictions.y[-1],
             mode="lines",
-            line={"color": part, "width": width},
-            name="the network's curve",
-            showlegend=part == color,
+            line={"color": line_color, "width": width},
+            name="prediction",
+            showlegend=line_color == color,
             hovertemplate="x %{x:.5~g}<br>prediction %{y:.5~g}<extra></extra>",
             **axes,
         )
-    # All curves are seen, but those that fly off would flatten the data.
-    low, high = float(y[shown].min()), float(y[shown].max())
-    span = (high - low) or 1.0
-    curves = found.y[np.isfinite(found.y)]
-    if curves.size:
-        low = max(low - span, min(low, float(curves.min())))
-        high = min(high + span, max(high, float(curves.max())))
-    margin = 0.05 * (high - low) or 1.0
+    low, high = _vertical_range(y[shown], predictions.y)
     figure.update_layout(
-        # For labels as wide as −4e-4: a picture is drawn before plotly has made room for them.
+        # Space for tick labels as wide as −4e-4: a picture is taken before plotly reserves it.
         margin_r=84,
         xaxis2={
             "domain": [0.62, 1],
@@ -131,7 +143,20 @@ def add_fit(figure: go.Figure, found: Predictions, color: str) -> list[str]:
             "side": "right",
             "title": {"text": "y"},
             "exponentformat": "e",
-            "range": [low - margin, high + margin],
+            "range": [low, high],
         },
     )
-    return [] if len(shown) == count else [f"{len(shown)} of {count} samples are drawn"]
+    if len(shown) < len(x):
+        add_notes(figure, [f"{len(shown)} of {len(x)} samples are drawn"])
+
+
+def _vertical_range(targets: np.ndarray, predictions: np.ndarray) -> tuple[float, float]:
+    """Return a range that shows all targets, and predictions up to one range of targets away."""
+    low, high = float(targets.min()), float(targets.max())
+    span = (high - low) or 1.0
+    finite = predictions[np.isfinite(predictions)]
+    if finite.size:
+        low = max(low - span, min(low, float(finite.min())))
+        high = min(high + span, max(high, float(finite.max())))
+    margin = 0.05 * (high - low) or 1.0
+    return low - margin, high + margin

@@ -1,134 +1,155 @@
-"""Figures of losses along lines and curves: each line, their mean and how far they spread."""
+"""Draw losses along lines and curves: each line, their mean and their quantiles."""
 
 import numpy as np
 import plotly.graph_objects as go
 from plotly.colors import hex_to_rgb
 
+from jaxscape._util.checks import check_type
 from jaxscape.connectivity.lines import Lines
-from jaxscape.plot.parts import layout
+from jaxscape.plot.parts import colors, layout
+from jaxscape.plot.parts.downsample import evenly_spaced
 
-# Okabe and Ito's colors for the color-blind.
-_COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-_BAND = 0.1, 0.9
-# More are one gray mass, and slow to draw.
-_MOST_THIN_LINES = 400
+_COLORS = (
+    colors.BLUE,
+    colors.VERMILION,
+    colors.GREEN,
+    colors.PINK,
+    colors.ORANGE,
+    colors.SKY_BLUE,
+)
+_QUANTILES = 0.1, 0.9
+_MAX_THIN_LINES = 400
+"""More lines are indistinguishable, and slow to draw."""
 
 
-def lines(*found: Lines, dark: bool = False) -> go.Figure:
-    """Losses along lines, several `Lines` on one figure, solutions marked.
+def lines(*lines: Lines, dark: bool = False) -> go.Figure:
+    """Draw losses along lines, several `Lines` in one figure, and mark the solutions they connect.
 
-    Where `Lines` are of many directions, each of them is drawn thin, up to 400 spread evenly over
-    them, with the mean of all and the band of the middle 80 %. Losses that are not finite are gaps,
-    also of mean and band, and counted in a note.
+    For `Lines` with several directions, the figure shows up to 400 of them as thin lines, their
+    mean, and the range of the central 80 %. Losses that are not finite leave gaps, also in the mean
+    and in the range; a note counts them.
 
     Args:
-        found: what `lines`, `interpolate` or the `losses` of a `Curve` returned.
-        dark: light lines on a dark ground.
+        *lines: results of `lines`, of `interpolate`, or of the method `losses` of a `Curve`.
+        dark: whether the background is dark.
 
     Returns:
         The figure.
 
     Raises:
-        TypeError: anything else than `Lines`.
-        ValueError: none, or some without a finite loss.
+        TypeError: an argument is not a `Lines`.
+        ValueError: there is no argument, or one has no finite loss.
 
     Example:
         >>> data = jxs.data.teacher_student(jax.random.key(0))
         >>> ends = jxs.Weights(1.5, 0.8), jxs.Weights(-1.5, -0.8)
         >>> straight = jxs.connectivity.interpolate(jxs.squared_error, data, *ends)
-        >>> curve = jxs.connectivity.bezier(jxs.squared_error, data, *ends, jax.random.key(1), steps=50)
+        >>> curve = jxs.connectivity.bezier(
+        ...     jxs.squared_error, data, *ends, jax.random.key(1), steps=50
+        ... )
         >>> figure = jxs.plot.lines(straight, curve.losses(jxs.squared_error, data))
         >>> [trace.name for trace in figure.data]
         ['straight line, barrier 0.4...', 'Bézier curve, barrier 0...', 'solutions']
     """
-    _check(found)
-    names = [one.name for one in found]
-    named = [
+    _check(lines)
+    names = [group.name for group in lines]
+    unique_names = [
         name if names.count(name) == 1 else f"{name} ({names[: k + 1].count(name)})"
         for k, name in enumerate(names)
     ]
-    colors = [_COLORS[k % len(_COLORS)] for k in range(len(found))]
+    line_colors = [_COLORS[k % len(_COLORS)] for k in range(len(lines))]
     if dark:
-        colors = [layout.mix_color(color, 255, 0.35) for color in colors]
-    drawn = list(zip(found, named, colors, strict=True))
+        line_colors = [layout.mix_color(color, 255, 0.35) for color in line_colors]
+    groups = list(zip(lines, unique_names, line_colors, strict=True))
     figure = go.Figure()
-    # Bands below thin lines below means, whichever they belong to.
-    for add in (_add_band, _add_thin, _add_mean):
-        for one, name, color in drawn:
-            add(figure, one, name, color)
-    _add_solutions(figure, found)
-    notes = [note for one, name, _ in drawn for note in _notes(one, name)]
+    # All ranges are below all thin lines, and these below all means.
+    for add in (_add_range, _add_thin_lines, _add_mean):
+        for group, name, color in groups:
+            add(figure, group, name, color)
+    _add_solutions(figure, lines)
+    notes = [note for group, name, _ in groups for note in _notes(group, name)]
     figure.update_xaxes(title="t", zeroline=False)
-    figure.update_yaxes(title=" / ".join(dict.fromkeys(one.loss_name for one in found)))
+    figure.update_yaxes(title=" / ".join(dict.fromkeys(group.loss_name for group in lines)))
     return layout.finish(figure, "Loss along lines", notes, dark)
 
 
-def _add_band(figure: go.Figure, one: Lines, name: str, color: str) -> None:
-    if len(one) == 1:
+def _check(lines: tuple[Lines, ...]) -> None:
+    if not lines:
+        raise ValueError("lines: expected at least one, got none")
+    for group in lines:
+        check_type("lines", group, Lines, "Lines")
+        if not np.isfinite(np.asarray(group.loss, float)).any():
+            raise ValueError(f"lines: expected a finite loss to draw, got none in {group!r}")
+
+
+def _add_range(figure: go.Figure, group: Lines, name: str, color: str) -> None:
+    """Fill the range between the quantiles of several lines."""
+    if len(group) == 1:
         return
-    t, (low, high) = np.asarray(one.t, float), np.asarray(one.quantiles(_BAND), float)
-    kept = np.isfinite(low) & np.isfinite(high)
-    # A polygon for each stretch without a gap: one around all would hide it.
-    ends = np.flatnonzero(np.diff(np.concatenate([[False], kept, [False]])))
+    t, (low, high) = np.asarray(group.t, float), np.asarray(group.quantiles(_QUANTILES), float)
+    finite = np.isfinite(low) & np.isfinite(high)
+    # A polygon for each section between gaps; a single polygon would cover the gaps.
+    ends = np.flatnonzero(np.diff(np.concatenate([[False], finite, [False]])))
     x, y = [], []
-    for there in map(slice, ends[::2], ends[1::2]):
-        x += [*t[there], *t[there][::-1], np.nan]
-        y += [*high[there], *low[there][::-1], np.nan]
+    for section in map(slice, ends[::2], ends[1::2]):
+        x += [*t[section], *t[section][::-1], np.nan]
+        y += [*high[section], *low[section][::-1], np.nan]
     figure.add_scatter(
         x=x,
         y=y,
         fill="toself",
-        fillcolor=_faded(color, 0.25),
+        fillcolor=_with_opacity(color, 0.25),
         line={"width": 0},
         mode="lines",
-        name=f"{round(100 * (_BAND[1] - _BAND[0]))} % of {name}",
+        name=f"{round(100 * (_QUANTILES[1] - _QUANTILES[0]))} % of {name}",
         legendgroup=name,
         hoverinfo="skip",
     )
 
 
-def _add_thin(figure: go.Figure, one: Lines, name: str, color: str) -> None:
-    if len(one) == 1:
+def _add_thin_lines(figure: go.Figure, group: Lines, name: str, color: str) -> None:
+    """Draw several lines, all in one trace, with a gap after each."""
+    if len(group) == 1:
         return
-    # All in one trace, a gap after each.
-    losses = np.asarray(one.loss, float)[_shown(one)]
+    losses = np.asarray(group.loss, float)[evenly_spaced(len(group), _MAX_THIN_LINES)]
     losses = np.pad(losses, ((0, 0), (0, 1)), constant_values=np.nan)
     figure.add_scatter(
-        x=np.tile(np.append(np.asarray(one.t, float), np.nan), len(losses)),
+        x=np.tile(np.append(np.asarray(group.t, float), np.nan), len(losses)),
         y=_with_gaps(losses).ravel(),
         mode="lines",
-        line={"color": _faded(color, 0.35), "width": 1},
+        line={"color": _with_opacity(color, 0.35), "width": 1},
         legendgroup=name,
         hoverinfo="skip",
         showlegend=False,
     )
 
 
-def _add_mean(figure: go.Figure, one: Lines, name: str, color: str) -> None:
-    text = name if len(one) == 1 else f"mean of {name}"
-    if one.connects and {0.0, 1.0} <= set(np.asarray(one.t).tolist()):
-        text += f", barrier {one.barrier:.4g}"
+def _add_mean(figure: go.Figure, group: Lines, name: str, color: str) -> None:
+    label = name if len(group) == 1 else f"mean of {name}"
+    if group.connects and {0.0, 1.0} <= set(np.asarray(group.t).tolist()):
+        label += f", barrier {group.barrier:.4g}"
     figure.add_scatter(
-        x=np.asarray(one.t, float),
-        y=_with_gaps(np.asarray(one.mean, float)),
+        x=np.asarray(group.t, float),
+        y=_with_gaps(np.asarray(group.mean, float)),
         mode="lines",
         line={"color": color, "width": 3.5},
-        name=text,
+        name=label,
         legendgroup=name,
         hovertemplate=f"t %{{x:.5~g}}<br>loss %{{y:.6~g}}<extra>{name}</extra>",
     )
 
 
-def _add_solutions(figure: go.Figure, found: tuple[Lines, ...]) -> None:
-    ends = {
+def _add_solutions(figure: go.Figure, lines: tuple[Lines, ...]) -> None:
+    """Mark the different solutions at t = 0 and t = 1."""
+    solutions = {
         (float(t), float(loss))
-        for one in found
-        if one.connects
-        for t, loss in zip(np.asarray(one.t), np.asarray(one.mean), strict=True)
+        for group in lines
+        if group.connects
+        for t, loss in zip(np.asarray(group.t), np.asarray(group.mean), strict=True)
         if t in (0, 1) and np.isfinite(loss)
     }
-    if ends:
-        x, y = zip(*sorted(ends), strict=True)
+    if solutions:
+        x, y = zip(*sorted(solutions), strict=True)
         figure.add_scatter(
             x=x,
             y=y,
@@ -140,33 +161,20 @@ def _add_solutions(figure: go.Figure, found: tuple[Lines, ...]) -> None:
         )
 
 
-def _notes(one: Lines, name: str) -> list[str]:
-    shown, holes = len(_shown(one)), int((~np.isfinite(np.asarray(one.loss, float))).sum())
-    notes = [] if shown == len(one) else [f"{shown} of {name} as thin lines"]
-    if holes:
-        notes.append(f"{holes} of {one.loss.size} losses of {name} are not finite")
+def _notes(group: Lines, name: str) -> list[str]:
+    notes = []
+    if len(group) > _MAX_THIN_LINES:
+        notes.append(f"{name}: {_MAX_THIN_LINES} of {len(group)} lines are drawn")
+    nonfinite = int((~np.isfinite(np.asarray(group.loss, float))).sum())
+    if nonfinite:
+        notes.append(f"{nonfinite} of {group.loss.size} losses of {name} are not finite")
     return notes
-
-
-def _shown(one: Lines) -> np.ndarray:
-    """Which lines are drawn."""
-    return np.linspace(0, len(one) - 1, min(len(one), _MOST_THIN_LINES)).round().astype(int)
 
 
 def _with_gaps(losses: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(losses), losses, np.nan)
 
 
-def _faded(color: str, opacity: float) -> str:
-    parts = hex_to_rgb(color) if color.startswith("#") else color[4:-1].split(",")
-    return "rgba({}, {}, {}, {})".format(*parts, opacity)
-
-
-def _check(found: tuple[Lines, ...]) -> None:
-    if not found:
-        raise ValueError("lines: expected at least one, got none")
-    for one in found:
-        if not isinstance(one, Lines):
-            raise TypeError(f"lines: expected Lines, got {type(one).__name__}")
-        if not np.isfinite(np.asarray(one.loss, float)).any():
-            raise ValueError(f"lines: expected a finite loss to draw, got none in {one!r}")
+def _with_opacity(color: str, opacity: float) -> str:
+    channels = hex_to_rgb(color) if color.startswith("#") else color[4:-1].split(",")
+    return "rgba({}, {}, {}, {})".format(*channels, opacity)

@@ -1,38 +1,37 @@
-"""The figure of a spectrum: how the eigenvalues of a model's curvature lie."""
+"""Draw the spectral density of a curvature matrix and single eigenvalues."""
 
 import math
 
 import numpy as np
 import plotly.graph_objects as go
 
+from jaxscape._util.checks import check_type
 from jaxscape.curvature.spectrum import Eigenpairs, SpectralDensity
-from jaxscape.plot.parts import layout
+from jaxscape.plot.parts import colors, layout
 
-# Okabe and Ito's colors for the color-blind.
-_COLORS = "#0072b2", "#d55e00"
-# The axis goes so far below the height of a single eigenvalue.
-_BELOW_ONE = 0.03
+_FLOOR = 0.03
+"""Lower end of the density axis, relative to the peak of a single eigenvalue."""
 
 
 def spectrum(
     density: SpectralDensity, eigenpairs: Eigenpairs | None = None, dark: bool = False
 ) -> go.Figure:
-    """The density of eigenvalues on a log scale, with its error, and single eigenvalues as marks.
+    """Draw the density of eigenvalues on a log scale, with its error and single eigenvalues.
 
-    A mark stands at the height that the density has about one eigenvalue alone, so that a peak of
-    the density below it is of less than one. The axis ends a little below that.
+    The markers of single eigenvalues are at the height of the density of one isolated eigenvalue; a
+    lower peak of the density stands for less than one eigenvalue. The axis ends a little below.
 
     Args:
-        density: what `spectral_density` returned.
-        eigenpairs: what `eigenpairs` returned; those that have not converged are open.
-        dark: light lines on a dark ground.
+        density: the result of `spectral_density`.
+        eigenpairs: the result of `eigenpairs`. Markers of those that did not converge are open.
+        dark: whether the background is dark.
 
     Returns:
         The figure.
 
     Raises:
-        TypeError: anything else.
-        ValueError: a density that is not finite.
+        TypeError: an argument is not of the type above.
+        ValueError: `density` is not finite.
 
     Example:
         >>> data, key = jxs.data.teacher_student(jax.random.key(0)), jax.random.key(1)
@@ -42,31 +41,36 @@ def spectrum(
         >>> [trace.name for trace in figure.data]
         ['density', '1 eigenvalue']
     """
-    if not isinstance(density, SpectralDensity):
-        raise TypeError(f"density: expected a SpectralDensity, got {type(density).__name__}")
-    if not isinstance(eigenpairs, Eigenpairs | None):
-        raise TypeError(f"eigenpairs: expected Eigenpairs, got {type(eigenpairs).__name__}")
+    check_type("density", density, SpectralDensity)
+    if eigenpairs is not None:
+        check_type("eigenpairs", eigenpairs, Eigenpairs, "Eigenpairs")
     if not np.isfinite(density.density).all():
-        raise ValueError("density: expected a finite one, got one with products that are not")
+        raise ValueError(
+            "density: expected a finite density, got one of a matrix whose products are not finite"
+        )
     figure = go.Figure()
-    single = 1 / (density.size * density.width * math.sqrt(2 * math.pi))
-    floor = _BELOW_ONE * single
-    blue, red = (layout.mix_color(color, 255, 0.35 * dark) for color in _COLORS)
+    peak = 1 / (density.size * density.width * math.sqrt(2 * math.pi))
+    floor = _FLOOR * peak
+    density_color, marker_color = (
+        layout.mix_color(color, 255, 0.35 * dark) for color in (colors.BLUE, colors.VERMILION)
+    )
     if density.error.any() and np.isfinite(density.error).all():
-        _add_band(figure, density, floor, blue)
+        _add_error(figure, density, floor, density_color)
     figure.add_scatter(
         x=density.eigenvalues,
-        # A log scale has no zero.
+        # A log scale cannot show 0.
         y=np.where(density.density > 0, density.density, np.nan),
         mode="lines",
-        line={"color": blue, "width": 2.5},
+        line={"color": density_color, "width": 2.5},
         name="density",
         hovertemplate="eigenvalue %{x:.5~g}<br>density %{y:.3~g}<extra></extra>",
     )
     if eigenpairs is not None:
-        _add_marks(figure, eigenpairs, single, red)
+        _add_eigenvalues(figure, eigenpairs, peak, marker_color)
     top = (density.density + np.nan_to_num(density.error)).max()
-    figure.update_xaxes(title="eigenvalue", zeroline=True, zerolinewidth=2, zerolinecolor="#808080")
+    figure.update_xaxes(
+        title="eigenvalue", zeroline=True, zerolinewidth=2, zerolinecolor=colors.GRAY
+    )
     figure.update_yaxes(
         title="density",
         type="log",
@@ -77,13 +81,13 @@ def spectrum(
     return layout.finish(figure, f"Spectrum of the {density.name}", _notes(density), dark)
 
 
-def _add_band(figure: go.Figure, density: SpectralDensity, floor: float, color: str) -> None:
-    """The density give or take its error, down to below the axis where that is under 0."""
-    low, high = (density.density + sign * density.error for sign in (-1, 1))
-    below = floor / 10
+def _add_error(figure: go.Figure, density: SpectralDensity, floor: float, color: str) -> None:
+    """Fill the range of one standard error around the density; values below 0 go off the axis."""
+    low, high = density.density - density.error, density.density + density.error
+    off_axis = floor / 10
     figure.add_scatter(
         x=np.concatenate([density.eigenvalues, density.eigenvalues[::-1]]),
-        y=np.concatenate([np.maximum(high, below), np.maximum(low, below)[::-1]]),
+        y=np.concatenate([np.maximum(high, off_axis), np.maximum(low, off_axis)[::-1]]),
         fill="toself",
         fillcolor=f"rgba{color[3:-1]}, 0.35)",
         line={"width": 0},
@@ -93,17 +97,17 @@ def _add_band(figure: go.Figure, density: SpectralDensity, floor: float, color: 
     )
 
 
-def _add_marks(figure: go.Figure, pairs: Eigenpairs, height: float, color: str) -> None:
-    """Single eigenvalues; those that were not found are no marks."""
+def _add_eigenvalues(figure: go.Figure, pairs: Eigenpairs, height: float, color: str) -> None:
+    """Mark single eigenvalues, without those that are not finite."""
     for converged in (True, False):
-        kept = (pairs.converged == converged) & np.isfinite(pairs.values)
-        count = int(kept.sum())
+        shown = (pairs.converged == converged) & np.isfinite(pairs.values)
+        count = int(shown.sum())
         if not count:
             continue
         figure.add_scatter(
-            x=pairs.values[kept],
+            x=pairs.values[shown],
             y=np.full(count, height),
-            customdata=pairs.residual[kept],
+            customdata=pairs.residual[shown],
             mode="markers",
             marker={
                 "symbol": "diamond" if converged else "diamond-open",
@@ -115,16 +119,17 @@ def _add_marks(figure: go.Figure, pairs: Eigenpairs, height: float, color: str) 
             if converged
             else f"{count} not converged",
             cliponaxis=False,
-            hovertemplate="eigenvalue %{x:.6~g}<br>give or take %{customdata:.2~g}<extra></extra>",
+            hovertemplate="eigenvalue %{x:.6~g}<br>± %{customdata:.2~g}<extra></extra>",
         )
 
 
 def _notes(density: SpectralDensity) -> list[str]:
     probes, steps = density.nodes.shape
-    how = f"from {probes} random vector{'s' * (probes > 1)}, {steps} steps of Lanczos's method each"
     if steps == density.size:
-        how = "all of them computed"
+        source = "all computed"
+    else:
+        source = f"from {probes} random vector{'s' * (probes > 1)} with {steps} Lanczos steps each"
     return [
-        f"{density.size:,} eigenvalues, {how}",
-        f"Gaussian kernel of standard deviation {density.width:.3g}",
+        f"{density.size:,} eigenvalues, {source}",
+        f"Gaussian kernel with standard deviation {density.width:.3g}",
     ]
