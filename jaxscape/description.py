@@ -18,7 +18,7 @@ import numpy as np
 
 from jaxscape._util import thumbnails
 from jaxscape._util.warnings import NonFiniteWarning
-from jaxscape.critical.points import CriticalPoint, CriticalPoints, Unsearchable, rounded
+from jaxscape.critical.points import CriticalPoint, CriticalPoints, Unsearchable, format_number
 from jaxscape.critical.search import critical_points
 from jaxscape.grid.landscape import whole_landscape
 from jaxscape.grid.refine import interpolation_error
@@ -157,7 +157,7 @@ class Sentences:
 
     def place(self, point: Any) -> str:
         a, b = self.surface.a.name, self.surface.b.name
-        return f"{a} = {rounded(point.a)}, {b} = {rounded(point.b)}"
+        return f"{a} = {format_number(point.a)}, {b} = {format_number(point.b)}"
 
     def grid(self) -> None:
         """Resolution, range, lowest cell, holes, minima, flat regions."""
@@ -298,8 +298,8 @@ class Sentences:
             proof = "" if point.certified else ", by computation without proof"
             noun = _NOUNS.get(point.kind, point.kind)
             self.say(
-                f"A {noun} at {self.place(point)}, loss {rounded(point.loss)}, eigenvalues "
-                f"{', '.join(map(rounded, point.eigenvalues))}{border}{proof}."
+                f"A {noun} at {self.place(point)}, loss {format_number(point.loss)}, eigenvalues "
+                f"{', '.join(map(format_number, point.eigenvalues))}{border}{proof}."
             )
         if count > _MOST_SENTENCES:
             self.say(f"And {count - _MOST_SENTENCES} critical points more.")
@@ -321,14 +321,14 @@ class Sentences:
         ends = min(along), max(along)
         self.say(
             f"The bottom of the valley, the lowest loss over {second} for each {first}, lies "
-            f"between {rounded(ends[0])} and {rounded(ends[1])} there.",
+            f"between {format_number(ends[0])} and {format_number(ends[1])} there.",
             valley={"lowest": ends[0], "highest": ends[1]},
         )
         self.say(
             f"The lowest loss over {second} tends to {limits['w1_to_0']:.6g} as {first} → 0 and to "
             f"{limits['w1_to_infinity']:.6g} as {first} → ±∞."
         )
-        value = rounded(limits["infimum"])
+        value = format_number(limits["infimum"])
         if limits["attained"]:
             self.say(f"The lowest loss of all is {value}.")
         elif limits["attained"] is None:
@@ -347,8 +347,8 @@ class Sentences:
         word = "saddle" if way.saddle else "node"
         self.say(
             f"The way from the minimum at {self.place(ends[0])} to that at {self.place(ends[1])} "
-            f"leads over the {word} at {self.place(top)}, {rounded(way.height)} above the one and "
-            f"{rounded(way.height_from_end)} above the other.",
+            f"leads over the {word} at {self.place(top)}, {format_number(way.height)} above the one "
+            f"and {format_number(way.height_from_end)} above the other.",
             minimax_path={
                 "from": self.cell(ends[0]),
                 "to": self.cell(ends[1]),

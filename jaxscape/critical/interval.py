@@ -1,4 +1,4 @@
-"""Intervals of float64: lower and upper ends, rounded outward."""
+"""Intervals of float64 numbers, with both ends rounded outward."""
 
 import functools
 from typing import Any, NamedTuple
@@ -10,32 +10,32 @@ TINY = np.finfo(float).tiny
 
 
 class Interval(NamedTuple):
-    """Numbers, or truth values, between two arrays of one shape."""
+    """All numbers, or truth values, between two arrays of one shape."""
 
     low: np.ndarray
     high: np.ndarray
 
     @property
     def is_point(self) -> bool:
-        """Whether both ends are known to be the same."""
+        """Whether both ends are the same array."""
         return self.low is self.high
 
 
 def point(value: Any) -> Interval:
-    """An interval of one value."""
+    """Return the interval that holds a single value."""
     array = np.asarray(value)
     return Interval(array, array)
 
 
-def rounded(low: np.ndarray, high: np.ndarray, units: float = 1) -> Interval:
-    """Ends moved outward by so many units in the last place; what is not a number is unknown."""
+def round_outward(low: np.ndarray, high: np.ndarray, units: float = 1) -> Interval:
+    """Move both ends outward by `units` in the last place; NaN ends become infinite."""
     low = low - (units * EPSILON * abs(low) + TINY)
     high = high + (units * EPSILON * abs(high) + TINY)
-    lost = np.isnan(low) | np.isnan(high)
-    return Interval(np.where(lost, -np.inf, low), np.where(lost, np.inf, high))
+    unknown = np.isnan(low) | np.isnan(high)
+    return Interval(np.where(unknown, -np.inf, low), np.where(unknown, np.inf, high))
 
 
 def hull(ends: list[np.ndarray], units: float = 1) -> Interval:
-    """From the least to the greatest of some numbers; all are unknown if one is not a number."""
+    """Return the smallest interval that holds all arrays, rounded outward; unbounded for NaN."""
     low = functools.reduce(np.minimum, ends)
-    return rounded(low, functools.reduce(np.maximum, ends), units)
+    return round_outward(low, functools.reduce(np.maximum, ends), units)

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxscape.critical.interval import EPSILON, Interval, hull, point, rounded
+from jaxscape.critical.interval import EPSILON, Interval, hull, point, round_outward
 
 
 def _moved(move: Callable) -> Callable:
@@ -82,13 +82,13 @@ def _integers(*intervals: Interval) -> bool:
 def _add(equation: Any, x: Interval, y: Interval) -> Interval:
     if _integers(x, y):
         return Interval(x.low + y.low, x.high + y.high)
-    return rounded(x.low + y.low, x.high + y.high)
+    return round_outward(x.low + y.low, x.high + y.high)
 
 
 def _subtract(equation: Any, x: Interval, y: Interval) -> Interval:
     if _integers(x, y):
         return Interval(x.low - y.high, x.high - y.low)
-    return rounded(x.low - y.high, x.high - y.low)
+    return round_outward(x.low - y.high, x.high - y.low)
 
 
 def _negate(equation: Any, x: Interval) -> Interval:
@@ -98,7 +98,7 @@ def _negate(equation: Any, x: Interval) -> Interval:
 def _multiply(equation: Any, x: Interval, y: Interval) -> Interval:
     if x.is_point and y.is_point:
         product = x.low * y.low
-        return point(product) if _integers(x, y) else rounded(product, product)
+        return point(product) if _integers(x, y) else round_outward(product, product)
     if x.is_point or y.is_point:
         fixed, (low, high) = (x.low, y) if x.is_point else (y.low, x)
         ends = [fixed * low, fixed * high]
@@ -125,7 +125,7 @@ def _power(x: Interval, exponent: int) -> Interval:
 
 
 def _one_minus(x: Interval) -> Interval:
-    return rounded(1 - x.high, 1 - x.low)
+    return round_outward(1 - x.high, 1 - x.low)
 
 
 def _real_power(equation: Any, x: Interval, y: Interval) -> Interval:
@@ -136,7 +136,7 @@ def _real_power(equation: Any, x: Interval, y: Interval) -> Interval:
 
 def _rising(function: Callable) -> Callable:
     """The rule of a function that never falls."""
-    return lambda equation, x: rounded(function(x.low), function(x.high), _UNITS)
+    return lambda equation, x: round_outward(function(x.low), function(x.high), _UNITS)
 
 
 def _even(function: Callable) -> Callable:
@@ -144,7 +144,7 @@ def _even(function: Callable) -> Callable:
 
     def rule(equation: Any, x: Interval) -> Interval:
         size = _absolute(equation, x)
-        return rounded(function(size.low), function(size.high), _UNITS)
+        return round_outward(function(size.low), function(size.high), _UNITS)
 
     return rule
 
@@ -187,7 +187,7 @@ def _reduce_sum(equation: Any, x: Interval) -> Interval:
         return Interval(low, high)
     count = int(np.prod([x.low.shape[axis] for axis in axes]))
     slack = count * EPSILON * np.maximum(abs(x.low), abs(x.high)).sum(axis=axes)
-    return rounded(low - slack, high + slack)
+    return round_outward(low - slack, high + slack)
 
 
 def _dot(equation: Any, x: Interval, y: Interval) -> Interval:
@@ -210,7 +210,7 @@ def _dot(equation: Any, x: Interval, y: Interval) -> Interval:
     radius = product(abs(middles[0]), radii[1]) + product(radii[0], abs(middles[1]) + radii[1])
     radius = radius * (1 + 2 * count * EPSILON) + 2 * count * EPSILON * size
     middle = product(*middles)
-    return rounded(middle - radius, middle + radius)
+    return round_outward(middle - radius, middle + radius)
 
 
 def _compare(certain: Callable, never: Callable) -> Callable:
@@ -316,7 +316,7 @@ RULES: dict[str, Callable] = {
     "cosh": _even(np.cosh),
     "cos": _wave(0.0),
     "sin": _wave(np.pi / 2),
-    "rsqrt": lambda equation, x: rounded(x.high**-0.5, x.low**-0.5, _UNITS),
+    "rsqrt": lambda equation, x: round_outward(x.high**-0.5, x.low**-0.5, _UNITS),
     "reduce_sum": _reduce_sum,
     "dot_general": _dot,
     "select_n": _select,

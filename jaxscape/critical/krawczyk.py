@@ -1,66 +1,69 @@
-"""Proofs by bounds: where a gradient cannot vanish, and how far around a root there is no other.
+"""Proofs with the Krawczyk operator: boxes without a root of the gradient, and with exactly one.
 
-Krawczyk's operator (Krawczyk 1969; Neumaier 1990, Interval Methods for Systems of Equations,
-chapter 5) in a search that halves boxes until each is proved to be one or the other.
+The Krawczyk operator (Krawczyk 1969; Neumaier 1990, Interval Methods for Systems of Equations,
+chapter 5) decides about single boxes. A branch-and-bound search bisects a box until every part is
+decided.
 """
 
-import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 
-from jaxscape._util.progress import bar
+from jaxscape._util.blocks import run_blocks
 from jaxscape.critical.interval import Interval
 
-AT_ONCE = 128
-"""Boxes whose bounds are computed at once."""
-_NARROWEST = 1e-9
-"""Of a box, beside the whole: one that is smaller and still undecided is left so."""
+BATCH_SIZE = 128
+"""The number of boxes whose bounds are computed at once."""
+_MIN_WIDTH = 1e-9
+"""The width of a box, as a fraction of the whole, below which it is not bisected."""
 
-Bounds = Callable[[Interval], tuple[Interval, Interval]]
-"""Boxes (n, 2) -> bounds of the gradient (n, 2) and of the Hessian (n, 2, 2) over them."""
+DerivativeBounds = Callable[[Interval], tuple[Interval, Interval]]
+"""Boxes (n, 2) -> bounds on the gradient, (n, 2), and on the Hessian, (n, 2, 2), over them."""
 
 
 class Proof(NamedTuple):
-    """What a search came to."""
+    """The result of a search."""
 
     undecided: np.ndarray
     """(u, 2, 2) lower and upper ends of boxes that may hold a root."""
-    suspected: np.ndarray
-    """(s, 2) where a root is that was not among those known."""
-    looked_at: int
-    """How many boxes it took."""
+    new_roots: np.ndarray
+    """(s, 2) approximations of roots that are proved to exist and are not among the known ones."""
+    examined: int
+    """The number of boxes examined."""
 
 
-def in_parts(bounds: Bounds) -> Bounds:
-    """Bounds of any number of boxes from those of `AT_ONCE`."""
+def in_batches(bounds: DerivativeBounds) -> DerivativeBounds:
+    """Extend bounds for batches of `BATCH_SIZE` boxes to any number of boxes."""
 
-    def whole(boxes: Interval) -> tuple[Interval, Interval]:
+    def for_all(boxes: Interval) -> tuple[Interval, Interval]:
         count = len(boxes.low)
         parts = []
-        for start in range(0, count, AT_ONCE):
-            part = [end[start : start + AT_ONCE] for end in boxes]
-            missing = ((0, AT_ONCE - len(part[0])), (0, 0))
+        for start in range(0, count, BATCH_SIZE):
+            part = [end[start : start + BATCH_SIZE] for end in boxes]
+            missing = ((0, BATCH_SIZE - len(part[0])), (0, 0))
             parts.append(bounds(Interval(*(np.pad(end, missing, mode="edge") for end in part))))
         return tuple(
             Interval(*(np.concatenate([p[k][end] for p in parts])[:count] for end in (0, 1)))
             for k in (0, 1)
         )  # type: ignore[return-value]
 
-    return whole
+    return for_all
 
 
-def unique_around(bounds: Bounds, points: np.ndarray, widths: np.ndarray) -> np.ndarray:
-    """Around roots of the gradient, the largest boxes proved to hold exactly one root.
+def uniqueness_radii(
+    bounds: DerivativeBounds, points: np.ndarray, widths: np.ndarray
+) -> np.ndarray:
+    """Find the largest boxes around roots of the gradient that are proved to hold exactly one root.
 
     Args:
-        bounds: of gradient and Hessian.
-        points: (n, 2) roots as float64 has them.
-        widths: (2,) the shape of the boxes: those whose sides go as 2^-k of these are tried.
+        bounds: bounds on gradient and Hessian.
+        points: (n, 2) the roots, rounded to float64.
+        widths: (2,) the shape of the boxes. Half sides of 2^-k times the widths are tried for k
+            from 1 to 40.
 
     Returns:
-        (n,) half of the boxes' sides in units of the widths; 0 where nothing is proved.
+        (n,) half of the boxes' sides in units of `widths`; 0 if nothing is proved.
     """
     sizes = 2.0 ** -np.arange(1.0, 41)
     n, k = len(points), len(sizes)
@@ -68,31 +71,38 @@ def unique_around(bounds: Bounds, points: np.ndarray, widths: np.ndarray) -> np.
         return np.zeros(0)
     half = np.broadcast_to(sizes[None, :, None] * widths, (n, k, 2)).reshape(-1, 2)
     centers = np.repeat(points, k, axis=0)
-    slope, _ = bounds(Interval(points, points))
-    around, hessian = bounds(Interval(centers - half, centers + half))
-    slopes = Interval(*(np.repeat(end, k, axis=0) for end in slope))
-    # The widths of the box as it is after rounding.
+    at_points, _ = bounds(Interval(points, points))
+    gradient, hessian = bounds(Interval(centers - half, centers + half))
+    at_centers = Interval(*(np.repeat(end, k, axis=0) for end in at_points))
+    # Half sides that cover the box after rounding.
     reach = half * (1 + 1e-12) + 4 * np.finfo(float).eps * abs(centers)
-    start, spread, ratio = _krawczyk(slopes, hessian, reach)
-    holds = (abs(start) + spread < half * (1 - 1e-12)).all(axis=1)
-    # Across a kink the Hessian's bounds may be finite and say nothing; the gradient's are not.
-    smooth = np.isfinite(around.low).all(axis=1) & np.isfinite(around.high).all(axis=1)
-    holds &= smooth
-    alone = (smooth & (ratio < 1)).reshape(n, k)
-    # In a box with ratio below 1 there is one root at most, and a smaller one holds one at least.
-    first = np.argmax(alone, axis=1)
-    inside = np.array([holds.reshape(n, k)[i, first[i] :].any() for i in range(n)])
-    return np.where(alone.any(axis=1) & inside, sizes[first], 0.0)
+    shift, spread, ratio = _krawczyk(at_centers, hessian, reach)
+    exists = (abs(shift) + spread < half * (1 - 1e-12)).all(axis=1)
+    # Across a kink the bounds on the Hessian may be finite although they are not valid. Those on
+    # the gradient are infinite there.
+    smooth = np.isfinite(gradient.low).all(axis=1) & np.isfinite(gradient.high).all(axis=1)
+    exists &= smooth
+    unique = (smooth & (ratio < 1)).reshape(n, k)
+    # A ratio below 1 proves that the box holds at most one root; a smaller box proves that there is
+    # one.
+    largest = np.argmax(unique, axis=1)
+    inside = np.array([exists.reshape(n, k)[i, largest[i] :].any() for i in range(n)])
+    return np.where(unique.any(axis=1) & inside, sizes[largest], 0.0)
 
 
 def _krawczyk(
-    slope: Interval, hessian: Interval, half: np.ndarray
+    gradient: Interval, hessian: Interval, half: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Krawczyk's operator of boxes, about their middles.
+    """Apply the Krawczyk operator to boxes, with the inverse Y of the Hessian's midpoint.
+
+    Args:
+        gradient: (n, 2) bounds on the gradient at the centers.
+        hessian: (n, 2, 2) bounds on the Hessian over the boxes.
+        half: (n, 2) half sides of the boxes.
 
     Returns:
-        Bounds on the middle of the image, how far it spreads, both (n, 2), and the largest row sum
-        of |1 - Y·H| with the sides as scale, (n,).
+        The shift of the image's center from the box's center, (n, 2); the half sides of the image,
+        (n, 2); and the largest row sum of |1 - Y·H| in units of the sides, (n,).
     """
     with np.errstate(all="ignore"):
         middle = (hessian.low + hessian.high) / 2
@@ -102,93 +112,119 @@ def _krawczyk(
         radius = np.maximum(hessian.high - middle, middle - hessian.low) * (1 + 1e-12)
         error = abs(np.eye(2) - inverse @ middle) + rounding + abs(inverse) @ radius
         spread = (error @ half[:, :, None])[:, :, 0] * (1 + 1e-12)
-        center = (slope.low + slope.high) / 2
-        width = np.maximum(slope.high - center, center - slope.low)
+        center = (gradient.low + gradient.high) / 2
+        width = np.maximum(gradient.high - center, center - gradient.low)
         shift = -(inverse @ center[:, :, None])[:, :, 0]
         spread += (abs(inverse) @ (width + 1e-14 * abs(center))[:, :, None])[:, :, 0]
         ratio = ((error @ half[:, :, None])[:, :, 0] / half).max(axis=1)
-    known = np.isfinite(shift).all(axis=1) & np.isfinite(spread).all(axis=1)
+    finite = np.isfinite(shift).all(axis=1) & np.isfinite(spread).all(axis=1)
     return (
-        np.where(known[:, None], shift, 0),
-        np.where(known[:, None], spread, np.inf),
-        np.where(known, ratio, np.inf),
+        np.where(finite[:, None], shift, 0),
+        np.where(finite[:, None], spread, np.inf),
+        np.where(finite, ratio, np.inf),
     )
 
 
 def search(
-    bounds: Bounds, low: np.ndarray, high: np.ndarray, known: np.ndarray, most: int
+    bounds: DerivativeBounds, low: np.ndarray, high: np.ndarray, known: np.ndarray, max_boxes: int
 ) -> Proof:
-    """Halve a box until the gradient is proved not to vanish outside of the boxes around its roots.
+    """Bisect a box until the gradient is proved not to vanish outside of the known roots' boxes.
 
     Args:
-        bounds: of gradient and Hessian.
-        low, high: (2,) the box.
-        known: (m, 2, 2) lower and upper ends of boxes that hold one root each, for certain.
-        most: how many boxes to look at, before those that are left are called undecided.
+        bounds: bounds on gradient and Hessian.
+        low: (2,) the lower ends of the box.
+        high: (2,) the upper ends of the box.
+        known: (m, 2, 2) lower and upper ends of boxes that are proved to hold exactly one root.
+        max_boxes: the number of boxes after which the rest is left undecided.
 
     Returns:
-        What is undecided, and where roots were met that are not known.
+        The undecided boxes, and the roots met that are not known.
+
+    Warns:
+        InterruptedWarning: Ctrl-C stopped the search; the rest is undecided.
     """
     todo = np.array([[low, high]])
-    done, suspected, undecided = 0, [], []
-    try:
-        with bar(None, "boxes") as progress:
-            while len(todo) and done < most:
-                boxes = todo[-AT_ONCE:]
-                left, met = _look(bounds, boxes, known)
-                done += len(boxes)
-                progress.update(len(boxes))
-                suspected += list(met)
-                relative = (left[:, 1] - left[:, 0]) / (high - low)
-                small = relative.max(axis=1) <= _NARROWEST
-                undecided += list(left[small])
-                todo = np.concatenate([todo[:-AT_ONCE], _halved(left[~small], relative[~small])])
-    except KeyboardInterrupt:
-        done = most
-        warnings.warn("interrupted: not all of the box was searched", stacklevel=2)
+    examined = 0
+    new_roots: list[np.ndarray] = []
+    undecided: list[np.ndarray] = []
+
+    def batches() -> Iterator[np.ndarray]:
+        while len(todo) and examined < max_boxes:
+            yield todo[-BATCH_SIZE:]
+
+    def prune(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return _prune(bounds, boxes, known)
+
+    def keep(boxes: np.ndarray, result: tuple[np.ndarray, np.ndarray]) -> int:
+        nonlocal todo, examined
+        left, roots = result
+        relative = (left[:, 1] - left[:, 0]) / (high - low)
+        small = relative.max(axis=1) <= _MIN_WIDTH
+        new_roots.extend(roots)
+        undecided.extend(left[small])
+        examined += len(boxes)
+        todo = np.concatenate([todo[: -len(boxes)], _bisect(left[~small], relative[~small])])
+        return len(boxes)
+
+    complete = run_blocks(
+        batches(),
+        prune,
+        keep,
+        total=None,
+        unit="boxes",
+        threads=0,
+        interrupted=lambda: "not all of the box was searched",
+    )
     return Proof(
         np.concatenate([np.reshape(undecided, (-1, 2, 2)), todo]),
-        np.reshape(suspected, (-1, 2)),
-        done,
+        np.reshape(new_roots, (-1, 2)),
+        examined if complete else max_boxes,
     )
 
 
-def _look(bounds: Bounds, boxes: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What is left of some boxes, (k, 2, 2), and roots met that are not known, (s, 2)."""
+def _prune(
+    bounds: DerivativeBounds, boxes: np.ndarray, known: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Drop the boxes that are decided.
+
+    Returns:
+        The boxes that are left, (k, 2, 2), and the roots met that are not known, (s, 2).
+    """
     for ends in known:
         boxes = boxes[~((boxes[:, 0] >= ends[0]) & (boxes[:, 1] <= ends[1])).all(axis=1)]
     if not len(boxes):
         return boxes, np.zeros((0, 2))
     low, high = boxes[:, 0], boxes[:, 1]
-    slope, hessian = bounds(Interval(low, high))
-    may = ((slope.low <= 0) & (slope.high >= 0)).all(axis=1)
-    boxes, low, high = boxes[may], low[may], high[may]
+    gradient, hessian = bounds(Interval(low, high))
+    may_vanish = ((gradient.low <= 0) & (gradient.high >= 0)).all(axis=1)
+    boxes, low, high = boxes[may_vanish], low[may_vanish], high[may_vanish]
     if not len(boxes):
         return boxes, np.zeros((0, 2))
-    hessian = Interval(hessian.low[may], hessian.high[may])
+    gradient = Interval(gradient.low[may_vanish], gradient.high[may_vanish])
+    hessian = Interval(hessian.low[may_vanish], hessian.high[may_vanish])
     middle = (low + high) / 2
     half = np.maximum(high - middle, middle - low)
-    # Beyond a kink the mean value says nothing: there both bounds are infinite.
-    smooth = np.isfinite(slope.low[may]).all(axis=1) & np.isfinite(slope.high[may]).all(axis=1)
-    at, _ = bounds(Interval(middle, middle))
+    # The mean value theorem does not hold across a kink, where the bounds are infinite.
+    smooth = np.isfinite(gradient.low).all(axis=1) & np.isfinite(gradient.high).all(axis=1)
+    at_middle, _ = bounds(Interval(middle, middle))
     with np.errstate(all="ignore"):
         size = np.maximum(abs(hessian.low), abs(hessian.high))
         reach = (size @ half[:, :, None])[:, :, 0] * (1 + 1e-12)
-        away = ((at.low > reach) | (at.high < -reach)).any(axis=1)
-    shift, spread, _ = _krawczyk(at, hessian, half)
+        no_root = ((at_middle.low > reach) | (at_middle.high < -reach)).any(axis=1)
+    shift, spread, _ = _krawczyk(at_middle, hessian, half)
     with np.errstate(all="ignore"):
-        apart = (abs(shift) - spread > half * (1 + 1e-12)).any(axis=1)
-        certain = (abs(shift) + spread < half * (1 - 1e-12)).all(axis=1)
-    gone = smooth & (away | apart)
-    met = smooth & certain & ~gone
-    # A root that is certain to be in the box and in a known one is that one's.
+        image_outside = (abs(shift) - spread > half * (1 + 1e-12)).any(axis=1)
+        image_inside = (abs(shift) + spread < half * (1 - 1e-12)).all(axis=1)
+    excluded = smooth & (no_root | image_outside)
+    has_root = smooth & image_inside & ~excluded
+    # The root of a box that touches a known root's box may be the known one.
     for ends in known:
-        met &= ~((middle + half >= ends[0]) & (middle - half <= ends[1])).all(axis=1)
-    return boxes[~gone & ~met], (middle + shift)[met]
+        has_root &= ~((middle + half >= ends[0]) & (middle - half <= ends[1])).all(axis=1)
+    return boxes[~excluded & ~has_root], (middle + shift)[has_root]
 
 
-def _halved(boxes: np.ndarray, relative: np.ndarray) -> np.ndarray:
-    """Boxes cut in two across their longer side, a little off the middle, where roots often lie."""
+def _bisect(boxes: np.ndarray, relative: np.ndarray) -> np.ndarray:
+    """Bisect boxes across their longer sides, a little off the middle, where roots often lie."""
     side = relative.argmax(axis=1)
     rows = np.arange(len(boxes))
     low, high = boxes[rows, 0, side], boxes[rows, 1, side]

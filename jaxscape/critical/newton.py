@@ -1,11 +1,12 @@
-"""Newton's method in float64 from all cells of a box in which a gradient can vanish.
+"""Newton's method in float64, started in every cell of a box in which the gradient can vanish.
 
-Whether a loss is twice differentiable, by how far its derivatives explain its differences.
+The module also tests whether a loss is twice differentiable, by comparing differences of losses and
+gradients with their derivatives.
 """
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,29 +14,36 @@ import numpy as np
 
 from jaxscape._util.devices import in_full_precision
 from jaxscape.critical import winding
-from jaxscape.critical.points import Box, CriticalPoint, Unsearchable, kind_of, on_boundary
+from jaxscape.critical.points import Box, CriticalPoint, Kind, Unsearchable, kind_of, on_boundary
 from jaxscape.losses.checks import scalar
 from jaxscape.planes.plane import Plane
 
-# Rounds of Newton's method, and steps in each; where it has converged or got lost, no more follow.
+Smoothness = Literal["smooth", "Hessian jumps", "gradient jumps"]
+"""The smoothness of a loss. A loss that jumps counts as one whose gradient jumps."""
+
+# Rounds of Newton's method, and steps in each. Only points that have neither converged nor left the
+# box go on to the next round.
 _ROUNDS, _STEPS = 5, 20
-_AT_ONCE = 256
-# Steps in units of the box. Degenerate points are approached by a fixed part a step only.
-_EXACT, _CONVERGED = 1e-13, 1e-5
-# Two points nearer than this, beside the box, are one; degenerate ones are found less sharply.
-_SAME, _SAME_DEGENERATE = 1e-7, 1e-3
-# Gradients below this, beside the largest in the box, are rounding.
-_NOISE = 1e-13
-# Of a Hessian beside the largest gradient: a smaller one may be that of a point nearby.
-_FAINT = 1e-9
-# How much more than at the nodes around it a Hessian may be within a cell.
+_BATCH_SIZE = 256
+# Tolerances of the last step, in units of the box: converged exactly, and converged at all. Steps
+# toward a degenerate point shrink by a constant factor only.
+_EXACT_TOL, _CONVERGED_TOL = 1e-13, 1e-5
+# Points closer than this, in units of the box, are the same. Degenerate points are located less
+# sharply.
+_SAME_TOL, _SAME_DEGENERATE_TOL = 1e-7, 1e-3
+# Gradients below this fraction of the largest one in the box are rounding errors.
+_NOISE_TOL = 1e-13
+# A Hessian below this fraction of the largest gradient or Hessian may belong to a degenerate point
+# nearby.
+_FAINT_TOL = 1e-9
+# Assumed bound on the Hessian inside a cell, relative to the largest one at the nodes around it.
 _MARGIN = 1.5
-# Where in a cell Newton's method starts, in units of the cell; no symmetry of a loss is theirs.
+# Starts of Newton's method in a cell, in units of the cell. They avoid the symmetries of a loss.
 _OFFSETS = np.array([(0, 0), (0.31, 0.12), (-0.14, 0.37), (-0.33, -0.21), (0.17, -0.36)])
 
 
 class Values(NamedTuple):
-    """At points (n, 2)."""
+    """The loss and its derivatives at n points."""
 
     loss: np.ndarray
     """(n,)"""
@@ -46,7 +54,7 @@ class Values(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """A loss over a box of a plane; everything in float64, to be used under `jax.enable_x64`."""
+    """A loss over a box of a plane, all in float64, to be used under `jax.enable_x64`."""
 
     loss: Callable
     plane: Plane
@@ -55,45 +63,47 @@ class Problem(NamedTuple):
 
     @property
     def low(self) -> np.ndarray:
-        """(2,) the lower ends of the box."""
+        """The lower ends of the box, (2,)."""
         return np.array(self.box)[:, 0]
 
     @property
     def widths(self) -> np.ndarray:
-        """(2,) the sides of the box."""
+        """The side lengths of the box, (2,)."""
         return np.array(self.box)[:, 1] - self.low
 
-    def at(self, points: np.ndarray) -> Values:
-        """The loss and its derivatives at points, (n, 2)."""
-        found = _at(self.loss, self.plane, self.data, _filled(points))
+    def evaluate(self, points: np.ndarray) -> Values:
+        """Compute the loss and its derivatives at points, (n, 2)."""
+        found = _evaluate(self.loss, self.plane, self.data, _pad(points))
         return Values(*(np.asarray(values)[: len(points)] for values in found))
 
-    def slope(self, points: np.ndarray) -> np.ndarray:
-        """The gradient in units of the box: loss over its whole side."""
-        return self.at(points).gradient * self.widths
+    def scaled_gradient(self, points: np.ndarray) -> np.ndarray:
+        """Compute the gradient at points, (n, 2), with the sides of the box as units."""
+        return self.evaluate(points).gradient * self.widths
 
     def roots(self, starts: np.ndarray) -> np.ndarray:
-        """Where Newton's method converges within the box, (r, 2), from starts (n, 2)."""
+        """Return the roots in the box, (r, 2), that Newton's method finds from starts, (n, 2)."""
         found, high = [], self.low + self.widths
-        left, slack = starts, 1e-12 * self.widths
+        left, tolerance = starts, 1e-12 * self.widths
         for _ in range(_ROUNDS):
             if not len(left):
                 break
-            given = (self.loss, self.plane, self.data, _filled(left), self.widths)
+            given = (self.loss, self.plane, self.data, _pad(left), self.widths)
             ends, last = (np.asarray(part)[: len(left)] for part in _newton(*given))
-            inside = ((ends >= self.low - slack) & (ends <= high + slack)).all(axis=1)
+            inside = ((ends >= self.low - tolerance) & (ends <= high + tolerance)).all(axis=1)
             near = (abs(ends - (self.low + high) / 2) <= 1.5 * self.widths).all(axis=1)
-            done = last < _EXACT
+            done = last < _EXACT_TOL
             found.append(ends[inside & done])
             left, last = ends[near & ~done], last[near & ~done]
             inside = inside[near & ~done]
         if len(left):
-            found.append(left[inside & (last < _CONVERGED)])
+            found.append(left[inside & (last < _CONVERGED_TOL)])
         return np.clip(np.concatenate([starts[:0], *found]), self.low, high)
 
 
-def derivatives(loss: Callable, plane: Plane, data: Any, point: jax.Array) -> tuple:
-    """Loss, gradient (2,) and Hessian (2, 2) in the plane's coordinates at one point, (2,)."""
+def derivatives(
+    loss: Callable, plane: Plane, data: Any, point: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Compute loss, gradient (2,) and Hessian (2, 2) in the plane's coordinates at a point."""
 
     def value(a: jax.Array, b: jax.Array) -> jax.Array:
         return scalar(loss(plane.at(a, b), data))
@@ -106,39 +116,43 @@ def derivatives(loss: Callable, plane: Plane, data: Any, point: jax.Array) -> tu
     return here, gradient, jnp.stack(columns, axis=1)
 
 
-def _filled(points: np.ndarray) -> np.ndarray:
-    """Points up to a power of two, so that few programs are compiled."""
+def _pad(points: np.ndarray) -> np.ndarray:
+    """Pad points to a power of two, so that few programs are compiled."""
     size = 1 << max(len(points) - 1, 0).bit_length()
     return np.pad(points, ((0, size - len(points)), (0, 0)), mode="edge")
 
 
 @functools.partial(jax.jit, static_argnums=0)
 @in_full_precision
-def _at(loss: Callable, plane: Plane, data: Any, points: jax.Array) -> tuple:
+def _evaluate(loss: Callable, plane: Plane, data: Any, points: jax.Array) -> tuple:
     def one(point: jax.Array) -> tuple:
         return derivatives(loss, plane, data, point)
 
-    return jax.lax.map(one, points, batch_size=min(len(points), _AT_ONCE))
+    return jax.lax.map(one, points, batch_size=min(len(points), _BATCH_SIZE))
 
 
 @functools.partial(jax.jit, static_argnums=0)
 @in_full_precision
 def _newton(loss: Callable, plane: Plane, data: Any, start: jax.Array, widths: jax.Array) -> tuple:
-    """Where Newton's method leads from points (n, 2), and its last steps in units of the box."""
+    """Run Newton's method from points, (n, 2).
+
+    Returns:
+        The last iterates, (n, 2), and the lengths of the last steps in units of the box, (n,).
+    """
 
     def step(point: jax.Array) -> jax.Array:
         _, gradient, hessian = derivatives(loss, plane, data, point)
         (p, q), (_, s) = hessian * widths[:, None] * widths[None]
         u, v = -gradient * widths
         determinant, size = p * s - q * q, p * p + 2 * q * q + s * s
-        # A Hessian of rank one, as along a valley, has a step too: the shortest one.
+        # For a Hessian of rank one, as along a valley, take the shortest solution.
         regular = abs(determinant) > 1e-14 * size
         safe, whole = jnp.where(regular, determinant, 1), jnp.where(size > 0, size, 1)
         newton = jnp.stack([s * u - q * v, p * v - q * u]) / safe
         shortest = jnp.stack([p * u + q * v, q * u + s * v]) / whole
         found = jnp.where(regular, newton, shortest)
         length = jnp.linalg.norm(found)
-        # No further than a quarter of the box.
+        # Limit the step to a quarter of the box.
         return found * jnp.minimum(1, 0.25 / jnp.where(length > 0, length, 1))
 
     def one(point: jax.Array) -> tuple:
@@ -148,113 +162,118 @@ def _newton(loss: Callable, plane: Plane, data: Any, start: jax.Array, widths: j
 
         return jax.lax.fori_loop(0, _STEPS, body, (point, jnp.inf))
 
-    return jax.lax.map(one, start, batch_size=min(len(start), _AT_ONCE))
+    return jax.lax.map(one, start, batch_size=min(len(start), _BATCH_SIZE))
 
 
-class Lattice(NamedTuple):
-    """What the nodes of a lattice tell."""
+class GridSample(NamedTuple):
+    """The derivatives of a loss on a grid over the box, summarized."""
 
     candidates: np.ndarray
-    """(n, 2) points of the cells in which the gradient can vanish."""
+    """(n, 2) starts for Newton's method in the cells in which the gradient can vanish."""
     steepest: float
-    """The largest gradient found, in units of the box."""
+    """The largest norm of the gradient, in units of the box."""
     flat: float
-    """The share of nodes at which the gradient is no more than rounding."""
-    smoothness: str
-    """"smooth", "Hessian jumps" or "gradient jumps"."""
+    """The fraction of nodes at which the gradient is below rounding errors."""
+    smoothness: Smoothness
 
 
-def look(problem: Problem, nodes: int) -> Lattice:
-    """Look at a box from a lattice of nodes × nodes.
+def sample_grid(problem: Problem, nodes: int) -> GridSample:
+    """Evaluate the loss and its derivatives on a grid of nodes × nodes over the box.
 
     Raises:
-        Unsearchable: gradients that are not finite.
+        Unsearchable: losses, gradients or Hessians are not finite.
     """
     low, widths = problem.low, problem.widths
     sides = [
         start + width * np.linspace(0, 1, nodes) for start, width in zip(low, widths, strict=True)
     ]
     points = np.stack(np.meshgrid(*sides, indexing="ij"), axis=-1).reshape(-1, 2)
-    loss, gradient, hessian = problem.at(points)
-    known = np.isfinite(gradient).all(axis=1) & np.isfinite(hessian).all(axis=(1, 2))
-    lost = ~(known & np.isfinite(loss))
-    if lost.any():
-        (a, b), names = points[np.argmax(lost)], problem.plane.names
+    loss, gradient, hessian = problem.evaluate(points)
+    finite = np.isfinite(gradient).all(axis=1) & np.isfinite(hessian).all(axis=(1, 2))
+    bad = ~(finite & np.isfinite(loss))
+    if bad.any():
+        (a, b), names = points[np.argmax(bad)], problem.plane.names
         raise Unsearchable(
-            f"box: expected finite losses, gradients and Hessians, got {int(lost.sum())} of "
+            f"box: expected finite losses, gradients and Hessians, got {int(bad.sum())} of "
             f"{len(points)} that are not, the first at {names[0]} = {a:g}, {names[1]} = {b:g}"
         )
     spacing = widths / (nodes - 1)
     size = abs(hessian).reshape(nodes, nodes, 2, 2)
     reach = _MARGIN * (_largest_around(size) * spacing / 2).sum(axis=3).reshape(-1, 2)
-    # Newton's method from one point of a cell may go round in a circle, or far away.
-    slopes = np.hypot(*(gradient * widths).T)
-    steepest = float(slopes.max())
-    flat = slopes <= _NOISE * steepest
-    in_flat = _largest_around(slopes.reshape(nodes, nodes)).ravel() <= _NOISE * steepest
-    chosen = (abs(gradient) <= reach).all(axis=1) & ~in_flat
-    starts = points[chosen] + spacing * _OFFSETS[:, None]
+    norms = np.hypot(*(gradient * widths).T)
+    steepest = float(norms.max())
+    flat = norms <= _NOISE_TOL * steepest
+    in_flat = _largest_around(norms.reshape(nodes, nodes)).ravel() <= _NOISE_TOL * steepest
+    selected = (abs(gradient) <= reach).all(axis=1) & ~in_flat
+    # From a single start in a cell Newton's method may cycle or diverge.
+    starts = points[selected] + spacing * _OFFSETS[:, None]
     candidates = np.clip(starts.reshape(-1, 2), low, low + widths)
-    found = smoothness(problem.at, points, problem.box, spacing, steepest)
-    return Lattice(candidates, steepest, float(flat.mean()), found)
+    found = smoothness(problem.evaluate, points, problem.box, spacing, steepest)
+    return GridSample(candidates, steepest, float(flat.mean()), found)
 
 
 def _largest_around(values: np.ndarray) -> np.ndarray:
-    """The largest of each node's and its eight neighbors' values, (n, n, ...)."""
+    """Return the maximum over each node and its eight neighbors, (n, n, ...)."""
     n, *_ = values.shape
     padded = np.pad(values, ((1, 1), (1, 1), *[(0, 0)] * (values.ndim - 2)))
     return np.max([padded[i : i + n, j : j + n] for i in range(3) for j in range(3)], axis=0)
 
 
-class Sorted(NamedTuple):
-    """What the ends of Newton's method are."""
+class Classified(NamedTuple):
+    """The distinct critical points among the limits of Newton's method."""
 
     points: list[CriticalPoint]
-    """Critical points, without any proof."""
+    """Critical points, none of them certified."""
     flat: list[CriticalPoint]
-    """Where all around the gradient is below rounding: critical points only if that is proved."""
+    """Points with a gradient below rounding errors all around: critical only if a proof says so."""
     notes: tuple[str, ...]
 
 
-def told_apart(problem: Problem, ends: np.ndarray, steepest: float) -> Sorted:
-    """The critical points that ends of Newton's method are, each once."""
+def classify(problem: Problem, ends: np.ndarray, steepest: float) -> Classified:
+    """Classify the points at which Newton's method ended, (n, 2), each critical point once.
+
+    Args:
+        problem: the loss and the box.
+        ends: the points.
+        steepest: the largest norm of the gradient in the box, in units of the box.
+    """
     if not len(ends):
-        return Sorted([], [], ())
-    # Most starts of a cell lead to the same point, but for rounding.
-    cells = np.round((ends - problem.low) / problem.widths / _SAME)
+        return Classified([], [], ())
+    # Most starts of a cell lead to the same point, up to rounding.
+    cells = np.round((ends - problem.low) / problem.widths / _SAME_TOL)
     ends = ends[np.unique(cells, axis=0, return_index=True)[1]]
-    ends = ends[np.argsort(np.hypot(*problem.slope(ends).T), kind="stable")]
-    loss, gradient, hessian = problem.at(ends)
+    ends = ends[np.argsort(np.hypot(*problem.scaled_gradient(ends).T), kind="stable")]
+    loss, gradient, hessian = problem.evaluate(ends)
     curved = hessian * problem.widths[:, None] * problem.widths[None]
     scale = max(steepest, float(abs(curved).max()))
     kinds = [kind_of(values) for values in np.linalg.eigvalsh(curved)]
     largest = abs(curved).max(axis=(1, 2))
-    degenerate = (np.array(kinds) == "degenerate") | (largest <= _FAINT * scale)
-    # Of others Newton's method converges at once: the next step is rounding.
+    degenerate = (np.array(kinds) == "degenerate") | (largest <= _FAINT_TOL * scale)
+    # At nondegenerate points Newton's method has converged if the next step is a rounding error.
     safe = np.where(degenerate[:, None, None], np.eye(2), curved)
     step = np.linalg.solve(safe, (gradient * problem.widths)[:, :, None])[:, :, 0]
     points: list[CriticalPoint] = []
     flat: list[CriticalPoint] = []
-    along = []
+    not_isolated = []
     scaled = (ends - problem.low) / problem.widths
-    sharp = np.flatnonzero(~degenerate & (np.hypot(*step.T) <= _SAME))
+    sharp = np.flatnonzero(~degenerate & (np.hypot(*step.T) <= _SAME_TOL))
     for k in _distinct(scaled, degenerate):
-        is_flat, known, turns = False, True, _turns_of(curved[k])
+        is_flat, kind_is_known, index = False, True, _index(curved[k])
         if degenerate[k]:
-            # Between points that are told apart, Newton's method may creep.
-            if (np.hypot(*(scaled[sharp] - scaled[k]).T) < 2 * _SAME_DEGENERATE).any():
+            # Newton's method may stall between two nondegenerate points close to each other.
+            if (np.hypot(*(scaled[sharp] - scaled[k]).T) < 2 * _SAME_DEGENERATE_TOL).any():
                 continue
-            ring = winding.circle(ends[k], _SAME_DEGENERATE * problem.widths)
-            rim = np.hypot(*problem.slope(ring(np.linspace(0, 1, 64))).T)
-            is_flat = rim.max() <= _NOISE * scale
-            around = turns if is_flat else winding.around(problem.slope, ring, 64)
-            # Beside a degenerate point the Hessian need not be singular, but tells another index.
-            faint = kinds[k] != "degenerate" and largest[k] > _NOISE * scale and around == turns
-            turns, known = around, is_flat or faint
+            ring = winding.ellipse(ends[k], _SAME_DEGENERATE_TOL * problem.widths)
+            rim = np.hypot(*problem.scaled_gradient(ring(np.linspace(0, 1, 64))).T)
+            is_flat = rim.max() <= _NOISE_TOL * scale
+            turns = index if is_flat else winding.winding_number(problem.scaled_gradient, ring, 64)
+            # The Hessian close to a degenerate point need not be singular, but its index differs.
+            faint = kinds[k] != "degenerate" and largest[k] > _NOISE_TOL * scale and turns == index
+            index, kind_is_known = turns, is_flat or faint
         elif k not in sharp:
             continue
-        if turns is None:
-            along.append(ends[k])
+        if index is None:
+            not_isolated.append(ends[k])
             continue
         a, b = map(float, ends[k])
         eigenvalues = np.linalg.eigvalsh(hessian[k])
@@ -262,103 +281,114 @@ def told_apart(problem: Problem, ends: np.ndarray, steepest: float) -> Sorted:
             CriticalPoint(
                 a=a,
                 b=b,
-                kind=kinds[k] if known else "degenerate",
+                kind=kinds[k] if kind_is_known else "degenerate",
                 loss=float(loss[k]),
                 eigenvalues=eigenvalues,
                 residual=float(np.hypot(*gradient[k])),
-                turns=turns,
+                turns=index,
                 radius=0.0,
                 certified=False,
                 on_boundary=on_boundary(problem.box, a, b),
             )
         )
     notes: tuple[str, ...] = ()
-    if along:
-        names, (a, b) = problem.plane.names, along[0]
+    if not_isolated:
+        names, (a, b) = problem.plane.names, not_isolated[0]
         notes = (
             f"stationary points that are not isolated, as along a curve, for instance at "
             f"{names[0]} = {a:.6g}, {names[1]} = {b:.6g}",
         )
-    return Sorted(points, flat, notes)
+    return Classified(points, flat, notes)
 
 
-def by_hessian(point: CriticalPoint, hessian: np.ndarray) -> CriticalPoint:
-    """A point with the kind and the index of a Hessian, of any scale, that is not singular."""
+def with_hessian_kind(point: CriticalPoint, hessian: np.ndarray) -> CriticalPoint:
+    """Set the kind and the index of a point by its nonsingular Hessian, of any scale."""
     size = np.sqrt(abs(hessian).max(axis=1))
     least, greatest = np.sign(np.linalg.eigvalsh(hessian / np.outer(size, size)))
-    kind = "saddle" if least < greatest else "minimum" if least > 0 else "maximum"
+    kind: Kind = "saddle" if least < greatest else "minimum" if least > 0 else "maximum"
     return point._replace(kind=kind, turns=int(least * greatest))
 
 
-def _turns_of(hessian: np.ndarray) -> int | None:
-    """The index of a critical point whose Hessian is not singular."""
+def _index(hessian: np.ndarray) -> int | None:
+    """Return the index of a critical point with a nonsingular Hessian."""
     return round(float(np.sign(np.linalg.det(hessian))))
 
 
 def _distinct(scaled: np.ndarray, degenerate: np.ndarray) -> list[int]:
-    """Of points in units of the box, the first of each that are the same."""
+    """Return the position of the first of each group of equal points, given in units of the box."""
     kept: list[int] = []
     for k in range(len(scaled)):
         distance = np.hypot(*(scaled[kept] - scaled[k]).T)
-        if not (distance <= np.where(degenerate[kept], _SAME_DEGENERATE, _SAME)).any():
+        tolerance = np.where(degenerate[kept], _SAME_DEGENERATE_TOL, _SAME_TOL)
+        if not (distance <= tolerance).any():
             kept.append(k)
     return kept
 
 
-# How a rest falls from one distance to a quarter of it: by 64 where the loss is smooth, by 16 where
-# its Hessian jumps, by 4 where its gradient does.
-_SMOOTH, _STEADY = 1 / 30, 1 / 8
+# Thresholds between the factors by which the remainder falls when the distance is quartered: 1/64
+# if the loss is smooth, 1/16 if its Hessian jumps, 1/4 if its gradient jumps.
+_SMOOTH_FACTOR, _JUMP_FACTOR = 1 / 30, 1 / 8
 
 
 def smoothness(
-    at: Callable, points: np.ndarray, box: Any, spacing: np.ndarray, steepest: float
-) -> str:
-    """ "smooth", "Hessian jumps", or "gradient jumps", as it does where the loss itself does.
+    evaluate: Callable, points: np.ndarray, box: Any, spacing: np.ndarray, steepest: float
+) -> Smoothness:
+    """Test whether a loss is twice differentiable, by the remainders of Taylor expansions.
 
-    Of a smooth loss the difference of two gradients is the Hessian times their distance, but for a
-    rest, and that of two losses the gradient times it. The rest falls with the cube of the distance
-    where the loss is smooth, with its square where the Hessian jumps along a line, and no faster
-    than the distance where the gradient does.
+    The remainder is the difference of two gradients minus the Hessian times their distance, or the
+    difference of two losses minus the gradient times their distance. It falls with the cube of the
+    distance where the loss is smooth, with the square where the Hessian jumps along a line, and
+    no faster than the distance where the gradient jumps.
+
+    Args:
+        evaluate: maps points to `Values`.
+        points: (n, 2) the nodes of a grid.
+        box: the lower and upper end of each coordinate.
+        spacing: (2,) the side lengths of a cell.
+        steepest: the largest norm of the gradient, in units of the box.
     """
 
     start, end = np.array(box).T
     widths = end - start
 
-    def rest(part: float, places: int) -> np.ndarray:
-        """The mean rests of loss and gradient over this part of a cell, to each side."""
+    def remainder(fraction: float, repeats: int) -> np.ndarray:
+        """Return the mean remainders of loss and gradient over steps of a fraction of a cell."""
         total = np.zeros(2)
-        # Spread evenly over the cells: nodes are all at one distance from a straight kink.
+        # Spread the points evenly over the cells: all nodes may have one distance to a straight
+        # kink.
         golden = np.array([0.7548776662466927, 0.5698402909980532])
-        shifts = np.outer(np.arange(places * len(points)), golden) % 1 - 0.5
-        spread = np.tile(points, (places, 1)) + spacing * shifts
+        shifts = np.outer(np.arange(repeats * len(points)), golden) % 1 - 0.5
+        spread = np.tile(points, (repeats, 1)) + spacing * shifts
         low, high = start + spacing / 2, end - spacing / 2
         inner = np.clip(spread, low, high)
-        _, gradient, hessian = at(inner)
+        _, gradient, hessian = evaluate(inner)
         for k in (0, 1):
             step = np.zeros(2)
-            step[k] = part * spacing[k]
-            ahead, behind = at(inner + step), at(inner - step)
-            left = ahead.gradient - behind.gradient - 2 * step[k] * hessian[:, :, k]
-            jump = ahead.loss - behind.loss - 2 * step[k] * gradient[:, k]
-            total += abs(jump).mean(), abs(left * widths).sum(axis=1).mean()
+            step[k] = fraction * spacing[k]
+            ahead, behind = evaluate(inner + step), evaluate(inner - step)
+            of_gradient = ahead.gradient - behind.gradient - 2 * step[k] * hessian[:, :, k]
+            of_loss = ahead.loss - behind.loss - 2 * step[k] * gradient[:, k]
+            total += abs(of_loss).mean(), abs(of_gradient * widths).sum(axis=1).mean()
         return total
 
-    loss, gradient, hessian = at(points)
-    # In a small box values differ by little more than the rounding of the coordinates makes.
-    blur = 64 * np.finfo(float).eps * abs(points)
-    shaken = (abs(hessian) @ blur[:, :, None])[:, :, 0] * widths
+    loss, gradient, hessian = evaluate(points)
+    # In a small box values differ by little more than the rounding of the coordinates causes.
+    rounding = 64 * np.finfo(float).eps * abs(points)
+    gradient_rounding = (abs(hessian) @ rounding[:, :, None])[:, :, 0] * widths
     noise = np.array(
         [
             1e-10 * np.ptp(loss)
             + 64 * np.finfo(float).eps * abs(loss).max()
-            + (abs(gradient) * blur).sum(axis=1).max(),
-            1e-10 * steepest + shaken.sum(axis=1).max(),
+            + (abs(gradient) * rounding).sum(axis=1).max(),
+            1e-10 * steepest + gradient_rounding.sum(axis=1).max(),
         ]
     )
-    far, near = rest(1 / 2, 1), rest(1 / 8, 1)
-    if (near > np.maximum(_SMOOTH * far, noise)).any():
-        # What turns fast within a cell looks like kinks, but not from nearer.
-        far, near = rest(1 / 8, 4), rest(1 / 32, 4)
-    if near[0] > max(_STEADY * far[0], noise[0]) or near[1] > max(_STEADY * far[1], noise[1]):
+    far, near = remainder(1 / 2, 1), remainder(1 / 8, 1)
+    if (near > np.maximum(_SMOOTH_FACTOR * far, noise)).any():
+        # Fast changes within a cell look like kinks at this distance, but not at a smaller one.
+        far, near = remainder(1 / 8, 4), remainder(1 / 32, 4)
+    if near[0] > max(_JUMP_FACTOR * far[0], noise[0]) or near[1] > max(
+        _JUMP_FACTOR * far[1], noise[1]
+    ):
         return "gradient jumps"
-    return "smooth" if near[1] <= max(_SMOOTH * far[1], noise[1]) else "Hessian jumps"
+    return "smooth" if near[1] <= max(_SMOOTH_FACTOR * far[1], noise[1]) else "Hessian jumps"

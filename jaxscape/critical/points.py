@@ -1,23 +1,27 @@
-"""Critical points as results: of what kind each is, and whether all of them are known."""
+"""Critical points as results: the kind of each, and whether all of them are known."""
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from jaxscape._util import thumbnails
 
 Box = tuple[tuple[float, float], tuple[float, float]]
-"""The lower and the upper end of both coordinates."""
+"""The lower and the upper end of each coordinate."""
+Kind = Literal["minimum", "maximum", "saddle", "degenerate"]
+"""The kind of a critical point, by the signs of its Hessian's eigenvalues."""
+Completeness = Literal["proved", "index", "incomplete"]
+"""The evidence that all critical points of a box are known."""
 
-# Beside the larger eigenvalue, one below this may be 0: it is a few times the rounding of a
-# Hessian from sums in float64.
-_SINGULAR = 1e-9
-_MOST_LINES = 20
+# An eigenvalue counts as 0 below this fraction of the larger one: a few times the rounding error of
+# a Hessian that is a sum in float64.
+_SINGULAR_TOL = 1e-9
+_MAX_LINES = 20
 
 
 class Unsearchable(ValueError):
-    """Critical points cannot be searched for: gradients are not finite, or not of float64."""
+    """The search is impossible: gradients are not finite, or not float64."""
 
 
 class CriticalPoint(NamedTuple):
@@ -27,27 +31,29 @@ class CriticalPoint(NamedTuple):
     """The first coordinate."""
     b: float
     """The second coordinate."""
-    kind: str
+    kind: Kind
     """"minimum", "maximum", "saddle" or "degenerate"."""
     loss: float
-    """The loss there."""
+    """The loss at the point."""
     eigenvalues: np.ndarray
-    """(2,) of the Hessian in both coordinates, in increasing order."""
+    """(2,) eigenvalues of the Hessian in both coordinates, in increasing order."""
     residual: float
-    """The norm of the gradient that is left, in float64."""
+    """The norm of the gradient at the point as computed, in float64."""
     turns: int
-    """Its index, how often the gradient turns around it: +1 for extrema, -1 for simple saddles."""
+    """The index, the winding number of the gradient around the point. It is +1 for extrema and -1
+    for simple saddles."""
     radius: float
-    """No other critical point is nearer than this: proved if certified, and 0 otherwise."""
+    """The distance within which this is proved to be the only critical point; 0 if not certified.
+    """
     certified: bool
-    """Whether it is proved that there is one, by bounds on the derivatives."""
+    """Whether bounds on the derivatives prove that the point exists."""
     on_boundary: bool
-    """Whether it lies on the border of the box."""
+    """Whether it lies on the boundary of the box."""
 
 
 @dataclass(frozen=True, eq=False)
 class CriticalPoints:
-    """The critical points in a box, lowest loss first, and how far it is known that these are all.
+    """The critical points in a box, lowest loss first, with the evidence that these are all.
 
     Example:
         >>> double_well = jxs.Function(lambda w1, w2: (w1**2 - 1) ** 2 + (w1 - w2) ** 2)
@@ -59,90 +65,91 @@ class CriticalPoints:
     """
 
     points: tuple[CriticalPoint, ...]
-    """Those found."""
+    """The critical points."""
     names: tuple[str, str]
-    """What the coordinates are called."""
+    """The names of the coordinates."""
     box: Box
-    """Where was searched."""
-    completeness: str
-    """"proved": it is proved that there are no others; "index": the gradient turns around the box
-    as often as the points found make it turn (Poincaré and Hopf), so that others could be there in
-    pairs only; "incomplete": neither."""
+    """The box that was searched."""
+    completeness: Completeness
+    """"proved" if it is proved that there are no other critical points; "index" if the indices sum
+    to the winding number of the gradient along the boundary (Poincaré and Hopf), so that missing
+    points could only cancel each other; "incomplete" otherwise."""
     winding: int | None
-    """How often the gradient turns along the border of the box; None where it vanishes on it."""
+    """The winding number of the gradient along the boundary of the box; None if the gradient
+    vanishes there."""
     undecided: tuple[Box, ...]
-    """Where it is neither proved that there is a critical point nor that there is none."""
+    """Boxes for which it is neither proved nor disproved that they hold a critical point."""
     notes: tuple[str, ...]
-    """Curves of stationary points, and what stood in the way of a proof, in sentences."""
+    """Sentences about curves of stationary points and about obstacles to a proof."""
     limits: dict[str, Any]
-    """Of the two-weight network: the limits of the lowest loss over w2; see `critical_points`."""
+    """The limits of the two-weight network's loss, minimized over w2; see `critical_points`."""
 
     @property
     def complete(self) -> bool:
-        """Whether all are known to be found, by proof or by index."""
+        """Whether all critical points are known, by proof or by index."""
         return self.completeness != "incomplete"
 
     def of_kind(self, kind: str) -> tuple[CriticalPoint, ...]:
-        """Those of one kind."""
+        """Return the points of one kind."""
         return tuple(point for point in self.points if point.kind == kind)
 
     def __repr__(self) -> str:
-        where = ", ".join(
+        box = ", ".join(
             f"{name} in [{low:g}, {high:g}]"
             for name, (low, high) in zip(self.names, self.box, strict=True)
         )
         count = len(self.points)
-        known = {
-            "proved": f"proved to be all in {where}",
-            "index": f"as many as the gradient's turning around {where} asks for",
-            "incomplete": f"maybe not all in {where}",
+        evidence = {
+            "proved": f"proved to be all in {box}",
+            "index": f"consistent with the winding number of the gradient around {box}",
+            "incomplete": f"possibly not all in {box}",
         }[self.completeness]
-        lines = [f"{count} critical point{'' if count == 1 else 's'}, {known}"]
+        lines = [f"{count} critical point{'' if count == 1 else 's'}, {evidence}"]
         lines += [
-            f"{point.kind} at {self.names[0]} = {rounded(point.a)}, "
-            f"{self.names[1]} = {rounded(point.b)}, loss {rounded(point.loss)}"
-            for point in self.points[:_MOST_LINES]
+            f"{point.kind} at {self.names[0]} = {format_number(point.a)}, "
+            f"{self.names[1]} = {format_number(point.b)}, loss {format_number(point.loss)}"
+            for point in self.points[:_MAX_LINES]
         ]
-        if count > _MOST_LINES:
-            lines.append(f"and {count - _MOST_LINES} more")
+        if count > _MAX_LINES:
+            lines.append(f"and {count - _MAX_LINES} more")
         return "\n  ".join([*lines, *self.notes])
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: a table of the points."""
+        """Show a table of the points in a notebook."""
         heads = ("kind", *self.names, "loss", "eigenvalues", "certified")
         rows = [
             (
                 point.kind,
-                *map(rounded, (point.a, point.b, point.loss)),
+                *map(format_number, (point.a, point.b, point.loss)),
                 ", ".join(f"{value:.4g}" for value in point.eigenvalues),
                 "yes" if point.certified else "no",
             )
             for point in self.points
         ]
-        words = [repr(self).partition("\n")[0], *self.notes]
-        return thumbnails.table(heads, rows) + "".join(map(thumbnails.paragraph, words))
+        sentences = [repr(self).partition("\n")[0], *self.notes]
+        return thumbnails.table(heads, rows) + "".join(map(thumbnails.paragraph, sentences))
 
 
-def rounded(number: float, digits: int = 6) -> str:
-    """So many digits, and 0 for what is only rounding."""
+def format_number(number: float, digits: int = 6) -> str:
+    """Format a number with `digits` significant digits; rounding errors below 1e-13 become 0."""
     return "0" if abs(number) < 1e-13 else f"{number:.{digits}g}"
 
 
-def kind_of(eigenvalues: np.ndarray) -> str:
-    """A critical point's kind by the signs of its Hessian's eigenvalues."""
+def kind_of(eigenvalues: np.ndarray) -> Kind:
+    """Return a critical point's kind by the signs of its Hessian's eigenvalues."""
     least, greatest = eigenvalues
-    if min(abs(least), abs(greatest)) <= _SINGULAR * max(abs(least), abs(greatest)):
+    if min(abs(least), abs(greatest)) <= _SINGULAR_TOL * max(abs(least), abs(greatest)):
         return "degenerate"
     return "minimum" if least > 0 else "maximum" if greatest < 0 else "saddle"
 
 
 def in_box(box: Box, a: float, b: float) -> bool:
-    """Whether a point lies in the box, its border counted in."""
+    """Return whether a point lies in a box, including its boundary."""
     return all(low <= x <= high for (low, high), x in zip(box, (a, b), strict=True))
 
 
 def on_boundary(box: Box, a: float, b: float) -> bool:
-    """Whether a point lies on the border of the box, as far as float64 tells."""
+    """Return whether a point lies on the boundary of a box, within rounding."""
     return any(
         abs(x - end) <= 1e-12 * (high - low)
         for (low, high), x in zip(box, (a, b), strict=True)

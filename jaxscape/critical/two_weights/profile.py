@@ -1,10 +1,11 @@
-"""The profile of the two-weight network: the lowest squared error over w2, along w1 > 0.
+"""The profile of the two-weight network: its squared error minimized over w2, for w1 > 0.
 
-With h = tanh(w1·x), A = Σ n·h² and B = Σ y·h the error is c - 2·w2·B + w2²·A, lowest at w2 = B/A,
-and the profile c - B²/A is stationary where E = ½·A'·B - A·B' vanishes, ' being d/d(log w1). The
-derivatives of h, of κ = 2z/sinh(2z) and of λ = 2z·coth(2z) - 1, z = w1·x, are polynomials in
-themselves, h' = h·κ and κ' = -λ·κ, and each is monotone in w1: over a stretch of w1 every sample's
-part lies between its ends' values, and so do the sums.
+With h = tanh(w1·x), A = Σ n·h² and B = Σ y·h the error is c - 2·w2·B + w2²·A, which is lowest at
+w2 = B/A (variable projection). The profile c - B²/A is stationary where E = ½·A'·B - A·B' vanishes,
+where ' is d/d(log w1). With z = w1·x, the derivatives of h, of κ = 2z/sinh(2z) and of
+λ = 2z·coth(2z) - 1 are polynomials in these functions, h' = h·κ and κ' = -λ·κ, and each function is
+monotone in w1. Over a subinterval of w1 every sample's term therefore lies between its values at
+the ends, and so do the sums.
 """
 
 import itertools
@@ -15,40 +16,40 @@ import numpy as np
 
 from jaxscape.critical.two_weights.roots import Interval
 
-# Each term of a sum is a product of a few functions, right to some units in the last place; the
-# least certain is an exponential whose argument, of size 745 at most, is rounded.
-_ROUNDING = 1e-12
-# Below, subtractions of nearly equal numbers are replaced by series.
+# Each term of a sum is a product of a few functions that are accurate to some units in the last
+# place. The least accurate one is an exponential with a rounded argument, of size 745 at most.
+_ROUNDING_TOL = 1e-12
+# Below, series replace subtractions of nearly equal numbers.
 _SERIES_BELOW = 1.0
 
 
 class Samples(NamedTuple):
-    """Samples as the profile knows them: tanh is odd, so that those of equal |x| are one."""
+    """The samples grouped by |x|: tanh is odd, so those of equal |x| act as one."""
 
     x: np.ndarray
-    """(k,) the distinct |x| that are not 0, in increasing order."""
+    """(k,) the distinct nonzero |x|, in increasing order."""
     n: np.ndarray
-    """(k,) the weights of the samples there, all weights being 1 in sum."""
+    """(k,) the total weight of the samples at each |x|; all weights sum to 1."""
     y: np.ndarray
     """(k,) the weighted sums of their targets, with the signs of their inputs."""
-    square: float
-    """The mean of all squared targets."""
-    slope: float
-    """The mean of x·y; exactly 0 where it cannot be told from 0."""
-    total: float
-    """The sum of `y`, likewise."""
+    mean_square: float
+    """The weighted mean of all squared targets."""
+    mean_xy: float
+    """The weighted mean of x·y; exactly 0 if it is 0 within rounding."""
+    sum_y: float
+    """The sum of `y`; exactly 0 if it is 0 within rounding."""
 
 
-def of_samples(x: np.ndarray, y: np.ndarray, weight: np.ndarray) -> Samples:
-    """Samples in float64, those of equal |x| put together."""
+def group_samples(x: np.ndarray, y: np.ndarray, weight: np.ndarray) -> Samples:
+    """Group samples, given in float64, by |x|."""
     weight = weight / math.fsum(weight)
     size, sign = abs(x), np.sign(x)
-    distinct, where = np.unique(size, return_inverse=True)
-    order = np.argsort(where, kind="stable")
-    ends = np.searchsorted(where[order], np.arange(len(distinct) + 1))
+    distinct, group = np.unique(size, return_inverse=True)
+    order = np.argsort(group, kind="stable")
+    ends = np.searchsorted(group[order], np.arange(len(distinct) + 1))
 
     def sums(values: np.ndarray) -> np.ndarray:
-        # fsum rounds once: targets that cancel are 0 and nothing else.
+        # fsum rounds once: targets that cancel sum to exactly 0.
         grouped = values[order]
         pairs = itertools.pairwise(ends)
         return np.array([math.fsum(grouped[start:end]) for start, end in pairs])
@@ -56,7 +57,7 @@ def of_samples(x: np.ndarray, y: np.ndarray, weight: np.ndarray) -> Samples:
     n, target = sums(weight), sums(weight * y * sign)
     keep = (distinct > 0) & (n > 0)
 
-    def told_from_zero(number: float, terms: np.ndarray) -> float:
+    def zero_if_rounding(number: float, terms: np.ndarray) -> float:
         return number if abs(number) > 4 * np.finfo(float).eps * math.fsum(abs(terms)) else 0.0
 
     return Samples(
@@ -64,13 +65,13 @@ def of_samples(x: np.ndarray, y: np.ndarray, weight: np.ndarray) -> Samples:
         n[keep],
         target[keep],
         math.fsum(weight * y * y),
-        told_from_zero(math.fsum(distinct * target), weight * x * y),
-        told_from_zero(math.fsum(target[keep]), weight * y),
+        zero_if_rounding(math.fsum(distinct * target), weight * x * y),
+        zero_if_rounding(math.fsum(target[keep]), weight * y),
     )
 
 
 class _Functions(NamedTuple):
-    """(b, k) at b values of w1 and k of x."""
+    """The functions at b values of w1 and k of x, each (b, k)."""
 
     h: np.ndarray
     phi: np.ndarray
@@ -80,9 +81,9 @@ class _Functions(NamedTuple):
     """1 - κ."""
     lam: np.ndarray
     ratio: np.ndarray
-    """κ over that of the smallest x, which falls far more slowly than κ itself."""
-    apart: np.ndarray
-    """λ less that of the smallest x."""
+    """κ divided by that of the smallest x, which decays far more slowly than κ itself."""
+    lam_difference: np.ndarray
+    """λ minus that of the smallest x."""
 
 
 def _functions(x: np.ndarray, w1: np.ndarray) -> _Functions:
@@ -101,155 +102,172 @@ def _functions(x: np.ndarray, w1: np.ndarray) -> _Functions:
     mu = np.where(near, excess * kappa, 1 - kappa)
     with np.errstate(divide="ignore", invalid="ignore"):
         lam = np.where(near, moment * kappa, u / np.tanh(u) - 1)
-    # log κ = log 2u - u - log(1 - exp(-2u)), of which the large part is subtracted exactly.
+    # log κ = log 2u - u - log(1 - exp(-2u)). The large part of the difference is exact.
     rest = np.log(-np.expm1(-2 * u))
     ratio = np.exp(np.log(x / x[0]) - 2 * w1[:, None] * (x - x[0]) - (rest - rest[:, :1]))
     return _Functions(h, h / w1[:, None], kappa, mu, lam, ratio, lam - lam[:, :1])
 
 
-def _sum(of: np.ndarray, low: np.ndarray, high: np.ndarray) -> Interval:
-    """Sums over samples, (b,), of terms (b, k) between low and high times what each counts."""
-    plus, minus = np.maximum(of, 0), np.maximum(-of, 0)
+def _weighted_sum(weight: np.ndarray, low: np.ndarray, high: np.ndarray) -> Interval:
+    """Enclose the sums over samples, (b,), of weights, (k,), times terms in intervals, (b, k)."""
+    plus, minus = np.maximum(weight, 0), np.maximum(-weight, 0)
     size = np.maximum(abs(low), abs(high)) @ (plus + minus)
-    slack = (_ROUNDING + 4 * len(of) * np.finfo(float).eps) * size + np.finfo(float).tiny
-    return low @ plus - high @ minus - slack, high @ plus - low @ minus + slack
+    relative = _ROUNDING_TOL + 4 * len(weight) * np.finfo(float).eps
+    rounding = relative * size + np.finfo(float).tiny
+    return low @ plus - high @ minus - rounding, high @ plus - low @ minus + rounding
 
 
 def times(first: Interval, second: Interval) -> Interval:
-    """The product of two intervals."""
+    """Return the product of two intervals."""
     ends = np.stack([a * b for a in first for b in second])
-    slack = 4 * np.finfo(float).eps * abs(ends).max(axis=0) + np.finfo(float).tiny
-    return ends.min(axis=0) - slack, ends.max(axis=0) + slack
+    rounding = 4 * np.finfo(float).eps * abs(ends).max(axis=0) + np.finfo(float).tiny
+    return ends.min(axis=0) - rounding, ends.max(axis=0) + rounding
 
 
 def minus(first: Interval, *others: Interval) -> Interval:
-    """An interval less others."""
+    """Return an interval minus others."""
     low, high = first
     for other_low, other_high in others:
         low, high = low - other_high, high - other_low
-    slack = 4 * np.finfo(float).eps * np.maximum(abs(low), abs(high))
-    return low - slack, high + slack
+    rounding = 4 * np.finfo(float).eps * np.maximum(abs(low), abs(high))
+    return low - rounding, high + rounding
 
 
 def _plus(first: Interval, second: Interval) -> Interval:
     return minus(first, (-second[1], -second[0]))
 
 
-class Stationarity:
-    """E, divided by what has no root, where w1 is small, and where it is not."""
+class ProfileEquation:
+    """E, whose roots are the stationary points off w2 = 0, divided by a function without a root.
+
+    The divisor is w1³ for small w1, and κ of the smallest x otherwise.
+    """
 
     def __init__(self, samples: Samples) -> None:
-        """For at least two different |x|: with one alone, E is 0 everywhere."""
+        """Prepare the equation for at least two different |x|; for one, E is 0 everywhere."""
         self._s = samples
-        # Where most of κ is near 1 its distance from 1 has more digits.
-        self._small = 0.6 / float(np.average(samples.x, weights=samples.n))
+        # Where κ is close to 1 for most samples, 1 - κ has more digits.
+        self._small = _small_w1(samples)
 
     def values(self, w1: np.ndarray) -> Interval:
-        """Enclosures of E at points, (b,)."""
+        """Enclose E at points, (b,)."""
         at = _functions(self._s.x, w1)
-        return _where(w1 < self._small, self._near(at, at)[0], self._far(at, at)[0])
+        return _choose(w1 < self._small, self._near(at, at)[0], self._far(at, at)[0])
 
-    def slopes(self, p: np.ndarray, q: np.ndarray) -> Interval:
-        """Enclosures of E' over stretches from p to q, each (b,)."""
+    def derivatives(self, p: np.ndarray, q: np.ndarray) -> Interval:
+        """Enclose E' over subintervals from p to q, each (b,)."""
         start, end = _functions(self._s.x, p), _functions(self._s.x, q)
         small = np.sqrt(p * q) < self._small
-        return _where(small, self._near(start, end)[1], self._far(start, end)[1])
+        return _choose(small, self._near(start, end)[1], self._far(start, end)[1])
 
     def _near(self, p: _Functions, q: _Functions) -> tuple[Interval, Interval]:
-        """E / w1³, and its derivative: with φ for h and μ = 1 - κ for -κ."""
+        """Enclose E / w1³ and its derivative, with φ in place of h and μ = 1 - κ in place of -κ."""
         n, y = self._s.n, self._s.y
         one, square = (q.phi, p.phi), (q.phi**2, p.phi**2)
         mu, tau = (p.mu, q.mu), (p.lam * q.kappa, q.lam * p.kappa)
-        bend = _signed(square, (2 * mu[0] ** 2 - tau[1], 2 * mu[1] ** 2 - tau[0]))
-        turn = _signed(one, (mu[0] ** 2 - tau[1], mu[1] ** 2 - tau[0]))
-        a, a_mu = _sum(n, *square), _sum(n, square[0] * mu[0], square[1] * mu[1])
-        b, b_mu = _sum(y, *one), _sum(y, one[0] * mu[0], one[1] * mu[1])
+        bend = _times_nonnegative(square, (2 * mu[0] ** 2 - tau[1], 2 * mu[1] ** 2 - tau[0]))
+        turn = _times_nonnegative(one, (mu[0] ** 2 - tau[1], mu[1] ** 2 - tau[0]))
+        a, a_mu = _weighted_sum(n, *square), _weighted_sum(n, square[0] * mu[0], square[1] * mu[1])
+        b, b_mu = _weighted_sum(y, *one), _weighted_sum(y, one[0] * mu[0], one[1] * mu[1])
         value = minus(times(a, b_mu), times(a_mu, b))
-        return value, minus(times(_sum(n, *bend), b), times(a_mu, b_mu), times(a, _sum(y, *turn)))
+        return value, minus(
+            times(_weighted_sum(n, *bend), b), times(a_mu, b_mu), times(a, _weighted_sum(y, *turn))
+        )
 
     def _far(self, p: _Functions, q: _Functions) -> tuple[Interval, Interval]:
-        """E / κ of the smallest x, and its derivative."""
+        """Enclose E / κ of the smallest x, and its derivative."""
         n, y = self._s.n, self._s.y
         one, square = (p.h, q.h), (p.h**2, q.h**2)
         kappa, ratio = (q.kappa, p.kappa), (q.ratio, p.ratio)
-        # Of differences of λ the last digits are lost.
+        # Differences of λ lose their last digits.
         lost = 16 * np.finfo(float).eps * (1 + q.lam)
-        apart = (p.apart - lost, q.apart + lost)
+        difference = (p.lam_difference - lost, q.lam_difference + lost)
         squared, single = (
             tuple(low * part for low, part in zip(term, ratio, strict=True))
             for term in (square, one)
         )
-        bend = _signed(squared, (2 * kappa[0] - apart[1], 2 * kappa[1] - apart[0]))
-        turn = _signed(single, (kappa[0] - apart[1], kappa[1] - apart[0]))
-        a, a_slope = _sum(n, *square), _sum(n, square[0] * kappa[0], square[1] * kappa[1])
-        b, b_slope = _sum(y, *one), _sum(y, one[0] * kappa[0], one[1] * kappa[1])
-        a_ratio, b_ratio = _sum(n, *squared), _sum(y, *single)
+        bend = _times_nonnegative(
+            squared, (2 * kappa[0] - difference[1], 2 * kappa[1] - difference[0])
+        )
+        turn = _times_nonnegative(single, (kappa[0] - difference[1], kappa[1] - difference[0]))
+        a, a_slope = (
+            _weighted_sum(n, *square),
+            _weighted_sum(n, square[0] * kappa[0], square[1] * kappa[1]),
+        )
+        b, b_slope = _weighted_sum(y, *one), _weighted_sum(y, one[0] * kappa[0], one[1] * kappa[1])
+        a_ratio, b_ratio = _weighted_sum(n, *squared), _weighted_sum(y, *single)
         value = minus(times(a_ratio, b), times(a, b_ratio))
-        rising = _plus(times(_sum(n, *bend), b), times(a_ratio, b_slope))
+        rising = _plus(times(_weighted_sum(n, *bend), b), times(a_ratio, b_slope))
         twice = (2 * a_slope[0], 2 * a_slope[1])
-        return value, minus(rising, times(twice, b_ratio), times(a, _sum(y, *turn)))
+        return value, minus(rising, times(twice, b_ratio), times(a, _weighted_sum(y, *turn)))
 
-    def vanishes_below(self, w1: float) -> bool:
-        """Whether E may have a root between 0 and w1, both ends left out and w1 counted in."""
+    def may_vanish_below(self, w1: float) -> bool:
+        """Return whether E may have a root in (0, w1]."""
         x, n, y = self._s[:3]
         at = _functions(x, np.array([w1]))
-        # φ and μ/z² fall from their limits x and 2/3 at 0.
+        # φ and μ/z² decrease from their limits x and 2/3 at 0.
         phi, full = (at.phi, x[None]), np.full((1, len(x)), 2 / 3)
         mu = (at.mu / (w1 * x) ** 2 * x**2, full * x**2)
         square = (phi[0] ** 2, phi[1] ** 2)
-        first = times(_sum(n, *square), _sum(y, phi[0] * mu[0], phi[1] * mu[1]))
-        second = times(_sum(n, square[0] * mu[0], square[1] * mu[1]), _sum(y, *phi))
-        return _holds_zero(minus(first, second))
+        first = times(_weighted_sum(n, *square), _weighted_sum(y, phi[0] * mu[0], phi[1] * mu[1]))
+        second = times(
+            _weighted_sum(n, square[0] * mu[0], square[1] * mu[1]), _weighted_sum(y, *phi)
+        )
+        return _contains_zero(minus(first, second))
 
-    def vanishes_beyond(self, w1: float) -> bool:
-        """Whether E may have a root beyond w1."""
+    def may_vanish_above(self, w1: float) -> bool:
+        """Return whether E may have a root above w1."""
         x, n, y = self._s[:3]
         at = _functions(x, np.array([w1]))
-        # h rises to 1, and the ratios of κ fall to 0 but the first, which is 1.
+        # h rises to 1. The first ratio of κ is 1, and the others fall to 0.
         one, first = (at.h, np.ones_like(at.h)), np.arange(len(x)) == 0
         ratio = (np.where(first, 1, 0), np.where(first, 1, at.ratio))
-        squares = _sum(n, one[0] ** 2 * ratio[0], ratio[1])
-        singles = _sum(y, one[0] * ratio[0], ratio[1])
-        return _holds_zero(
-            minus(times(squares, _sum(y, *one)), times(_sum(n, one[0] ** 2, one[1]), singles))
+        squares = _weighted_sum(n, one[0] ** 2 * ratio[0], ratio[1])
+        singles = _weighted_sum(y, one[0] * ratio[0], ratio[1])
+        return _contains_zero(
+            minus(
+                times(squares, _weighted_sum(y, *one)),
+                times(_weighted_sum(n, one[0] ** 2, one[1]), singles),
+            )
         )
 
 
-class Crossing:
-    """B, whose roots are the stationary points on w2 = 0, divided by what has none."""
+class AxisEquation:
+    """B, whose roots are the stationary points on w2 = 0, divided by a function without a root."""
 
     def __init__(self, samples: Samples) -> None:
-        """For targets that are not all 0."""
+        """Prepare the equation for targets that are not all 0."""
         self._s = samples
-        self._small = 0.6 / float(np.average(samples.x, weights=samples.n))
+        self._small = _small_w1(samples)
 
     def values(self, w1: np.ndarray) -> Interval:
-        """Enclosures of B at points, (b,)."""
+        """Enclose B at points, (b,)."""
         at, y = _functions(self._s.x, w1), self._s.y
-        if self._s.total:
-            far = _sum(y, at.h, at.h)
+        if self._s.sum_y:
+            far = _weighted_sum(y, at.h, at.h)
         else:
-            ratio, _ = self._below_one(w1)
-            far = _sum(-y, ratio, ratio)
-        return _where(w1 < self._small, _sum(y, at.phi, at.phi), far)
+            ratio, _ = self._ratio_and_rate(w1)
+            far = _weighted_sum(-y, ratio, ratio)
+        return _choose(w1 < self._small, _weighted_sum(y, at.phi, at.phi), far)
 
-    def slopes(self, p: np.ndarray, q: np.ndarray) -> Interval:
-        """Enclosures of B' over stretches from p to q, each (b,)."""
+    def derivatives(self, p: np.ndarray, q: np.ndarray) -> Interval:
+        """Enclose B' over subintervals from p to q, each (b,)."""
         y = self._s.y
         start, end = _functions(self._s.x, p), _functions(self._s.x, q)
-        near = _sum(-y, end.phi * start.mu, start.phi * end.mu)
-        if self._s.total:
-            far = _sum(y, start.h * end.kappa, end.h * start.kappa)
+        near = _weighted_sum(-y, end.phi * start.mu, start.phi * end.mu)
+        if self._s.sum_y:
+            far = _weighted_sum(y, start.h * end.kappa, end.h * start.kappa)
         else:
-            (most, low), (least, high) = self._below_one(p), self._below_one(q)
+            (most, low), (least, high) = self._ratio_and_rate(p), self._ratio_and_rate(q)
             fall = low - high[:, :1], high - low[:, :1]
-            far = _sum(y, *_signed((least, most), fall))
-        return _where(np.sqrt(p * q) < self._small, near, far)
+            far = _weighted_sum(y, *_times_nonnegative((least, most), fall))
+        return _choose(np.sqrt(p * q) < self._small, near, far)
 
-    def _below_one(self, w1: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """1 - h over that of the smallest x, which falls, and z·(1 + h), by whose excess it does.
+    def _ratio_and_rate(self, w1: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return r, the ratio of 1 - h to that of the smallest x, and z·(1 + h).
 
-        Where the targets' sum is 0, B is the sum of y·(h - 1), which far away has more digits.
+        r decreases, at a rate given by the differences of z·(1 + h) between samples. If the targets
+        sum to 0, B is the sum of y·(h - 1), which has more digits for large w1.
         """
         x = self._s.x
         z = w1[:, None] * x
@@ -257,27 +275,34 @@ class Crossing:
         ratio = np.exp(-2 * w1[:, None] * (x - x[0])) * (1 + small[:, :1]) / (1 + small)
         return ratio, 2 * z / (1 + small)
 
-    def vanishes_below(self, w1: float) -> bool:
-        """Whether B may have a root between 0 and w1."""
+    def may_vanish_below(self, w1: float) -> bool:
+        """Return whether B may have a root between 0 and w1."""
         x, y = self._s.x, self._s.y
-        if self._s.slope:
-            return _holds_zero(_sum(y, _functions(x, np.array([w1])).phi, x[None]))
-        # The sum of x·y is 0: what is left is the sum of y·(x - φ), where (x - φ)/(w1²·x³) falls
-        # from 1/3, and is at least 1/3/(1 + z²).
+        if self._s.mean_xy:
+            return _contains_zero(_weighted_sum(y, _functions(x, np.array([w1])).phi, x[None]))
+        # The sum of x·y is 0, so -B/w1 is the sum of y·(x - φ). There (x - φ)/(w1²·x³) decreases
+        # from 1/3 and is at least 1/3/(1 + z²).
         rest = x[None] ** 3 / 3
-        return _holds_zero(_sum(y, rest / (1 + (w1 * x) ** 2), rest))
+        return _contains_zero(_weighted_sum(y, rest / (1 + (w1 * x) ** 2), rest))
 
-    def vanishes_beyond(self, w1: float) -> bool:
-        """Whether B may have a root beyond w1."""
-        if self._s.total:
+    def may_vanish_above(self, w1: float) -> bool:
+        """Return whether B may have a root above w1."""
+        if self._s.sum_y:
             h = _functions(self._s.x, np.array([w1])).h
-            return _holds_zero(_sum(self._s.y, h, np.ones_like(h)))
-        ratio, _ = self._below_one(np.array([w1]))
-        return _holds_zero(_sum(self._s.y, np.where(np.arange(ratio.size) == 0, 1, 0), ratio))
+            return _contains_zero(_weighted_sum(self._s.y, h, np.ones_like(h)))
+        ratio, _ = self._ratio_and_rate(np.array([w1]))
+        return _contains_zero(
+            _weighted_sum(self._s.y, np.where(np.arange(ratio.size) == 0, 1, 0), ratio)
+        )
 
 
-def _signed(factor: Interval, other: Interval) -> Interval:
-    """The product of an interval of numbers ≥ 0 and one of any numbers."""
+def _small_w1(samples: Samples) -> float:
+    """Return the w1 below which the form of an equation for small w1 is used."""
+    return 0.6 / float(np.average(samples.x, weights=samples.n))
+
+
+def _times_nonnegative(factor: Interval, other: Interval) -> Interval:
+    """Return the product of an interval of numbers ≥ 0 and an interval of any numbers."""
     (low, high), (below, above) = factor, other
     return (
         np.where(below >= 0, low, high) * below,
@@ -285,10 +310,10 @@ def _signed(factor: Interval, other: Interval) -> Interval:
     )
 
 
-def _where(condition: np.ndarray, first: Interval, second: Interval) -> Interval:
+def _choose(condition: np.ndarray, first: Interval, second: Interval) -> Interval:
     return np.where(condition, first[0], second[0]), np.where(condition, first[1], second[1])
 
 
-def _holds_zero(interval: Interval) -> bool:
+def _contains_zero(interval: Interval) -> bool:
     low, high = interval
     return bool(low[0] <= 0 <= high[0])

@@ -1,225 +1,240 @@
-"""Every root of a function of one positive variable, isolated and certified.
+"""All roots of a function of one positive variable, isolated by bisection and certified.
 
-What is known of the function are enclosures: intervals that hold its value at a point, and its
-derivative with respect to the logarithm of the variable over a stretch. Stretches on which it
-cannot vanish are dropped, those on which it is monotone hold a root or none by the signs at their
-ends, and all others are halved.
+The function is known through enclosures: intervals that hold its value at a point, or its
+derivative with respect to the logarithm of the variable over a subinterval. Subintervals on which
+it cannot vanish are dropped. Those on which it is monotone hold one root or none, by the signs at
+their ends. All others are bisected.
 """
 
 import itertools
-import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
-Interval = tuple[np.ndarray, np.ndarray]
-"""The lower and the upper ends of some intervals, each (k,)."""
-Values = Callable[[np.ndarray], Interval]
-Slopes = Callable[[np.ndarray, np.ndarray], Interval]
+from jaxscape._util.warnings import InterruptedWarning, warn
 
-_NARROWEST = 1e-12
-"""Of a stretch, relative: one that is narrower and still undecided is left so."""
-_HALVINGS = 60
-_REACH = 4.0
-"""By how many of its own widths an undecided stretch is widened, to find a root at its end."""
+Interval = tuple[np.ndarray, np.ndarray]
+"""The lower and upper ends of k intervals, each (k,)."""
+Values = Callable[[np.ndarray], Interval]
+"""Points (k,) -> enclosures of the function at the points."""
+Derivatives = Callable[[np.ndarray, np.ndarray], Interval]
+"""Lower and upper ends of subintervals, each (k,) -> enclosures of the derivative over them."""
+
+_MIN_WIDTH = 1e-12
+"""The relative width below which a subinterval is not bisected."""
+_BISECTIONS = 60
+_WIDENING = 4.0
+"""The factor by which an undecided subinterval is widened, to find a root at its end."""
 
 
 class Roots(NamedTuple):
-    """What is known of the roots of a function on a stretch."""
+    """The roots of a function on an interval, with their proofs."""
 
     root: np.ndarray
     """(r,) in increasing order."""
     bracket: np.ndarray
-    """(r, 2) between which the function changes its sign."""
-    alone: np.ndarray
-    """(r, 2) a stretch on which it is monotone, so that there is no other root."""
+    """(r, 2) ends of a subinterval over which the function changes sign."""
+    isolating: np.ndarray
+    """(r, 2) ends of a subinterval on which the function is monotone, so that it holds no other
+    root."""
     slope: np.ndarray
-    """(r,) the sign of its derivative there, +1 or -1."""
+    """(r,) the sign of the derivative at the root, +1 or -1."""
     undecided: np.ndarray
-    """(u, 2) stretches that may hold roots or not; of all others it is proved what they hold."""
-    looked_at: int
-    """How many stretches it took."""
+    """(u, 2) ends of subintervals that may hold further roots; the rest is proved to hold none."""
+    examined: int
+    """The number of subintervals examined."""
     interrupted: bool = False
     """Whether Ctrl-C left the rest undecided."""
 
 
 _NO_NUMBER, _NO_PAIR = np.zeros(0), np.zeros((0, 2))
 NONE = Roots(_NO_NUMBER, _NO_PAIR, _NO_PAIR, _NO_NUMBER, _NO_PAIR, 0)
-"""No roots at all."""
+"""No roots, and nothing undecided."""
 
 
 def isolate(
     values: Values,
-    slopes: Slopes,
+    derivatives: Derivatives,
     low: float,
     high: float,
-    most: int,
-    at_once: int,
+    max_subintervals: int,
+    batch_size: int,
     progress: Any,
 ) -> Roots:
-    """All roots between two positive numbers.
+    """Isolate all roots between two positive numbers.
 
     Args:
-        values: points (k,) -> enclosures of the function there.
-        slopes: lower and upper ends (k,) -> enclosures over each stretch of the derivative with
-            respect to the logarithm. Both may be multiplied by any function without a root, as
-            long as they belong together.
-        low, high: where to search.
-        most: how many stretches to look at, before those that are left are called undecided.
-        at_once: how many to look at in one call.
-        progress: a bar, which moves by the stretches that were looked at.
+        values: enclosures of the function at points.
+        derivatives: enclosures of its derivative, with respect to the logarithm of the variable,
+            over subintervals. The function may be multiplied by any function without a root, if
+            `derivatives` belongs to the same product.
+        low: the lower end of the search.
+        high: the upper end of the search.
+        max_subintervals: the number of subintervals after which the rest is left undecided.
+        batch_size: the number of subintervals examined in one call.
+        progress: a progress bar, which counts the subintervals examined. It is the caller's,
+            because one bar covers several calls.
 
     Returns:
-        The roots, each with its proof, and what could not be decided.
+        The roots, each with its proof, and the undecided subintervals.
 
     Warns:
-        UserWarning: Ctrl-C; what was not looked at is undecided.
+        InterruptedWarning: Ctrl-C stopped the search; the rest is undecided.
     """
-    # Ends that no one would choose: a root on the end of a stretch takes longer to decide.
+    # The factor moves the ends away from round numbers: a root at an end takes longer to decide.
     parts = max(2, int(8 * np.log(high / low)))
     ends = np.geomspace(low, high, parts + 1)
     ends[1:-1] *= 1.000_123_4
     todo = list(itertools.pairwise(ends))
-    found: list[tuple[float, float, int]] = []
+    monotone: list[tuple[float, float, int]] = []
     undecided: list[tuple[float, float]] = []
-    looked_at, interrupted = 0, False
+    examined, interrupted = 0, False
     try:
-        while todo and looked_at < most:
-            # Until they are looked at, they are still to do.
-            batch = todo[-at_once:]
+        while todo and examined < max_subintervals:
+            # `todo` keeps the batch until it is examined, in case of Ctrl-C.
+            batch = todo[-batch_size:]
             p, q = np.array(batch).T
-            vanishes, sign = _look(values, slopes, p, q)
+            may_vanish, sign = _examine(values, derivatives, p, q)
             halves = []
-            for k in np.flatnonzero(vanishes):
+            for k in np.flatnonzero(may_vanish):
                 if sign[k]:
-                    found.append((p[k], q[k], int(sign[k])))
-                elif q[k] / p[k] - 1 <= _NARROWEST:
+                    monotone.append((p[k], q[k], int(sign[k])))
+                elif q[k] / p[k] - 1 <= _MIN_WIDTH:
                     undecided.append((p[k], q[k]))
                 else:
                     middle = np.sqrt(p[k] * q[k])
                     halves += [(p[k], middle), (middle, q[k])]
-            todo = todo[:-at_once] + halves
-            looked_at += len(batch)
+            todo = todo[:-batch_size] + halves
+            examined += len(batch)
             progress.update(len(batch))
     except KeyboardInterrupt:
         interrupted = True
-        warnings.warn("interrupted: not all of the box was searched", stacklevel=2)
-    more, undecided = _widened(values, slopes, undecided + todo, low, high)
-    known = _roots(values, found + more, undecided, looked_at)
-    return known._replace(interrupted=interrupted)
+        warn("interrupted: not all of the box was searched", InterruptedWarning)
+    more, undecided = _widen(values, derivatives, undecided + todo, low, high)
+    roots = _refine(values, monotone + more, undecided, examined)
+    return roots._replace(interrupted=interrupted)
 
 
-def joined(parts: list[Roots]) -> Roots:
-    """The roots of stretches that follow one another, as those of one."""
+def concatenate(parts: list[Roots]) -> Roots:
+    """Concatenate the roots of adjacent intervals, given in increasing order."""
     return Roots(
         np.concatenate([part.root for part in parts]),
         np.concatenate([part.bracket for part in parts]),
-        np.concatenate([part.alone for part in parts]),
+        np.concatenate([part.isolating for part in parts]),
         np.concatenate([part.slope for part in parts]),
         np.concatenate([part.undecided for part in parts]),
-        sum(part.looked_at for part in parts),
+        sum(part.examined for part in parts),
         any(part.interrupted for part in parts),
     )
 
 
-def _look(values: Values, slopes: Slopes, p: np.ndarray, q: np.ndarray) -> tuple:
-    """Of stretches: whether the function may vanish, and the sign of its slope at its one root.
+def _examine(
+    values: Values, derivatives: Derivatives, p: np.ndarray, q: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Examine the subintervals from p to q, each (k,).
 
-    The sign is 0 where it is not proved that there is exactly one root.
+    Returns:
+        Whether the function may vanish on each, (k,), and the sign of its derivative if it is
+        proved to have exactly one root there, (k,); 0 otherwise.
     """
     middle = np.sqrt(p * q)
-    low, high = slopes(p, q)
+    low, high = derivatives(p, q)
     steepest = np.maximum(abs(low), abs(high))
     reach = np.maximum(np.log(q / middle), np.log(middle / p)) * (1 + 1e-9)
-    least, most = values(middle)
-    vanishes = ~((least > steepest * reach) | (most < -steepest * reach))
+    at_least, at_most = values(middle)
+    may_vanish = ~((at_least > steepest * reach) | (at_most < -steepest * reach))
     sign = np.zeros(len(p))
-    monotone = np.flatnonzero(vanishes & ((low > 0) | (high < 0)))
+    monotone = np.flatnonzero(may_vanish & ((low > 0) | (high < 0)))
     if len(monotone):
         at_p, at_q = (_sign(values, end[monotone]) for end in (p, q))
-        vanishes[monotone] = ~(at_p * at_q > 0)
+        may_vanish[monotone] = ~(at_p * at_q > 0)
         sign[monotone] = np.where(at_p * at_q < 0, at_q, 0)
-    return vanishes, sign
+    return may_vanish, sign
 
 
 def _sign(values: Values, points: np.ndarray) -> np.ndarray:
-    """+1, -1, or 0 where the enclosure does not tell."""
+    """Return the sign at each point, +1 or -1; 0 if the enclosure holds 0."""
     low, high = values(points)
     return np.where(low > 0, 1, np.where(high < 0, -1, 0))
 
 
-def _widened(
-    values: Values, slopes: Slopes, undecided: list, low: float, high: float
+def _widen(
+    values: Values, derivatives: Derivatives, undecided: list, low: float, high: float
 ) -> tuple[list, list]:
-    """Roots found by widening what is undecided, and what is left."""
-    found, left = [], []
-    for p, q in _joined(undecided):
+    """Widen undecided subintervals until each is decided, or is too wide.
+
+    Returns:
+        The monotone subintervals with a root, as (lower end, upper end, sign of the derivative),
+        and the subintervals that are still undecided.
+    """
+    monotone, left = [], []
+    for p, q in _merge_adjacent(undecided):
         for power in range(1, 16):
-            margin = _REACH**power * max(q - p, _NARROWEST * p)
+            margin = _WIDENING**power * max(q - p, _MIN_WIDTH * p)
             if margin > p / 2:
                 left.append((p, q))
                 break
             wide = np.array([max(low / 2, p - margin)]), np.array([min(high * 2, q + margin)])
-            vanishes, sign = _look(values, slopes, *wide)
-            if not vanishes[0]:
+            may_vanish, sign = _examine(values, derivatives, *wide)
+            if not may_vanish[0]:
                 break
             if sign[0]:
-                found.append((wide[0][0], wide[1][0], int(sign[0])))
+                monotone.append((wide[0][0], wide[1][0], int(sign[0])))
                 break
         else:
             left.append((p, q))
-    return found, left
+    return monotone, left
 
 
-def _joined(stretches: list) -> list:
-    """Stretches that touch put together."""
-    joined: list = []
-    for p, q in sorted(stretches):
-        if joined and p <= joined[-1][1] * (1 + 1e-15):
-            joined[-1] = (joined[-1][0], max(q, joined[-1][1]))
+def _merge_adjacent(subintervals: list) -> list:
+    """Merge subintervals that touch."""
+    merged: list = []
+    for p, q in sorted(subintervals):
+        if merged and p <= merged[-1][1] * (1 + 1e-15):
+            merged[-1] = (merged[-1][0], max(q, merged[-1][1]))
         else:
-            joined.append((p, q))
-    return joined
+            merged.append((p, q))
+    return merged
 
 
-def _roots(values: Values, found: list, undecided: list, looked_at: int) -> Roots:
-    """Narrow each root down as far as the signs are certain, and count none twice."""
-    alone = np.array([one[:2] for one in found], float).reshape(-1, 2)
-    slope = np.array([one[2] for one in found], int)
-    low, high = alone.T
-    # Where the sign is certain to be the one at the lower end, or at the upper; and where the
-    # middle of the enclosure changes its sign, which no proof needs.
+def _refine(values: Values, monotone: list, undecided: list, examined: int) -> Roots:
+    """Bracket each root as tightly as the signs are certain, and drop duplicates."""
+    isolating = np.array([subinterval[:2] for subinterval in monotone], float).reshape(-1, 2)
+    slope = np.array([subinterval[2] for subinterval in monotone], int)
+    low, high = isolating.T
+    # The bracket ends where the sign is certain. The root is where the middle of the enclosure
+    # changes sign, which the proof does not use.
     before = _last(lambda w: _sign(values, w) == -slope, low, high)
     after = _last(lambda w: _sign(values, w) == slope, high, low)
     root = _last(lambda w: sum(values(w)) * slope < 0, low, high)
     bracket = np.stack([before, after], axis=1)
     kept: list[int] = []
     for k in np.argsort(root):
-        # A stretch holds one root only: what lies in the stretch of another is that one's.
+        # An isolating subinterval holds one root: a bracket inside it is a duplicate.
         last = kept[-1] if kept else None
         if last is None or not (
-            _within(bracket[k], alone[last]) or _within(bracket[last], alone[k])
+            _contains(isolating[last], bracket[k]) or _contains(isolating[k], bracket[last])
         ):
             kept.append(int(k))
     return Roots(
         root[kept],
         bracket[kept],
-        alone[kept],
+        isolating[kept],
         slope[kept],
         np.array(undecided, float).reshape(-1, 2),
-        looked_at,
+        examined,
     )
 
 
 def _last(holds: Callable, start: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """The last points from `start` toward `end` at which something holds that holds at `start`."""
-    for _ in range(_HALVINGS if len(start) else 0):
+    """Bisect for the last points from `start` toward `end` at which a condition holds."""
+    for _ in range(_BISECTIONS if len(start) else 0):
         middle = np.sqrt(start * end)
         good = holds(middle)
         start, end = np.where(good, middle, start), np.where(good, end, middle)
     return start
 
 
-def _within(inner: np.ndarray, outer: np.ndarray) -> bool:
+def _contains(outer: np.ndarray, inner: np.ndarray) -> bool:
     return bool(outer[0] <= inner[0] and inner[1] <= outer[1])

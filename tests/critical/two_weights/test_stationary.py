@@ -140,14 +140,16 @@ def test_the_bounds_hold_between_the_ends():
     """Value and slope lie within their enclosures at every place of a stretch, for both forms."""
     generator = np.random.default_rng(3)
     x, y = generator.normal(size=17) * 3, generator.normal(size=17)
-    samples = profile.of_samples(x, y, np.full(17, 1 / 17))
-    balanced = profile.of_samples(x, y - np.sign(x) * np.mean(y * np.sign(x)), np.full(17, 1 / 17))
-    assert samples.total
-    assert not balanced.total
+    samples = profile.group_samples(x, y, np.full(17, 1 / 17))
+    balanced = profile.group_samples(
+        x, y - np.sign(x) * np.mean(y * np.sign(x)), np.full(17, 1 / 17)
+    )
+    assert samples.sum_y
+    assert not balanced.sum_y
     for equation in (
-        profile.Stationarity(samples),
-        profile.Crossing(samples),
-        profile.Crossing(balanced),
+        profile.ProfileEquation(samples),
+        profile.AxisEquation(samples),
+        profile.AxisEquation(balanced),
     ):
         p = 10 ** generator.uniform(-3, 1.3, 200)
         # All on one side of where the form changes, so that values and slopes are of one form.
@@ -155,7 +157,7 @@ def test_the_bounds_hold_between_the_ends():
         small = 0.6 / np.average(samples.x, weights=samples.n)
         one_form = (q < small) | (p >= small)
         p, q = p[one_form], q[one_form]
-        low, high = equation.slopes(p, q)
+        low, high = equation.derivatives(p, q)
         for t in np.linspace(0.02, 0.98, 13):
             w1, step = p * (q / p) ** t, 1e-5
             ahead, behind = (
@@ -176,13 +178,13 @@ def test_a_bound_made_too_small_misses_roots(monkeypatch):
         return sum(len(everywhere(x, y).points) for x, y in sets)
 
     true = count()
-    honest = profile.Stationarity.slopes
+    honest = profile.ProfileEquation.derivatives
 
     def too_small(self, p, q):
         low, high = honest(self, p, q)
         return low / 10, high / 10
 
-    monkeypatch.setattr(profile.Stationarity, "slopes", too_small)
+    monkeypatch.setattr(profile.ProfileEquation, "derivatives", too_small)
     assert count() < true
 
 
@@ -210,7 +212,7 @@ def test_a_certified_root_is_the_only_one_in_its_stretch():
     np.testing.assert_allclose(found.root, [1.001, 1.002, 3], rtol=1e-9)
     assert len(found.undecided) == 0
     assert (found.slope == [1, -1, 1]).all()
-    for (low, high), root in zip(found.alone, found.root, strict=True):
+    for (low, high), root in zip(found.isolating, found.root, strict=True):
         others = found.root[found.root != root]
         assert not ((others > low) & (others < high)).any()
 
@@ -248,7 +250,7 @@ def test_a_double_root_is_left_undecided():
 
 def test_a_terminal_sees_how_far_it_is(monkeypatch):
     """One bar over both searches, each of many calls shorter than the second before it appears."""
-    monkeypatch.setattr(stationary, "_STRETCHES_AT_ONCE", 4)
+    monkeypatch.setattr(stationary, "_BATCH_SIZE", 4)
     counts = []
 
     class Bar(tqdm):
@@ -264,8 +266,8 @@ def test_a_terminal_sees_how_far_it_is(monkeypatch):
 def test_ctrl_c_leaves_what_was_not_searched_undecided(monkeypatch, looks):
     """And the search for other points is not begun: it would have to be stopped as well."""
     x, y = np.array([1, 1.3, 2.1]), np.array([1, -2, 0.7])
-    monkeypatch.setattr(stationary, "_STRETCHES_AT_ONCE", 4)
-    whole, honest, count = everywhere(x, y), roots._look, itertools.count()
+    monkeypatch.setattr(stationary, "_BATCH_SIZE", 4)
+    whole, honest, count = everywhere(x, y), roots._examine, itertools.count()
 
     def look(*given):
         # Of what is undecided some is looked at again, which is not interrupted.
@@ -273,7 +275,7 @@ def test_ctrl_c_leaves_what_was_not_searched_undecided(monkeypatch, looks):
             raise KeyboardInterrupt
         return honest(*given)
 
-    monkeypatch.setattr(roots, "_look", look)
+    monkeypatch.setattr(roots, "_examine", look)
     with pytest.warns(UserWarning, match="interrupted: not all"):
         found = everywhere(x, y)
     assert found.completeness == "incomplete"
@@ -286,8 +288,8 @@ def test_ctrl_c_leaves_what_was_not_searched_undecided(monkeypatch, looks):
 
 
 def test_without_room_to_search_the_rest_is_undecided(monkeypatch):
-    monkeypatch.setattr(stationary, "_MOST_STRETCHES", 12)
-    monkeypatch.setattr(stationary, "_STRETCHES_AT_ONCE", 4)
+    monkeypatch.setattr(stationary, "_MAX_SUBINTERVALS", 12)
+    monkeypatch.setattr(stationary, "_BATCH_SIZE", 4)
     found = everywhere(np.array([1, 1.3, 2.1]), np.array([1, -2, 0.7]))
     assert found.completeness == "incomplete"
     assert found.undecided
@@ -335,8 +337,8 @@ def test_kinds_agree_with_the_hessian_by_autodiff(x64):
     [
         ([1.5], [2.0], "valley of minima", True),
         ([1.5, -1.5, 1.5], [2.0, 1.0, 1.0], "valley of minima", True),
-        ([1.0, 2.0, 3.0], [0.0, 0.0, 0.0], "every point is stationary", True),
-        ([1.0, -1.0, 2.0, -2.0], [1.0, 1.0, 3.0, 3.0], "every point is stationary", True),
+        ([1.0, 2.0, 3.0], [0.0, 0.0, 0.0], "every point is a global minimum", True),
+        ([1.0, -1.0, 2.0, -2.0], [1.0, 1.0, 3.0, 3.0], "every point is a global minimum", True),
         ([0.0, 0.0], [1.0, 2.0], "the same everywhere", True),
         ([1.0, -1.0, 2.0, -2.0], [2.0, -2.0, -1.0, 1.0], "mean(x·y) is 0", False),
     ],
