@@ -1,129 +1,144 @@
-"""The devices that this process computes on, their memory and precision; other processes."""
+"""This process's devices with their memory and precision, and agreement between processes."""
 
 import contextlib
 import functools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import jax
 import numpy as np
 from jax.sharding import AbstractMesh, Mesh
 
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
 # Half of a core's second-level cache; an accelerator is filled by large products only.
-_CACHE = {"cpu": 2**19}
-_CACHE_ELSEWHERE = 2**28
+_CACHE_BYTES = {"cpu": 2**19}
+_CACHE_BYTES_ELSEWHERE = 2**28
 
 
 def local_mesh(mesh: Mesh | None) -> Mesh | None:
-    """The part of a mesh on this process's devices, by default all of them; None for a single one.
+    """Return this process's devices of a mesh, as a mesh of one axis.
+
+    Args:
+        mesh: a mesh of any shape; None for all devices of this process.
+
+    Returns:
+        The mesh. If `mesh` is None: None if this process has one device, or has set a default one.
 
     Raises:
-        TypeError: what is no mesh of devices.
-        ValueError: a mesh of devices that are not there, or without one of this process.
+        TypeError: `mesh` is not a mesh of devices.
+        ValueError: `mesh` has devices that do not exist, or none of this process.
     """
-    here = jax.local_devices()
+    local = jax.local_devices()
     if mesh is None:
-        one = len(here) == 1 or _chosen_device() is not None
-        return None if one else Mesh(np.array(here), ("rows",))
+        single = len(local) == 1 or _configured_device() is not None
+        return None if single else Mesh(np.array(local), ("rows",))
     if isinstance(mesh, AbstractMesh) or not isinstance(mesh, Mesh):
         raise TypeError(f"mesh: expected a jax.sharding.Mesh of devices, got {mesh!r}")
-    missing = [device for device in mesh.devices.flat if device not in set(_all_devices(mesh))]
+    existing = set(_all_devices(mesh))
+    missing = [device for device in mesh.devices.flat if device not in existing]
     if missing:
         raise ValueError(
-            f"mesh: expected devices that are there, got {missing[0]}; there are {jax.devices()}"
+            f"mesh: expected devices that exist, got {missing[0]}; there are {jax.devices()}"
         )
     mine = [device for device in mesh.devices.flat if device.process_index == jax.process_index()]
     if not mine:
-        raise ValueError(f"mesh: expected some devices of this process, {here}, got none")
+        raise ValueError(f"mesh: expected some devices of this process, {local}, got none")
     return Mesh(np.array(mine), ("rows",))
 
 
-def _all_devices(mesh: Mesh) -> list:
+def _all_devices(mesh: Mesh) -> list[jax.Device]:
+    """Return all devices of the platforms in a mesh."""
     platforms = {device.platform for device in mesh.devices.flat}
-    known = []
+    known: list[jax.Device] = []
     for platform in platforms:
-        with contextlib.suppress(RuntimeError):  # an unknown platform has no devices here
+        with contextlib.suppress(RuntimeError):  # an unknown platform has no devices
             known += jax.devices(platform)
     return known
 
 
-def in_full_precision(function: Callable) -> Callable:
-    """The same function of arrays, with float32 products in float32.
+def in_full_precision(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """Make a function of arrays compute its float32 products in float32.
 
-    GPUs would otherwise round the factors to TF32, ten bits of 23. A precision that the caller has
-    chosen with `jax.default_matmul_precision` is kept.
+    GPUs would otherwise round the factors to TF32: 10 bits of the 23. A precision that the caller
+    has set with `jax.default_matmul_precision` is kept.
     """
 
     @functools.wraps(function)
-    def traced(*arguments: Any, **named: Any) -> Any:
-        chosen = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
-        with jax.default_matmul_precision(chosen or "highest"):
+    def traced(*arguments: Arguments.args, **named: Arguments.kwargs) -> Result:
+        configured = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
+        with jax.default_matmul_precision(configured or "highest"):
             return function(*arguments, **named)
 
     return traced
 
 
-def cache_of(platform: str) -> int:
-    """Bytes of a platform's cache that a computation may count on."""
-    return _CACHE.get(platform, _CACHE_ELSEWHERE)
+def cache_bytes(platform: str) -> int:
+    """Return the bytes of a platform's cache that a computation may count on."""
+    return _CACHE_BYTES.get(platform, _CACHE_BYTES_ELSEWHERE)
 
 
-def memory_of(device: Any) -> int:
-    """Bytes of memory that a device has: its own, or for a processor the machine's."""
+def device_memory(device: jax.Device) -> int:
+    """Return the bytes of memory of a device; for a processor, those of the machine."""
     stats = None if device.platform == "cpu" else device.memory_stats()
     return int(stats["bytes_limit"]) if stats and "bytes_limit" in stats else machine_memory()
 
 
-def budget_of(device: Any, memory: int | None) -> int:
-    """`memory`, or a quarter of what a device has if it is None.
+def memory_budget(device: jax.Device, memory: int | None) -> int:
+    """Return `memory`, or a quarter of the device's memory if it is None.
 
-    So that the user's own arrays and other programs have a place too.
+    The rest stays free for the user's arrays and for other programs.
     """
-    return memory_of(device) // 4 if memory is None else memory
+    return device_memory(device) // 4 if memory is None else memory
 
 
 @functools.cache
 def machine_memory() -> int:
-    """Bytes of memory that this process may use."""
+    """Return the bytes of memory that this process may use."""
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    # A container's own limit is below the machine's.
+    # A container has its own limit.
     limit = Path("/sys/fs/cgroup/memory.max")
     text = limit.read_text().strip() if limit.is_file() else "max"
     return machine if text == "max" else min(machine, int(text))
 
 
-def default_device() -> Any:
-    """The device that JAX computes on."""
-    device = _chosen_device()
+def default_device() -> jax.Device:
+    """Return the device that JAX computes on."""
+    device = _configured_device()
     return device if hasattr(device, "platform") else jax.local_devices(backend=device)[0]
 
 
-def _chosen_device() -> Any:
+def _configured_device() -> Any:
+    """Return the device, or the name of the platform, that the caller has set; or None."""
     return jax.config.jax_default_device  # type: ignore[attr-defined]
 
 
 def cores() -> int:
-    """The cores this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextlib.contextmanager
-def together(stage: str) -> Iterator[None]:
-    """A stage of work that all processes end before any goes on; where one fails, all do.
+def synchronized(stage: str) -> Iterator[None]:
+    """Make all processes finish a stage of work before any goes on, and fail if one fails.
 
-    A process that raised on its own would leave the others waiting for it.
+    If only the failing process raised an error, the others would wait for it forever.
+
+    Args:
+        stage: what the processes do, for error messages.
 
     Raises:
-        RuntimeError: another process failed; its own error says why.
+        RuntimeError: Another process failed; its own error says why.
     """
     error: BaseException | None = None
     try:
         yield
     except (Exception, KeyboardInterrupt) as raised:
         error = raised
-    failed = of_all(np.array(error is not None))
+    failed = gather_processes(np.array(error is not None))
     if error is not None:
         raise error
     if failed.any():
@@ -133,8 +148,8 @@ def together(stage: str) -> Iterator[None]:
         )
 
 
-def of_all(array: np.ndarray) -> np.ndarray:
-    """An array of each process, along a new first axis."""
+def gather_processes(array: np.ndarray) -> np.ndarray:
+    """Stack every process's array of one shape along a new first axis, in each process."""
     if jax.process_count() == 1:
         return array[None]
     from jax.experimental import multihost_utils
@@ -142,14 +157,17 @@ def of_all(array: np.ndarray) -> np.ndarray:
     return np.asarray(multihost_utils.process_allgather(array))
 
 
-def check_agreement(digests: dict[str, str]) -> None:
-    """Refuse processes that were not given the same.
+def check_agreement(digests: Mapping[str, str]) -> None:
+    """Check that all processes have the same digests.
+
+    Args:
+        digests: digests in hexadecimal digits, by the names of what they are of.
 
     Raises:
-        ValueError: what differs, by the names of its digests.
+        ValueError: Some digests differ; the message has their names.
     """
     mine = np.array([list(bytes.fromhex(digest)) for digest in digests.values()], np.uint8)
-    equal = (of_all(mine) == mine).all(axis=(0, 2))
+    equal = (gather_processes(mine) == mine).all(axis=(0, 2))
     differing = [name for name, same in zip(digests, equal, strict=True) if not same]
     if differing:
         raise ValueError(f"{', '.join(differing)}: expected the same in all processes")

@@ -1,1 +1,1 @@
-"""The loss on a whole grid: which strategy computes it, in which blocks, and where it goes."""
+"""The loss on a grid of a plane: its strategies, plans and row blocks, files and derivatives."""

@@ -1,8 +1,9 @@
-"""The axes of a grid, as callers give them."""
+"""The axes of a grid: ranges or arrays of values from the caller, converted and checked."""
 
 import math
 import operator
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -11,35 +12,61 @@ import numpy as np
 from jaxscape.planes.plane import Plane
 from jaxscape.results.landscape import Axis
 
+AxisValues: TypeAlias = tuple[float, float, int] | np.ndarray | jax.Array
+"""The values of an axis: (lo, hi, n), or a 1-D array of increasing values."""
 
-def axes_of(plane: Plane, data: Any, given: dict[str, Any]) -> tuple[Axis, Axis]:
-    """The two axes that were given by name, in the dtype of plane and data."""
+
+def make_axes(plane: Plane, data: Any, given: Mapping[str, AxisValues]) -> tuple[Axis, Axis]:
+    """Return the two axes of a grid on a plane, in the dtype of the plane and the data.
+
+    Args:
+        plane: the plane, whose names and units the axes get.
+        data: the data of the loss, any pytree.
+        given: the values of both axes, by the plane's names.
+
+    Raises:
+        TypeError: An axis has values of a wrong type.
+        ValueError: An axis is missing, unknown, too short, not finite or not increasing.
+    """
     if set(given) != set(plane.names):
         raise ValueError(
             f"axes: expected {plane.names[0]} and {plane.names[1]}, "
             f"got {', '.join(given) or 'none'}"
         )
-    dtype = dtype_of(plane, data)
+    dtype = computed_dtype(plane, data)
     named = zip(plane.names, plane.units, strict=True)
-    first, second = (axis_of(name, given[name], dtype, unit) for name, unit in named)
+    first, second = (make_axis(name, given[name], dtype, unit) for name, unit in named)
     return first, second
 
 
-def dtype_of(plane: Plane, data: Any) -> Any:
-    """The dtype of what is computed from a plane and data."""
-    # Python floats, as the weight plane's, follow the arrays; without any, JAX's default holds.
+def computed_dtype(plane: Plane, data: Any) -> np.dtype:
+    """Return the floating dtype of a loss that is computed from a plane and data."""
+    # Python floats, for instance those of the weight plane, take the dtype of the arrays; without
+    # arrays they take JAX's default dtype.
     leaves = [leaf for leaf in jax.tree.leaves((plane, data)) if hasattr(leaf, "dtype")]
     floating = [leaf.dtype for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.floating)]
     return jnp.result_type(*(jax.dtypes.canonicalize_dtype(d) for d in floating or [float]))
 
 
-def axis_of(name: str, spec: Any, dtype: Any, unit: str = "") -> Axis:
-    """An axis as a caller gave it, (lo, hi, n) or an array of increasing values."""
+def make_axis(name: str, given: AxisValues, dtype: Any, unit: str = "") -> Axis:
+    """Return an axis from (lo, hi, n) or from an array of increasing values.
+
+    Args:
+        name: the axis's name, also for error messages.
+        given: n values evenly spaced from lo to hi, or all values.
+        dtype: the floating dtype of the axis.
+        unit: the meaning of 1 along the axis.
+
+    Raises:
+        TypeError: lo, hi or n is not a number.
+        ValueError: There are fewer than two values, or they are not finite or do not increase in
+            `dtype`.
+    """
     expected = f"{name}: expected a tuple (lo, hi, n) or a 1-D array of increasing values"
-    if isinstance(spec, tuple):
-        if len(spec) != 3:
-            raise ValueError(f"{expected}, got {spec!r}")
-        lo, hi, n = spec
+    if isinstance(given, tuple):
+        if len(given) != 3:
+            raise ValueError(f"{expected}, got {given!r}")
+        lo, hi, n = given
         if not hasattr(n, "__index__") or isinstance(n, bool):
             raise TypeError(f"{name}: expected a whole number n of values, got {n!r}")
         if n < 2:
@@ -50,18 +77,18 @@ def axis_of(name: str, spec: Any, dtype: Any, unit: str = "") -> Axis:
             raise ValueError(f"{name}: expected finite lo < hi, got {lo} and {hi}")
         values = np.linspace(float(lo), float(hi), operator.index(n))
     else:
-        # A list is refused: [-1, 1, 50] could be meant as either.
-        values = np.asarray(spec) if hasattr(spec, "dtype") else np.empty(())
+        # Lists are not accepted: [-1, 1, 50] could mean either form.
+        values = np.asarray(given) if hasattr(given, "dtype") else np.empty(())
         if values.ndim != 1 or values.dtype.kind not in "iuf":
-            raise ValueError(f"{expected}, got {spec!r}")
+            raise ValueError(f"{expected}, got {given!r}")
         if len(values) < 2:
             raise ValueError(f"{name}: expected at least 2 values, got {len(values)}")
     values = values.astype(dtype)
     if not np.isfinite(values).all():
         raise ValueError(f"{name}: expected finite {values.dtype} values, got some that are not")
-    flat = np.flatnonzero(np.diff(values) <= 0)
-    if flat.size:
-        k = int(flat[0])
+    not_increasing = np.flatnonzero(np.diff(values) <= 0)
+    if not_increasing.size:
+        k = int(not_increasing[0])
         raise ValueError(
             f"{name}: expected values that increase in {values.dtype}, got {values[k]} and then "
             f"{values[k + 1]} at index {k + 1}"

@@ -11,12 +11,12 @@ import jax
 import jax.numpy as jnp
 
 from jaxscape._util import thumbnails
-from jaxscape._util.devices import cache_of, default_device, in_full_precision
+from jaxscape._util.devices import cache_bytes, default_device, in_full_precision
 from jaxscape._util.pytree import is_traced
 from jaxscape._util.warnings import NonFiniteWarning
 from jaxscape.data.dataset import Dataset
 from jaxscape.grid import cost
-from jaxscape.grid.axes import axes_of
+from jaxscape.grid.axes import make_axes
 from jaxscape.grid.parabola import Parabola, parabolas, why_not_exact
 from jaxscape.losses.checks import check_is_function, loss_name, mean_over_samples, scalar
 from jaxscape.losses.pointwise import PointwiseLoss
@@ -29,7 +29,7 @@ _TILE_BYTES = 2**23
 # With one row, XLA reduced over samples four times slower.
 _LEAST_ROWS = 2
 # Derivatives are taken of the loss as it is written.
-_NOTHING_SHARED = cost.Limits(0, 0, 0)
+_NOTHING_SHARED = cost.TileLimits(0, 0, 0)
 # Predictions held at once by the exact method.
 _EXACT_BLOCK = 2**18
 
@@ -147,7 +147,7 @@ def derivatives(
     if not isinstance(plane, Plane):
         raise TypeError(f"plane: expected a Plane, got {type(plane).__name__}")
     check_is_function("loss", loss)
-    a, b = axes_of(plane, data, axes)
+    a, b = make_axes(plane, data, axes)
     if method not in ("auto", "dense", "exact"):
         raise ValueError(f"method: expected 'auto', 'dense' or 'exact', got {method!r}")
     if method != "dense":
@@ -216,7 +216,7 @@ def _dense(loss: Callable, plane: Plane, a: jax.Array, b: jax.Array, data: Any) 
         return here, in_a, in_b, in_aa, in_ab, in_bb
 
     tile = jax.vmap(jax.vmap(cell, (None, 0)), (0, None), out_axes=1)
-    each = cost.share(_NOTHING_SHARED, loss, plane, a, b, data).of(1, 1).bytes
+    each = cost.grid_cost(_NOTHING_SHARED, loss, plane, a, b, data).of_cells(1, 1).bytes
     at_once = max(1, _TILE_BYTES // max(1, each))
     columns = min(b.size, max(1, at_once // _LEAST_ROWS))
 
@@ -253,7 +253,7 @@ def _exact(loss: PointwiseLoss, plane: Plane, a: jax.Array, b: jax.Array, data: 
         return parabola.at(b), in_a, in_b, c2 + (2 * m2 + q2 * d) * d, in_ab, in_bb
 
     def rows(a: jax.Array) -> tuple:
-        cache = cache_of(default_device().platform)
+        cache = cache_bytes(default_device().platform)
         return jax.vmap(row)(a, parabolas(loss.predict, plane, a, data, cache))
 
     return _in_blocks(rows, a, max(1, _EXACT_BLOCK // data.y.size))

@@ -1,10 +1,8 @@
-"""Rows of losses in a file, and the journal that says which of them are written.
+"""Write a grid to a folder row block by row block, and continue it after any interruption.
 
-A grid on disk: rows written as they are computed, in a folder that other tools can read.
-
-The folder holds `loss.npy` (`loss.partial.npy` until all rows are there), the axes `a.npy` and
-`b.npy`, what was computed in `landscape.json`, and for each process a `done.*.jsonl` with one line
-for every band of rows that is written: its first row, its end and its checksum.
+The folder holds `loss.npy` (named `loss.partial.npy` until all rows are written), the axes `a.npy`
+and `b.npy`, a description of the grid in `landscape.json`, and one journal `done.*.jsonl` per
+process. A journal has one line per written row block: its first row, its end and its checksum.
 """
 
 import contextlib
@@ -20,7 +18,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxscape._util.devices import together
+from jaxscape._util.devices import synchronized
 from jaxscape._util.digest import digest
 from jaxscape._util.files import (
     append_line,
@@ -33,82 +31,130 @@ from jaxscape._util.files import (
 )
 from jaxscape.results.landscape import Axis, Landscape, Mark
 
-WHOLE, PART = "loss.npy", "loss.partial.npy"
-"""What the file of losses is called: when all of its rows are there, and until then."""
+SCHEMA = 1
+"""The version that this library writes, and the newest that it reads."""
+
+_COMPLETE, _PARTIAL = "loss.npy", "loss.partial.npy"
+_HEADER, _LOCK = "landscape.json", "lock"
+_JOURNALS = "done.*.jsonl"
+# Fields of the header. Folders of earlier versions have neither units nor marks.
+_REQUIRED = {"jax", "loss_name", "method", "names", "shape", "dtype", "identity"}
+
+
+class Header(NamedTuple):
+    """A description of the grid."""
+
+    a: Axis
+    """The first coordinate."""
+    b: Axis
+    """The second coordinate."""
+    loss_name: str
+    """The name of the loss."""
+    method: str
+    """The strategy: "dense" or "exact"."""
+    marks: tuple[Mark, ...]
+    """The plane's marks."""
+    identity: Mapping[str, str]
+    """Digests of the loss, the plane and the data."""
 
 
 class Destination:
-    """A folder that rows are written to, which one call at a time holds."""
+    """An open folder that one call at a time writes rows to."""
 
     def __init__(self, folder: Path, shape: tuple[int, int], dtype: np.dtype):
         self._folder, self._shape, self._dtype = folder, shape, dtype
 
     def missing(self) -> list[range]:
-        """The stretches of rows that are not written yet; the others' checksums are compared.
+        """Return the row ranges that are not written yet, and verify the others.
 
         Raises:
-            ValueError: rows that are not what was written.
+            ValueError: Written rows were altered.
         """
-        return gaps(rows_done(self._folder, self._shape, self._dtype), self._shape[0])
+        written = _written_rows(self._folder, self._shape, self._dtype)
+        return missing_rows(written, self._shape[0])
+
+    def rows_in_order(self) -> int:
+        """Return the number of rows before the first that is missing, without verifying them."""
+        written = _written_rows(self._folder, self._shape, self._dtype, verify=False)
+        return _first_missing(written, self._shape[0])
 
     def write(self, rows: range, losses: np.ndarray) -> None:
-        """Write some rows, and then that they are written.
+        """Write a row block, then its line in the journal.
 
         Raises:
-            OSError: a disk that is full, say; what was written before is kept.
+            OSError: The disk is full, for instance; earlier row blocks are kept.
         """
         losses = np.ascontiguousarray(losses, self._dtype)
-        path = losses_file(self._folder)
-        with destination_errors(self._folder), path.open("r+b") as file:
-            _, start = _header(path)
+        path = _losses_file(self._folder)
+        with _destination_errors(self._folder), path.open("r+b") as file:
+            _, start = _npy_header(path)
             write_at(file, start + rows.start * self._shape[1] * self._dtype.itemsize, losses)
             flush_to_disk(file)
         line = json.dumps([rows.start, rows.stop, checksum(losses)])
-        with destination_errors(self._folder):
+        with _destination_errors(self._folder):
             append_line(self._folder / f"done.{jax.process_index()}.jsonl", line)
 
     def finish(self) -> None:
-        """Give the file of losses its final name, if all of its rows are written."""
-        part = self._folder / PART
-        done = rows_done(self._folder, self._shape, self._dtype, compare=False)
-        if part.is_file() and not gaps(done, self._shape[0]):
-            part.replace(self._folder / WHOLE)
+        """Give the file of losses its final name if all rows are written."""
+        partial = self._folder / _PARTIAL
+        if partial.is_file() and self.rows_in_order() == self._shape[0]:
+            partial.replace(self._folder / _COMPLETE)
 
 
-def gaps(done: list[range], n: int) -> list[range]:
-    """The stretches of n rows that are not among those done, which are in order."""
-    edges = [0, *(edge for rows in done for edge in (rows.start, rows.stop)), n]
+def missing_rows(written: list[range], n: int) -> list[range]:
+    """Return the ranges of n rows that are not written.
+
+    Args:
+        written: the row ranges that are written, in order and without overlap.
+        n: the number of rows.
+    """
+    edges = [0, *(edge for rows in written for edge in (rows.start, rows.stop)), n]
     pairs = zip(edges[::2], edges[1::2], strict=True)
     return [range(start, stop) for start, stop in pairs if start < stop]
 
 
-def losses_file(folder: Path) -> Path:
-    """The file of losses, under the name it has by now."""
-    return folder / (WHOLE if (folder / WHOLE).is_file() else PART)
+def _first_missing(written: list[range], n: int) -> int:
+    missing = missing_rows(written, n)
+    return missing[0].start if missing else n
 
 
-def _header(path: Path) -> tuple[tuple, int]:
-    """The shape, order and dtype that a .npy file says, and where its numbers begin."""
+def _losses_file(folder: Path) -> Path:
+    """Return the file of losses, by its present name."""
+    return folder / (_COMPLETE if (folder / _COMPLETE).is_file() else _PARTIAL)
+
+
+def _npy_header(path: Path) -> tuple[tuple[tuple[int, ...], bool, np.dtype], int]:
+    """Return the shape, the order and the dtype of an .npy file, and the offset of its numbers."""
     with path.open("rb") as file:
         np.lib.format.read_magic(file)
         return np.lib.format.read_array_header_1_0(file), file.tell()
 
 
-def rows_done(
-    folder: Path, shape: tuple[int, ...], dtype: np.dtype, compare: bool = True
+def _written_rows(
+    folder: Path, shape: tuple[int, int], dtype: np.dtype, verify: bool = True
 ) -> list[range]:
-    """The rows that the journals name, in order, those that touch joined."""
-    path = losses_file(folder)
+    """Return the row ranges in the journals, in order and joined where they touch.
+
+    Args:
+        folder: the destination.
+        shape: (n1, n2) of the grid.
+        dtype: the dtype of the losses.
+        verify: whether to compare the checksums of the rows.
+
+    Raises:
+        ValueError: The file of losses is damaged, or rows of it were altered.
+    """
+    path = _losses_file(folder)
     row_bytes = shape[1] * dtype.itemsize
     try:
-        said, start = _header(path)
+        header, start = _npy_header(path)
     except Exception as error:
         raise ValueError(f"path: {str(path)!r} is damaged: {error}") from error
-    # Checksums are those of the numbers, and not of what the file says of them.
-    if said != (shape, False, dtype):
+    # The checksums cover the losses, not the file's header.
+    if header != (shape, False, dtype):
         raise ValueError(
-            f"path: {str(path)!r} is damaged: it says to hold {said[2].str} of shape "
-            f"{said[0]}, and was written as {dtype.str} of shape {shape}"
+            f"path: {str(path)!r} is damaged: its header has {header[2].str} of shape "
+            f"{header[0]}, but the file was written as {dtype.str} of shape {shape}"
         )
     size = path.stat().st_size - start
     if size != shape[0] * row_bytes:
@@ -118,13 +164,13 @@ def rows_done(
         )
     joined: list[range] = []
     with path.open("rb") as file:
-        for first, end, written in sorted(_journal(folder, shape[0])):
+        for first, end, expected in sorted(_journal_lines(folder, shape[0])):
             file.seek(start + first * row_bytes)
-            if compare and checksum(file.read((end - first) * row_bytes)) != written:
+            if verify and checksum(file.read((end - first) * row_bytes)) != expected:
                 raise ValueError(
-                    f"path: rows {first} to {end - 1} in {str(path)!r} are not as they were "
-                    f"written; to have them computed again, delete the line [{first}, {end}, ...] "
-                    f"from {str(folder / 'done.*.jsonl')!r}"
+                    f"path: rows {first} to {end - 1} in {str(path)!r} were altered after they "
+                    f"were written; to compute them again, delete the line [{first}, {end}, ...] "
+                    f"from {str(folder / _JOURNALS)!r}"
                 )
             if joined and joined[-1].stop >= first:
                 first, end = joined[-1].start, max(end, joined.pop().stop)
@@ -132,62 +178,42 @@ def rows_done(
     return joined
 
 
-def _journal(folder: Path, n: int) -> Iterator[tuple[int, int, int]]:
-    """First row, end and checksum of every band of n rows that is written."""
-    for path in folder.glob("done.*.jsonl"):
+def _journal_lines(folder: Path, n: int) -> Iterator[tuple[int, int, int]]:
+    """Yield the first row, the end and the checksum of every written block of n rows."""
+    for path in folder.glob(_JOURNALS):
         for line in path.read_text(errors="replace").splitlines():
-            # Rows whose line was cut off by a kill, or is altered, count as not written.
+            # Rows whose line is altered, or cut off by a kill, count as missing.
             with contextlib.suppress(ValueError, TypeError):
-                start, stop, written = map(int, json.loads(line))
+                start, stop, expected = map(int, json.loads(line))
                 if 0 <= start < stop <= n:
-                    yield start, stop, written
+                    yield start, stop, expected
 
 
 @contextlib.contextmanager
-def destination_errors(folder: Path) -> Iterator[None]:
-    """Say of an error of the system that it is about the destination, and what to do."""
+def _destination_errors(folder: Path) -> Iterator[None]:
+    """Name the destination in errors of the system, and say how to continue."""
     try:
         yield
     except OSError as error:
         raise OSError(
             error.errno,
-            f"destination: cannot write to {str(folder)!r}: {error.strerror}; what was written "
-            "before is kept, and the same call goes on from there",
+            f"destination: cannot write to {str(folder)!r}: {error.strerror}; the rows written "
+            "before are kept, and the same call continues from there",
         ) from error
-
-
-SCHEMA = 1
-"""The version this library writes, and the newest it reads."""
-
-_HEADER, _LOCK = "landscape.json", "lock"
-# Folders of earlier versions hold neither units nor marks.
-_ALWAYS = {"jax", "loss_name", "method", "names", "shape", "dtype", "identity"}
-
-
-class Header(NamedTuple):
-    """What is computed."""
-
-    a: Axis
-    b: Axis
-    loss_name: str
-    method: str
-    marks: tuple[Mark, ...]
-    identity: Mapping[str, str]
 
 
 @contextlib.contextmanager
 def open_destination(folder: Path, header: Header) -> Iterator[Destination]:
-    """Begin a grid in a folder, or go on with the same one, and keep others out meanwhile.
+    """Begin a grid in a folder, or continue the same one, and lock the folder meanwhile.
 
-    The units and marks in the folder are those of the last call that began or went on.
-
-    Of several processes that share the folder, the first keeps the others of the world out.
+    The units and marks in the folder become those of this call. If several processes of
+    `jax.distributed` share the folder, the first one locks it.
 
     Raises:
-        ValueError: a folder that holds something else, or a grid that differs (it is said in
-            what); a dtype that `.npy` lacks.
-        OSError: another process that writes there, too little space, or a place that cannot be
-            written to.
+        ValueError: The folder holds something else, or a grid that differs; the message names the
+            difference. Or `.npy` lacks the dtype.
+        OSError: Another process writes to the folder, the disk is too small, or the folder cannot
+            be written to.
     """
     a, b = header.a, header.b
     dtype = np.dtype(a.values.dtype)
@@ -210,38 +236,39 @@ def open_destination(folder: Path, header: Header) -> Iterator[Destination]:
             **{f"axis {axis.name}": digest("", [axis.values]) for axis in (a, b)},
         },
     }
-    begun = False
+    is_new = False
     with contextlib.ExitStack() as held:
-        with together("destination"):
+        with synchronized("destination"):
             if jax.process_index() == 0:
-                _refuse_something_else(folder)
+                _check_content(folder)
                 held.enter_context(_locked(folder))
-                begun = jax.process_count() == 1 and not (folder / _HEADER).is_file()
+                is_new = jax.process_count() == 1 and not (folder / _HEADER).is_file()
                 _begin(folder, content, a, b, dtype)
-        with together("destination"):
-            _refuse_another(folder, content)
+        with synchronized("destination"):
+            _check_same_grid(folder, content)
             if jax.process_index() == 0:
-                _say_anew(folder, content)
-        place = Destination(folder, (len(a), len(b)), dtype)
+                _update_units_and_marks(folder, content)
+        destination = Destination(folder, (len(a), len(b)), dtype)
         try:
-            yield place
+            yield destination
         except ValueError:
-            # What was refused before a row was kept leaves the folder free for another call.
-            if begun and sum(map(len, place.missing())) == len(a):
-                for name in (_HEADER, PART, "a.npy", "b.npy"):
+            # If no row was kept before the error, leave the folder free for another call.
+            if is_new and sum(map(len, destination.missing())) == len(a):
+                for name in (_HEADER, _PARTIAL, "a.npy", "b.npy"):
                     (folder / name).unlink(missing_ok=True)
-                for journal in folder.glob("done.*.jsonl"):
+                for journal in folder.glob(_JOURNALS):
                     journal.unlink()
             raise
 
 
-def _refuse_something_else(folder: Path) -> None:
+def _check_content(folder: Path) -> None:
+    """Raise an error if the folder holds anything but a grid or the beginning of one."""
     if not folder.is_dir() or (folder / _HEADER).is_file():
         return
-    names = {path.name for path in folder.iterdir()} - {_LOCK, PART}
-    if (folder / PART).is_file():
-        # Begun, and killed before the header was there.
-        names = {name for name in names - {"a.npy", "b.npy"} if not is_draft_of(name, _HEADER)}
+    names = {path.name for path in folder.iterdir()} - {_LOCK, _PARTIAL}
+    if (folder / _PARTIAL).is_file():
+        # An earlier call was killed before it wrote the header.
+        names -= {"a.npy", "b.npy", *(name for name in names if is_draft_of(name, _HEADER))}
     if names:
         raise ValueError(
             f"destination: expected an empty folder or one of jaxscape's, got {str(folder)!r} with "
@@ -250,6 +277,7 @@ def _refuse_something_else(folder: Path) -> None:
 
 
 def _begin(folder: Path, content: Mapping[str, Any], a: Axis, b: Axis, dtype: np.dtype) -> None:
+    """Create all files of a grid, unless the folder has them."""
     if (folder / _HEADER).is_file():
         return
     shape = len(a), len(b)
@@ -260,15 +288,15 @@ def _begin(folder: Path, content: Mapping[str, Any], a: Axis, b: Axis, dtype: np
             f"destination: expected {needed:,} bytes of free space for {shape[0]} × {shape[1]} "
             f"losses, got {free:,} at {str(folder)!r}"
         )
-    with destination_errors(folder):
-        with (folder / PART).open("wb") as file:
+    with _destination_errors(folder):
+        with (folder / _PARTIAL).open("wb") as file:
             np.lib.format.write_array_header_1_0(
                 file, {"descr": dtype.str, "fortran_order": False, "shape": shape}
             )
             file.truncate(file.tell() + needed)
         for name, axis in (("a", a), ("b", b)):
             np.save(folder / f"{name}.npy", np.asarray(axis.values))
-        # Last: a folder with this file is complete but for its rows.
+        # The header comes last: a folder that has it lacks nothing but rows.
         _write_header(folder, content)
 
 
@@ -277,25 +305,27 @@ def _write_header(folder: Path, content: Mapping[str, Any]) -> None:
         file.write((json.dumps(content, indent=2) + "\n").encode())
 
 
-def _say_anew(folder: Path, content: Mapping[str, Any]) -> None:
-    """What figures say is the last call's: a folder is not known by it."""
-    there = _read_header(folder)
-    said = {name: json.loads(json.dumps(content[name])) for name in ("units", "marks")}
-    if said.items() <= there.items():
+def _update_units_and_marks(folder: Path, content: Mapping[str, Any]) -> None:
+    """Store the units and marks of this call, which are not part of the grid's identity."""
+    stored = _read_header(folder)
+    new = {name: json.loads(json.dumps(content[name])) for name in ("units", "marks")}
+    if new.items() <= stored.items():
         return
-    with destination_errors(folder):
-        _write_header(folder, there | said)
+    with _destination_errors(folder):
+        _write_header(folder, stored | new)
 
 
-def _refuse_another(folder: Path, content: Mapping[str, Any]) -> None:
-    there = _read_header(folder)
-    new, old = content["identity"], there["identity"]
+def _check_same_grid(folder: Path, content: Mapping[str, Any]) -> None:
+    """Raise an error if the folder was begun with another grid."""
+    stored = _read_header(folder)
+    new, old = content["identity"], stored["identity"]
     differing = [name for name in new if new[name] != old.get(name)]
     if differing:
         note = ""
-        if "loss" in differing and content["jax"] != there["jax"]:
+        if "loss" in differing and content["jax"] != stored["jax"]:
             note = (
-                f"; it was begun with jax {there['jax']}, which may write the same loss otherwise"
+                f"; it was begun with jax {stored['jax']}, which may trace the same loss "
+                "differently"
             )
         raise ValueError(
             f"destination: {str(folder)!r} was begun with another {', '.join(differing)}{note}; "
@@ -303,32 +333,34 @@ def _refuse_another(folder: Path, content: Mapping[str, Any]) -> None:
         )
 
 
-def load(folder: str | os.PathLike, compare: bool = True) -> Landscape:
-    """The landscape in a folder, its losses a read-only memory map; unfinished, its first rows.
+def load(folder: str | os.PathLike, verify: bool = True) -> Landscape:
+    """Load the landscape in a folder; if it is not complete, the rows before the first gap.
 
     Args:
         folder: the destination of a `landscape`.
-        compare: whether to compare the checksums of all rows first.
+        verify: whether to compare the checksums of all rows first.
+
+    Returns:
+        The landscape, its losses a read-only memory map.
 
     Raises:
-        ValueError: a folder that is not one of jaxscape's, or holds altered rows, or has no row
-            yet.
+        ValueError: The folder was not written by jaxscape, is damaged, or lacks its first row; or
+            rows were altered.
     """
     folder = Path(folder)
     header = _read_header(folder)
     try:
-        shape, dtype, names = tuple(header["shape"]), np.dtype(header["dtype"]), header["names"]
+        (n1, n2), dtype, names = header["shape"], np.dtype(header["dtype"]), header["names"]
         axes = [np.load(folder / f"{name}.npy") for name in ("a", "b")]
         for values, name in zip(axes, names, strict=True):
             if digest("", [values]) != header["identity"][f"axis {name}"]:
                 raise ValueError(f"its axis {name} is not the one it began with")
     except Exception as error:
         raise ValueError(f"path: {str(folder)!r} is damaged: {error}") from error
-    missing = gaps(rows_done(folder, shape, dtype, compare), shape[0])
-    rows = missing[0].start if missing else shape[0]
+    rows = _first_missing(_written_rows(folder, (n1, n2), dtype, verify), n1)
     if rows == 0:
         raise ValueError(f"path: {str(folder)!r} does not have its first row yet")
-    losses = np.load(losses_file(folder), mmap_mode="r")
+    losses = np.load(_losses_file(folder), mmap_mode="r")
     units, marks = header.get("units", ("", "")), header.get("marks", ())
     a, b = itertools.starmap(Axis, zip(axes, names, units, strict=True))
     return Landscape(
@@ -344,14 +376,14 @@ def load(folder: str | os.PathLike, compare: bool = True) -> Landscape:
 def _read_header(folder: Path) -> dict[str, Any]:
     path = folder / _HEADER
     if not path.is_file():
-        raise ValueError(f"path: {str(folder)!r} was not written by jaxscape: no {_HEADER} in it")
+        raise ValueError(f"path: {str(folder)!r} was not written by jaxscape: it has no {_HEADER}")
     try:
         header = json.loads(path.read_text(encoding="utf-8"))
         schema = int(header["schema"])
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"path: {str(path)!r} is damaged: {error}") from error
-    if schema <= SCHEMA and (missing := _ALWAYS - header.keys()):
-        raise ValueError(f"path: {str(path)!r} is damaged: no {', '.join(sorted(missing))} in it")
+    if schema <= SCHEMA and (missing := _REQUIRED - header.keys()):
+        raise ValueError(f"path: {str(path)!r} is damaged: it has no {', '.join(sorted(missing))}")
     if schema > SCHEMA:
         raise ValueError(
             f"path: {str(folder)!r} was written by a newer jaxscape (schema {schema}, this one "
@@ -362,7 +394,8 @@ def _read_header(folder: Path) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    with destination_errors(folder):
+    """Create the folder and lock it; the system unlocks it however the process ends."""
+    with _destination_errors(folder):
         folder.mkdir(exist_ok=True)
         file = (folder / _LOCK).open("w")
     with file:

@@ -1,184 +1,204 @@
-"""The exact strategy by several threads: each computes the parabolas of its share of the rows.
+"""Carry out the plan of a grid: at once, in row blocks, and divided among threads and processes."""
 
-On processors alone, which never round float32 products: no precision is asked for.
-
-Stretches of rows: which of them a process computes, and what all have computed.
-"""
-
-import collections
 import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Sharding
 
-from jaxscape._util.devices import budget_of, default_device, of_all
-from jaxscape._util.progress import bar
+from jaxscape._util.blocks import run_blocks
+from jaxscape._util.devices import default_device, gather_processes, memory_budget
 from jaxscape.grid import strategies
-from jaxscape.grid.parabola import Checked, cells_of, refuse_wrong
-from jaxscape.grid.plan import Plan, Problem, blocked_limits, limits_for, shardings
+from jaxscape.grid.parabola import FitCheck, check_fit, evaluate_parabolas
+from jaxscape.grid.plan import Plan, Problem, limits_for, limits_of_exact, shardings
 from jaxscape.planes.plane import Plane
 
 
-def exact(
-    compiled: Any, workers: int, plane: Plane, a: np.ndarray, b: np.ndarray, data: Any
-) -> tuple[jax.Array, jax.Array]:
-    """The loss in every cell, (n1, n2), and whether all of a row are finite, (n1,)."""
-    share = math.ceil(len(a) / workers)
-    values = np.pad(a, (0, share * workers - len(a)), mode="edge").reshape(-1, share)
-    # Arrays of JAX are made here: each thread has its own precision.
-    plane, data, b, (own, *others) = jax.device_put((plane, data, b, list(values)))
-    running = [_threads(workers - 1).submit(compiled, plane, part, data) for part in others]
-    parts = [compiled(plane, own, data), *(future.result() for future in running)]
-    return cells_of(parts, b, len(a))
+class RowBlock(NamedTuple):
+    """Consecutive rows that one call computes."""
 
-
-@functools.cache
-def _threads(count: int) -> ThreadPoolExecutor:
-    """Kept: to start them takes a fifth of the time that they are worth."""
-    return ThreadPoolExecutor(count)
-
-
-def mine(todo: Sequence[range], process: int | None = None) -> list[range]:
-    """A process's share of some stretches of rows: as many as any other's, or one less."""
-    process = jax.process_index() if process is None else process
-    n, processes = sum(map(len, todo)), jax.process_count()
-    first, end = n * process // processes, n * (process + 1) // processes
-    share = []
-    for stretch in todo:
-        share.append(stretch[max(first, 0) : max(end, 0)])
-        first, end = first - len(stretch), end - len(stretch)
-    return [stretch for stretch in share if stretch]
-
-
-def cut(todo: Sequence[range], rows: int) -> list[range]:
-    """Stretches of rows cut into bands."""
-    return [stretch[k : k + rows] for stretch in todo for k in range(0, len(stretch), rows)]
-
-
-def gathered(losses: np.ndarray) -> np.ndarray:
-    """The rows of all processes, each of which has filled in its own."""
-    rows, processes = range(len(losses)), jax.process_count()
-    part = np.zeros((math.ceil(len(rows) / processes), *losses.shape[1:]), losses.dtype)
-    for own in mine([rows]):
-        part[: len(own)] = losses[own.start : own.stop]
-    parts = of_all(part)
-    for process in range(processes):
-        for share in mine([rows], process):
-            losses[share.start : share.stop] = parts[process, : len(share)]
-    return losses
+    rows: range
+    """The rows."""
+    compute: Callable[[], tuple]
+    """Returns the losses, (rows, n2), whether each row is finite, (rows,), and the check of the
+    parabolas if the strategy is exact. Rows of padding follow the block's own."""
 
 
 def compute_traced(problem: Problem, memory: int | None) -> jax.Array:
-    """All cells, under a transformation of JAX, whose one program they become a part of."""
+    """Compute all cells under a transformation of JAX, as a part of its program."""
     device = default_device()
-    budget = budget_of(device, memory)
-    strategy, limits = getattr(strategies, problem.method), limits_for(device.platform, budget)
+    limits = limits_for(device.platform, memory_budget(device, memory))
     if problem.method == "exact":
-        limits = blocked_limits(limits, *problem[1:])
-    losses, *_ = strategy(problem.loss, None, limits, *problem[2:])
+        limits = limits_of_exact(limits, *problem[1:])
+    losses, *_ = getattr(strategies, problem.method)(problem.loss, None, limits, *problem[2:])
     return losses
 
 
 def compute_at_once(plan: Plan, problem: Problem) -> tuple[jax.Array, bool]:
-    """All cells in one call, and whether all are finite, as far as that is known."""
-    if plan.share is not None:
-        losses, finite = exact(plan.share, plan.workers, *problem[2:])
+    """Compute all cells in one call; return them, and whether all are known to be finite."""
+    if plan.worker_parabolas is not None:
+        losses, finite = exact_in_threads(plan.worker_parabolas, plan.workers, *problem[2:])
     else:
         strategy = getattr(strategies, problem.method)
         losses, finite, *checked = strategy(problem.loss, None, plan.limits, *problem[2:])
-        _refuse_wrong(checked, problem.a, problem)
-    # A loss may itself hold on to a traced value.
+        _check_parabolas(checked, problem.a, problem)
+    # A loss may hold a traced value.
     return losses, isinstance(finite, jax.core.Tracer) or bool(np.asarray(finite).all())
 
 
-def run(
-    plan: Plan,
-    problem: Problem,
-    todo: Sequence[range],
-    keep: Callable[[range, np.ndarray], None],
-) -> tuple[int, bool]:
-    """Compute stretches of rows band by band, in order, with a progress bar.
+def exact_in_threads(
+    worker_parabolas: Callable, workers: int, plane: Plane, a: np.ndarray, b: np.ndarray, data: Any
+) -> tuple[jax.Array, jax.Array]:
+    """Compute the exact strategy in threads, each with the parabolas of its own row range.
+
+    This is for processors only, which never round float32 products: no precision is set.
 
     Args:
-        plan: how.
-        problem: the grid.
-        todo: the stretches of rows.
-        keep: is given each band's rows and losses when they are done.
+        worker_parabolas: as in `Plan`.
+        workers: the number of threads.
+        plane: the plane.
+        a: (n1,) the values of the first coordinate.
+        b: (n2,) the values of the second coordinate.
+        data: the data.
 
     Returns:
-        How many rows are done, fewer than asked for after Ctrl-C; and whether those are finite.
+        The losses, (n1, n2), and whether all cells of a row are finite, (n1,).
+    """
+    rows = math.ceil(len(a) / workers)
+    ranges = np.pad(a, (0, rows * workers - len(a)), mode="edge").reshape(-1, rows)
+    # JAX's arrays are made in this thread: the precision is a setting of each thread.
+    plane, data, b, (own, *others) = jax.device_put((plane, data, b, list(ranges)))
+    running = [_pool(workers - 1).submit(worker_parabolas, plane, part, data) for part in others]
+    parts = [worker_parabolas(plane, own, data), *(future.result() for future in running)]
+    return evaluate_parabolas(parts, b, len(a))
+
+
+@functools.cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    """Return a pool that is kept: starting its threads takes a fifth of the time they save."""
+    return ThreadPoolExecutor(threads)
+
+
+def compute_row_blocks(
+    plan: Plan,
+    problem: Problem,
+    row_ranges: Sequence[range],
+    keep: Callable[[range, np.ndarray], None],
+    interrupted: Callable[[], str | None],
+) -> bool:
+    """Compute row ranges block by block, in order, with a progress bar.
+
+    Args:
+        plan: the plan.
+        problem: the grid.
+        row_ranges: the rows.
+        keep: stores the rows of a block and their losses, (rows, n2) or (rows, n2, K).
+        interrupted: after Ctrl-C, returns a warning that says which rows are done; None if no
+            result can be returned.
+
+    Returns:
+        Whether all losses that were kept are finite.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C before any band was done, or where other processes wait.
+        KeyboardInterrupt: Ctrl-C, before any block is done, while other processes wait, or if
+            `interrupted` returns None.
+        ValueError: The exact strategy does not hold for the loss.
     """
-    done, all_finite = 0, True
-    with bar(sum(map(len, todo)), "rows") as progress:
-        try:
-            for rows, losses, finite in _computed(plan, problem, cut(todo, plan.rows)):
-                keep(rows, losses)
-                done += len(rows)
-                progress.update(len(rows))
-                all_finite &= bool(finite.all())
-        except KeyboardInterrupt:
-            if done == 0 or jax.process_count() > 1:
-                raise
-    return done, all_finite
+    kept, all_finite = 0, True
 
+    def compute(block: RowBlock) -> tuple[np.ndarray, bool]:
+        losses, finite, *checked = block.compute()
+        n = len(block.rows)
+        _check_parabolas(checked, problem.a[block.rows.start : block.rows.stop], problem)
+        return np.asarray(losses)[:n], bool(np.asarray(finite)[:n].all())
 
-def _computed(
-    plan: Plan, problem: Problem, bands: Sequence[range]
-) -> Iterator[tuple[range, np.ndarray, np.ndarray]]:
-    """Rows, their losses (rows, n2), and whether all of each row are finite (rows,)."""
-    if not bands:
-        return
-    strategy = getattr(strategies, problem.method)
-    whole, shared = shardings(plan.mesh)
-    plane, b, data = jax.tree.map(
-        lambda leaf: _placed(leaf, whole), (problem.plane, problem.b, problem.data)
+    def keep_block(block: RowBlock, result: tuple[np.ndarray, bool]) -> int:
+        nonlocal kept, all_finite
+        losses, finite = result
+        keep(block.rows, losses)
+        kept, all_finite = kept + 1, all_finite and finite
+        return len(block.rows)
+
+    run_blocks(
+        _row_blocks(plan, problem, row_ranges),
+        compute,
+        keep_block,
+        total=sum(map(len, row_ranges)),
+        unit="rows",
+        threads=plan.workers,
+        interrupted=lambda: interrupted() if kept and jax.process_count() == 1 else None,
     )
+    return all_finite
 
-    def padded(rows: range) -> jax.Array:
-        # The last band is filled up with its last row, so that one program serves all.
+
+def _row_blocks(plan: Plan, problem: Problem, row_ranges: Sequence[range]) -> Iterator[RowBlock]:
+    """Yield row blocks with their compiled program and its arguments, placed on the devices."""
+    if not row_ranges:
+        return
+    replicated, by_rows = shardings(plan.mesh)
+    plane, b, data = jax.tree.map(
+        lambda leaf: _place(leaf, replicated), (problem.plane, problem.b, problem.data)
+    )
+    compiled = None
+    for rows in cut(row_ranges, plan.rows):
+        # Pad the last block with its last row, so that all blocks use one compiled program.
         values = problem.a[rows.start : rows.stop]
-        values = np.pad(values, (0, plan.rows - len(rows)), mode="edge")
-        return _placed(values, shared)
-
-    # Compiled here, once, and not in threads: each has its own precision and would trace anew.
-    compiled = strategy.lower(
-        problem.loss, plan.mesh, plan.limits, plane, padded(bands[0]), b, data
-    ).compile()
-
-    def one(rows: range, a: jax.Array) -> tuple[range, np.ndarray, np.ndarray]:
-        losses, finite, *checked = compiled(plane, a, b, data)
-        _refuse_wrong(checked, problem.a[rows.start : rows.stop], problem)
-        return rows, np.asarray(losses)[: len(rows)], np.asarray(finite)[: len(rows)]
-
-    with ThreadPoolExecutor(plan.workers) as pool:
-        running: collections.deque[Future] = collections.deque()
-        try:
-            for rows in bands:
-                if len(running) > plan.workers:
-                    yield running.popleft().result()
-                running.append(pool.submit(one, rows, padded(rows)))
-            while running:
-                yield running.popleft().result()
-        finally:
-            for future in running:
-                future.cancel()
+        a = _place(np.pad(values, (0, plan.rows - len(rows)), mode="edge"), by_rows)
+        if compiled is None:
+            # Compile in this thread: each thread has its own precision and would trace again.
+            strategy = getattr(strategies, problem.method)
+            lowered = strategy.lower(problem.loss, plan.mesh, plan.limits, plane, a, b, data)
+            compiled = lowered.compile()
+        yield RowBlock(rows, functools.partial(compiled, plane, a, b, data))
 
 
-def _refuse_wrong(checked: Sequence[Checked | None], a: np.ndarray, problem: Problem) -> None:
-    """Refuse a band before it is kept, if its parabolas were checked and are not the loss."""
+def _place(leaf: Any, sharding: Sharding | None) -> jax.Array:
+    # jnp.asarray keeps the weak type of a Python float, which takes the dtype of other arrays.
+    return jnp.asarray(leaf) if sharding is None else jax.device_put(leaf, sharding)
+
+
+def _check_parabolas(checked: Sequence[FitCheck | None], a: np.ndarray, problem: Problem) -> None:
+    """Raise an error if the parabolas of some rows were checked and differ from the loss."""
     for rows in checked:
         if rows is not None:
-            refuse_wrong(rows, a, problem.plane.names)
+            check_fit(rows, a, problem.plane.names)
 
 
-def _placed(leaf: Any, sharding: Any) -> jax.Array:
-    # jnp.asarray keeps the weak type of a Python float, which takes its neighbors' dtype.
-    return jnp.asarray(leaf) if sharding is None else jax.device_put(leaf, sharding)
+def own_row_ranges(row_ranges: Sequence[range], process: int | None = None) -> list[range]:
+    """Return the rows that one process computes; all processes compute equally many, or one less.
+
+    Args:
+        row_ranges: the rows of all processes.
+        process: the index of a process; None for this one.
+    """
+    process = jax.process_index() if process is None else process
+    n, processes = sum(map(len, row_ranges)), jax.process_count()
+    start, stop = n * process // processes, n * (process + 1) // processes
+    own = []
+    for rows in row_ranges:
+        own.append(rows[max(start, 0) : max(stop, 0)])
+        start, stop = start - len(rows), stop - len(rows)
+    return [rows for rows in own if rows]
+
+
+def cut(row_ranges: Sequence[range], size: int) -> list[range]:
+    """Cut row ranges into blocks of at most `size` rows."""
+    return [rows[k : k + size] for rows in row_ranges for k in range(0, len(rows), size)]
+
+
+def gather_rows(losses: np.ndarray) -> np.ndarray:
+    """Fill in the rows that other processes have computed, in place."""
+    rows, processes = range(len(losses)), jax.process_count()
+    part = np.zeros((math.ceil(len(rows) / processes), *losses.shape[1:]), losses.dtype)
+    for own in own_row_ranges([rows]):
+        part[: len(own)] = losses[own.start : own.stop]
+    parts = gather_processes(part)
+    for process in range(processes):
+        for own in own_row_ranges([rows], process):
+            losses[own.start : own.stop] = parts[process, : len(own)]
+    return losses

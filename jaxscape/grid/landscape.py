@@ -1,4 +1,4 @@
-"""The loss on a whole grid of a plane: one signature for all strategies, devices and sizes."""
+"""Compute a loss on a grid of a plane: one signature for all strategies, devices and sizes."""
 
 import contextlib
 import os
@@ -6,37 +6,43 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxscape._util.checks import check_memory
-from jaxscape._util.devices import check_agreement, local_mesh, machine_memory, together
+from jaxscape._util.blocks import run_blocks
+from jaxscape._util.checks import check_choice, check_memory, check_type
+from jaxscape._util.devices import check_agreement, local_mesh, machine_memory, synchronized
 from jaxscape._util.digest import digest, identity
 from jaxscape._util.files import check_target_folder
-from jaxscape._util.progress import bar
-from jaxscape._util.warnings import InterruptedWarning, NonFiniteWarning
+from jaxscape._util.warnings import InterruptedWarning, NonFiniteWarning, warn
 from jaxscape.data.stream import Stream, example_of
-from jaxscape.grid import destination as destination_
-from jaxscape.grid import execute
-from jaxscape.grid import plan as plan_
-from jaxscape.grid.axes import axes_of, dtype_of
-from jaxscape.grid.parabola import chosen
+from jaxscape.grid.axes import AxisValues, computed_dtype, make_axes
+from jaxscape.grid.destination import Header, load, open_destination
+from jaxscape.grid.execute import (
+    compute_at_once,
+    compute_row_blocks,
+    compute_traced,
+    gather_rows,
+    own_row_ranges,
+)
+from jaxscape.grid.parabola import choose_method
+from jaxscape.grid.plan import Plan, Problem, make_plan
 from jaxscape.losses.batch_statistics import check_data
-from jaxscape.losses.checks import check_is_function, loss_name
+from jaxscape.losses.checks import NamedLosses, ScalarLoss, check_is_function, loss_name
 from jaxscape.losses.pointwise import PointwiseLoss
 from jaxscape.planes.plane import Plane, weight_plane
 from jaxscape.results.landscape import Axis, Landscape, Mark
 
-# Of the machine's memory, for a result that is held there whole.
-_LARGEST_RESULT = 1 / 2
+# The fraction of the machine's memory that a result without a destination may take.
+_MAX_RESULT = 1 / 2
 
 
+@overload
 def landscape(
-    loss: Callable[[Any, Any], jax.Array],
+    loss: ScalarLoss,
     data: Any,
     plane: Plane | None = None,
     *,
@@ -44,57 +50,81 @@ def landscape(
     memory: int | None = None,
     mesh: Mesh | None = None,
     destination: str | os.PathLike | None = None,
-    **axes: Any,
-) -> Any:
-    """Compute a loss at every point of a grid on a plane, compiled, in as much memory as allowed.
+    **axes: AxisValues,
+) -> Landscape: ...
+@overload
+def landscape(
+    loss: NamedLosses,
+    data: Any,
+    plane: Plane | None = None,
+    *,
+    method: Literal["auto", "dense", "exact"] = "auto",
+    memory: int | None = None,
+    mesh: Mesh | None = None,
+    destination: str | os.PathLike | None = None,
+    **axes: AxisValues,
+) -> dict[str, Landscape]: ...
+def landscape(
+    loss: ScalarLoss | NamedLosses,
+    data: Any,
+    plane: Plane | None = None,
+    *,
+    method: Literal["auto", "dense", "exact"] = "auto",
+    memory: int | None = None,
+    mesh: Mesh | None = None,
+    destination: str | os.PathLike | None = None,
+    **axes: AxisValues,
+) -> Landscape | dict[str, Landscape]:
+    """Compute the loss on a 2-D grid of parameter values, compiled and within `memory` bytes.
 
-    The loss is static (a new function object compiles anew); data and plane are traced, so other
-    data of the same shape compile nothing. A grid that is large or long in work is computed in
-    bands of rows, with a progress bar in a terminal; Ctrl-C then returns the rows that are done.
-    Under `jax.distributed` each process makes this same call, computes its share of the rows, and
-    gets the whole.
+    The loss is a static argument of the compiled program, so a new function object compiles again.
+    Data and plane are traced: other data of the same shapes compile nothing. A large grid is
+    computed in row blocks, with a progress bar in a terminal; Ctrl-C then returns the rows that
+    are done. Under `jax.distributed` every process makes this same call, computes its own range of
+    rows, and gets the whole grid.
 
     Args:
-        loss: (params, data) -> scalar of a floating dtype, or a dictionary of several by name
-            (loss, accuracy, the error of a class), all of them computed in one pass.
-        data: what the loss takes: a `Dataset` or any pytree of arrays; or a `Stream` of batches
-            of it, for which the loss has to be a mean over samples. After Ctrl-C the mean over
-            the batches that are done is returned.
-        plane: where the parameters lie; None for the plane of the two weights.
-        method: "dense" evaluates the loss in every cell; "exact" uses that a squared error is a
-            parabola in the second coordinate where the prediction is affine in it, which costs
-            one pass over the data a row; "auto" takes "exact" where that is proved, of
-            `squared_error`. Asked for "exact", a function of your own is evaluated eight times a
-            row, three of them with derivatives: at both ends and in three random cells it is
-            compared with its parabola, and refused if they differ.
-        memory: bytes that the computation may take on a device, beside data and result; None for a
-            quarter of what the device has.
-        mesh: devices that share the rows, in a mesh of any shape; None for all that this process
-            has, or the default device if one is set.
-        destination: a folder that the rows are written to as they are computed. The same call goes
-            on where an earlier one ended, however it ended.
-        axes: for each of the plane's two names (`w1` and `w2` for the two weights, `a` and `b`
-            for a plane of your own) either (lo, hi, n), n ≥ 2 values evenly spaced from lo to hi
-            inclusive, or a 1-D array of increasing values.
+        loss: (params, data) -> scalar of a floating dtype; or a dictionary of several by name (a
+            loss, an accuracy, the error of one class), which are computed in one pass.
+        data: the second argument of the loss: a `Dataset`, any pytree of arrays, or a `Stream` of
+            batches of either. Over a stream, the loss must be a mean over samples. After Ctrl-C,
+            the mean over the batches that are done is returned.
+        plane: maps the two coordinates to parameters; None for the plane of the two weights.
+        method: "dense" evaluates the loss in every cell. "exact" uses that a squared error is a
+            parabola in the second coordinate where the prediction is affine in it, and passes over
+            the data once per row. "auto" uses "exact" for `squared_error` where the prediction is
+            proved to be affine. With "exact", any other function is evaluated eight times per row
+            (three times with derivatives), and compared with its parabola at both ends and in
+            three random cells; a difference is an error.
+        memory: bytes that the computation may use on a device, beside data and result; None for a
+            quarter of the device's memory.
+        mesh: devices among which the rows are divided, a mesh of any shape; None for all devices
+            of this process, or the default device if one is set.
+        destination: a folder to which the rows are written as they are computed. The same call
+            continues where an earlier one ended, for whatever reason.
+        axes: the values of both coordinates, by the plane's names (`w1` and `w2` for the two
+            weights, `a` and `b` by default for any other plane): (lo, hi, n) for n ≥ 2 evenly
+            spaced values from lo to hi inclusive, or a 1-D array of increasing values.
 
     Returns:
-        A `Landscape`, `loss[i, j]` being the loss at the i-th value of the first coordinate and
-        the j-th of the second, in the dtype of the plane and the data; with a destination, a
-        read-only memory map of the file there. Of a loss with several scalars, a dictionary of
-        landscapes.
+        A `Landscape` whose `loss[i, j]` is the loss at the i-th value of the first coordinate and
+        the j-th of the second, in the dtype of the plane and the data. With a destination, the
+        losses are a read-only memory map of the file there. For a loss that returns several
+        scalars, a dictionary of landscapes.
 
     Raises:
-        TypeError: a loss that is not a function of (params, data) with a floating scalar result.
-        ValueError: an axis that is missing, unknown, empty or not increasing; "exact" where it
-            does not hold; predictions and targets of unequal shapes; a budget too small for one
-            row, or a result too large for memory; a mesh of devices that are not there; a
-            destination that holds something else, or rows that were altered; one for a stream
-            or for several scalars; a stream without batches, or with others on a later pass.
-        OSError: a destination that cannot be written to, is full, or is in use.
+        TypeError: `loss` is not a function of (params, data) that returns floating scalars.
+        ValueError: An axis is missing, unknown, too short or not increasing. "exact" does not hold.
+            The predictions and the targets differ in shape. `memory` is too small for one row, or
+            the machine's memory for the result. `mesh` has devices that do not exist.
+            `destination` holds other files, another grid or altered rows, or is given with a
+            stream or with several scalars. The stream has no batches, or other ones in a later
+            pass.
+        OSError: `destination` cannot be written to, is full, or is in use.
 
     Warns:
-        NonFiniteWarning: some cells are NaN or infinite; they are kept as they are.
-        InterruptedWarning: Ctrl-C; the rows that are done are returned.
+        NonFiniteWarning: Some cells are NaN or infinite; they are kept.
+        InterruptedWarning: Ctrl-C was pressed; the rows that are done are returned.
 
     Example:
         >>> data = jxs.data.teacher_student(jax.random.key(0), noise=0.1)
@@ -106,108 +136,87 @@ def landscape(
     check_data(loss, data)
     folder = None if destination is None else Path(destination)
     traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((plane, data)))
-    # What one machine refuses, a folder that it lacks say, the others do not wait for.
-    with contextlib.nullcontext() if traced else together("arguments"):
-        if not isinstance(plane, Plane):
-            raise TypeError(f"plane: expected a Plane, got {type(plane).__name__}")
+    # If one machine refuses its arguments, say because it lacks a folder, the others must not wait.
+    with contextlib.nullcontext() if traced else synchronized("arguments"):
+        check_type("plane", plane, Plane)
         check_is_function("loss", loss)
         example = example_of(data)
-        a, b = axes_of(plane, example, axes)
+        a, b = make_axes(plane, example, axes)
         if hasattr(loss, "check_grid"):
             loss.check_grid(plane, a, b, example)
-        if method not in ("auto", "dense", "exact"):
-            raise ValueError(f"method: expected 'auto', 'dense' or 'exact', got {method!r}")
+        check_choice("method", method, ("auto", "dense", "exact"))
         check_memory(memory)
         if folder is not None:
             check_target_folder(folder, "destination")
         names = scalar_names(loss, plane, example)
-        strategy = chosen(method, loss, plane, example, names is not None)
+        strategy = choose_method(method, loss, plane, example, names is not None)
 
-    problem = plan_.Problem(
-        strategy, loss, plane, np.asarray(a.values), np.asarray(b.values), example
-    )
+    problem = Problem(strategy, loss, plane, np.asarray(a.values), np.asarray(b.values), example)
     name = loss_name(loss)
-    losses: Any
+    losses: jax.Array | np.ndarray
     if traced:
         if folder is not None or mesh is not None:
             raise ValueError("destination, mesh: expected None under a transformation of JAX")
-        losses = execute.compute_traced(problem, memory)
-        return _named(losses, a, b, name, names, strategy, plane.marks)
+        losses = compute_traced(problem, memory)
+        return _landscapes(losses, a, b, name, names, strategy, plane.marks)
 
-    # Machines may differ in their memory.
-    with together("plan"):
+    # The machines of several processes may differ in their memory.
+    with synchronized("plan"):
         if folder is None:
             _check_result_fits(a, b, len(names or " "))
         elif names is not None or isinstance(data, Stream):
             what = "a stream" if isinstance(data, Stream) else "a loss of several scalars"
             raise ValueError(f"destination: expected None with {what}, got {str(folder)!r}")
-        plan = plan_.make_plan(problem, local_mesh(mesh), memory, written=folder is not None)
+        plan = make_plan(problem, local_mesh(mesh), memory, written=folder is not None)
     surface: Landscape | dict[str, Landscape]
     if folder is not None:
-        surface, all_finite = _at_destination(plan, problem, folder, a, b, name)
+        surface, all_finite = _at_destination(plan, problem, folder, a, b, name), False
     else:
         if isinstance(data, Stream):
             losses, name = _over_stream(problem, data, mesh, memory, name)
             all_finite = False
         elif plan.mesh is None and plan.rows >= len(a) and jax.process_count() == 1:
-            losses, all_finite = execute.compute_at_once(plan, problem)
+            losses, all_finite = compute_at_once(plan, problem)
         else:
             losses, all_finite = _in_memory(plan, problem, a, b, len(names) if names else None)
         done = replace(a, values=a.values[: len(losses)])
-        surface = _named(losses, done, b, name, names, strategy, plane.marks)
-
-    each = list(surface.values()) if isinstance(surface, dict) else [surface]
-    rows = len(each[0].a)
-    if rows < len(a):
-        warnings.warn(
-            f"interrupted: the first {rows} of {len(a)} rows are done, up to "
-            f"{a.name} = {a.values[rows - 1]:g}",
-            InterruptedWarning,
-            stacklevel=2,
-        )
-    for part in () if all_finite else each:
-        if hole := part.first_nonfinite:
-            of = f" of {part.loss_name}" if isinstance(surface, dict) else ""
-            warnings.warn(
-                f"{part.nonfinite_count} of {part.loss.size} cells{of} are not finite, the first "
-                f"at {a.name} = {hole.a:g}, {b.name} = {hole.b:g}: {hole.loss}",
-                NonFiniteWarning,
-                stacklevel=2,
-            )
+        surface = _landscapes(losses, done, b, name, names, strategy, plane.marks)
+    if not all_finite:
+        _warn_of_nonfinite_cells(surface)
     return surface
 
 
-def whole_landscape(*given: Any, **named: Any) -> Any:
-    """`landscape` where fewer rows, or batches, are of no use: Ctrl-C is an error throughout.
+def whole_landscape(*arguments: Any, **options: Any) -> Any:
+    """Compute a landscape as `landscape` does, but raise an error after Ctrl-C.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C, even where some rows are done.
+        KeyboardInterrupt: Ctrl-C, even if some rows or batches are done.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("error", InterruptedWarning)
         try:
-            return landscape(*given, **named)
+            return landscape(*arguments, **options)
         except InterruptedWarning:
             raise KeyboardInterrupt from None
 
 
 def scalar_names(loss: Callable, plane: Plane, data: Any) -> tuple[str, ...] | None:
-    """The names of the scalars that a loss returns, sorted; None of one that returns one.
+    """Return the sorted names of the scalars that a loss returns; None if it returns one scalar.
 
     Raises:
-        TypeError: a loss that returns anything else than floating scalars.
+        TypeError: The loss returns anything else than floating scalars.
     """
     if isinstance(loss, PointwiseLoss):
         return None
-    zero = jnp.zeros((), dtype_of(plane, data))
-    found = jax.eval_shape(lambda plane, data: loss(plane.at(zero, zero), data), plane, data)
-    if not isinstance(found, Mapping):
+    zero = np.zeros((), computed_dtype(plane, data))
+    values = jax.eval_shape(lambda plane, data: loss(plane.at(zero, zero), data), plane, data)
+    if not isinstance(values, Mapping):
         return None
-    return tuple(str(name) for name in sorted(found))
+    return tuple(str(name) for name in sorted(values))
 
 
-def _named(
-    losses: Any,
+def _landscapes(
+    losses: jax.Array | np.ndarray,
     a: Axis,
     b: Axis,
     name: str,
@@ -215,99 +224,138 @@ def _named(
     method: str,
     marks: tuple[Mark, ...],
 ) -> Landscape | dict[str, Landscape]:
-    """A landscape, or one for each name along the last axis of the losses."""
+    """Return a landscape of losses, (n1, n2), or one for each of K names, (n1, n2, K)."""
     if names is None:
         return Landscape(losses, a, b, name, method, marks)
     return {n: Landscape(losses[..., k], a, b, n, method, marks) for k, n in enumerate(names)}
 
 
-def _over_stream(
-    problem: plan_.Problem, stream: Stream, mesh: Mesh | None, memory: int | None, name: str
-) -> tuple[np.ndarray, str]:
-    """The weighted mean of all batches' losses in every cell, and what to call it.
+def _warn_of_nonfinite_cells(surface: Landscape | dict[str, Landscape]) -> None:
+    for part in surface.values() if isinstance(surface, dict) else [surface]:
+        if cell := part.first_nonfinite:
+            of_loss = f" of {part.loss_name}" if isinstance(surface, dict) else ""
+            warn(
+                f"{part.nonfinite_count} of {part.loss.size} cells{of_loss} are not finite, the "
+                f"first at {part.a.name} = {cell.a:g}, {part.b.name} = {cell.b:g}: {cell.loss}",
+                NonFiniteWarning,
+            )
 
-    Every batch goes to all cells before the next is taken. Sums are in float64: the mean is that
-    of all samples at once, but for the rounding of each batch's own losses.
+
+def _over_stream(
+    problem: Problem, stream: Stream, mesh: Mesh | None, memory: int | None, name: str
+) -> tuple[np.ndarray, str]:
+    """Compute the weighted mean of all batches' losses in every cell.
+
+    Each batch goes to all cells before the next one is loaded. The sums are in float64, so the
+    mean differs from that of all samples at once only by the rounding of each batch's losses.
+
+    Args:
+        problem: the grid, with the first batch.
+        stream: the batches.
+        mesh: as in `landscape`.
+        memory: as in `landscape`.
+        name: the loss's name.
+
+    Returns:
+        The means, and the loss's name, which after Ctrl-C has the number of batches.
     """
     if jax.process_count() > 1:
         raise ValueError("data: expected arrays under jax.distributed, got a Stream")
     total: Any = 0
-    weights, done = 0.0, 0
-    try:
-        with bar(stream.batch_count, "batches") as progress:
-            for weight, batch in stream:
-                part = problem._replace(data=batch)
-                plan = plan_.make_plan(part, local_mesh(mesh), memory, written=False)
-                kept: list[np.ndarray] = []
+    weights, batches = 0.0, 0
 
-                def keep(_: range, losses: np.ndarray, kept: list = kept) -> None:
-                    kept.append(losses)
+    def compute(weighted: tuple[float, Any]) -> np.ndarray:
+        part = problem._replace(data=weighted[1])
+        plan = make_plan(part, local_mesh(mesh), memory, written=False)
+        blocks: list[np.ndarray] = []
+        rows = [range(len(problem.a))]
+        compute_row_blocks(plan, part, rows, lambda _, losses: blocks.append(losses), lambda: None)
+        return np.concatenate(blocks)
 
-                rows, _ = execute.run(plan, part, [range(len(problem.a))], keep)
-                if rows < len(problem.a):
-                    raise KeyboardInterrupt
-                total = total + weight * np.concatenate(kept).astype(np.float64)
-                weights, done = weights + weight, done + 1
-                progress.update(1)
-    except KeyboardInterrupt:
+    def keep(weighted: tuple[float, Any], losses: np.ndarray) -> int:
+        nonlocal total, weights, batches
+        weight, _ = weighted
+        total = total + weight * losses.astype(np.float64)
+        weights, batches = weights + weight, batches + 1
+        return 1
+
+    def interrupted() -> str | None:
         if weights == 0:
-            raise
-        warnings.warn(
-            f"interrupted: the mean over the first {done} batches, which weigh {weights:g}",
-            InterruptedWarning,
-            stacklevel=3,
-        )
-        name += f" over the first {done} batches"
+            return None
+        return f"the mean over the first {batches} batches, which weigh {weights:g}"
+
+    finished = run_blocks(
+        stream,
+        compute,
+        keep,
+        total=stream.batch_count,
+        unit="batches",
+        threads=0,
+        interrupted=interrupted,
+    )
+    if not finished:
+        name += f" over the first {batches} batches"
     return np.asarray(total / weights, problem.a.dtype), name
 
 
 def _in_memory(
-    plan: plan_.Plan, problem: plan_.Problem, a: Axis, b: Axis, scalars: int | None
+    plan: Plan, problem: Problem, a: Axis, b: Axis, scalars: int | None
 ) -> tuple[np.ndarray, bool]:
-    """The losses put together from bands, and whether all of them are finite."""
+    """Compute a grid in row blocks; return the losses, and whether all are known to be finite."""
     shape = (len(a), len(b)) if scalars is None else (len(a), len(b), scalars)
     losses = np.empty(shape, a.values.dtype)
+    done = 0
 
     def keep(rows: range, part: np.ndarray) -> None:
+        nonlocal done
         losses[rows.start : rows.stop] = part
+        done += len(rows)
 
     if jax.process_count() > 1:
         check_agreement(
             identity(problem.loss, problem.plane, problem.data, a.values.dtype)
             | {axis.name: digest("", [axis.values]) for axis in (a, b)}
         )
-    todo = execute.mine([range(len(a))])
-    with together("rows"):
-        done, all_finite = execute.run(plan, problem, todo, keep)
+    rows = own_row_ranges([range(len(a))])
+    with synchronized("rows"):
+        all_finite = compute_row_blocks(plan, problem, rows, keep, lambda: _rows_done(a, done))
     if jax.process_count() > 1:
-        losses, all_finite, done = execute.gathered(losses), False, len(a)
+        return gather_rows(losses), False
     return losses[:done], all_finite
 
 
 def _at_destination(
-    plan: plan_.Plan, problem: plan_.Problem, folder: Path, a: Axis, b: Axis, name: str
-) -> tuple[Landscape, bool]:
-    """The landscape in a folder, complete or as far as it came, and False: it was not looked at."""
+    plan: Plan, problem: Problem, folder: Path, a: Axis, b: Axis, name: str
+) -> Landscape:
+    """Compute the missing rows of the grid in a folder; return the grid up to the first gap."""
     known_by = identity(problem.loss, problem.plane, problem.data, a.values.dtype)
-    header = destination_.Header(a, b, name, problem.method, problem.plane.marks, known_by)
-    with destination_.open_destination(folder, header) as place:
-        with together("rows that are missing"):
-            todo = execute.mine(place.missing())
-        with together("rows"):
-            execute.run(plan, problem, todo, place.write)
-        with together("file of losses"):
+    header = Header(a, b, name, problem.method, problem.plane.marks, known_by)
+    with open_destination(folder, header) as opened:
+        with synchronized("missing rows"):
+            rows = own_row_ranges(opened.missing())
+        with synchronized("rows"):
+            compute_row_blocks(
+                plan, problem, rows, opened.write, lambda: _rows_done(a, opened.rows_in_order())
+            )
+        with synchronized("file of losses"):
             if jax.process_index() == 0:
-                place.finish()
-    found = destination_.load(folder, compare=False)
-    # What figures say is this call's: a folder is not known by it.
-    return replace(found, a=replace(a, values=found.a.values), b=b, marks=header.marks), False
+                opened.finish()
+    stored = load(folder, verify=False)
+    # Units and marks are this call's.
+    return replace(stored, a=replace(a, values=stored.a.values), b=b, marks=header.marks)
+
+
+def _rows_done(a: Axis, rows: int) -> str:
+    """Return the warning after Ctrl-C: how many rows are done, and up to which value."""
+    return f"the first {rows} of {len(a)} rows are done, up to {a.name} = {a.values[rows - 1]:g}"
 
 
 def _check_result_fits(a: Axis, b: Axis, scalars: int) -> None:
+    """Raise an error if the result would take most of the machine's memory."""
     needed = len(a) * len(b) * scalars * a.values.dtype.itemsize
-    most = int(_LARGEST_RESULT * machine_memory())
-    if needed > most:
+    allowed = int(_MAX_RESULT * machine_memory())
+    if needed > allowed:
         raise ValueError(
-            f"{a.name}, {b.name}: expected a result of at most {most:,} bytes, half of this "
+            f"{a.name}, {b.name}: expected a result of at most {allowed:,} bytes, half of this "
             f"machine's memory, got {len(a)} × {len(b)} losses of {needed:,}; give a destination"
         )

@@ -1,4 +1,4 @@
-"""Bands of rows: how many are computed at once, on which devices, by which process."""
+"""Plan a grid: how many rows form a block, which devices compute it, and in how many threads."""
 
 import functools
 import math
@@ -10,110 +10,91 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxscape._util.devices import budget_of, cache_of, cores, default_device
+from jaxscape._util.devices import cache_bytes, cores, default_device, memory_budget
 from jaxscape.grid import cost, sample_mean, strategies
-from jaxscape.grid.cost import Limits
-from jaxscape.grid.parabola import IN_CACHE, fewer, parabolas, samples_at_once
+from jaxscape.grid.cost import TileLimits
+from jaxscape.grid.parabola import CACHE_FRACTION, parabolas, sample_block_size, smaller_block
 from jaxscape.losses.pointwise import PointwiseLoss
+from jaxscape.planes.plane import Plane
 
-# Predictions of all rows, some three nanoseconds each, that are worth a thread: below, XLA's own
-# threads are as fast or faster.
-_WORTH_A_THREAD = 2**22
-
-
-def compiled_share(
-    loss: Any, plane: Any, a: Any, data: Any, workers: int, cache: int, samples: int
-) -> Any:
-    """The parabolas of a worker's share of all rows, compiled.
-
-    Args:
-        loss: what the exact strategy is asked for.
-        plane, a, data: shapes of a plane, of all its rows' coordinates, and of data.
-        workers: how many share the rows.
-        cache, samples: as in `parabolas`.
-
-    Returns:
-        A function (plane, share of a, data) -> parabolas; None where that is not worth a thread,
-        or of a loss whose parabolas have to be checked.
-    """
-    if not isinstance(loss, PointwiseLoss) or a.size * data.y.size < workers * _WORTH_A_THREAD:
-        return None
-    traced = jax.make_jaxpr(lambda plane, x: loss.predict(plane.at(0.0, 0.0), x))(plane, data.x)
-    if any(isinstance(constant, jax.core.Tracer) for constant in traced.consts):
-        return None  # A traced value that the loss holds may not leave its thread.
-    share = jax.ShapeDtypeStruct((math.ceil(a.size / workers),), a.dtype)
-    # On blocks beyond the cache XLA's threads would be at work as well, and ours wait for them.
-    lowered = parabolas.lower(loss.predict, plane, share, data, cache, samples, IN_CACHE)
-    return lowered.compile()
-
-
-# Operations in a band: at least some hundredths of a second, long beside the cost of a call and
-# short beside a person's patience. An accelerator does some hundred times more in that time.
-_BAND_OPERATIONS = {"cpu": 2**30}
-_BAND_OPERATIONS_ELSEWHERE = 2**40
-# Of a band's operations, one in so many at most is computed for other bands too.
-_BAND_TO_SHARED = 30
-# A thread that computes a band by itself wastes no time on sharing out each operation: on two
-# cores, grids through small networks took half the time, once there was some milliseconds of work.
-_OPERATIONS_WORTH_A_THREAD = 2**29
-# Cells of a band whose losses are added up sample by sample: with fewer, what a step costs beside
-# its sums shows. Of 2¹⁴ to 2²⁰ cells, none did better on two cores.
-_STREAMED_CELLS = 2**18
-# The third-level cache. XLA fuses what it reduces as a rule and not always: a mean of 10⁵ errors
-# was 10 times slower in tiles whose values do not fit there.
-_TILE_BYTES = {"cpu": 2**25}
-_TILE_CELLS = {"cpu": 2**12}
-_TILE_CELLS_ELSEWHERE = 2**18
-# Rows of a band that goes to a destination: a kill loses at most so many bytes.
-_BAND_BYTES_WRITTEN = 2**26
+# Predictions of all rows, about three nanoseconds each, for which threads of our own pay off: with
+# fewer, XLA's threads are as fast or faster.
+_MIN_PREDICTIONS_PER_THREAD = 2**22
+# Operations of a row block: at least some hundredths of a second, which is long beside the cost of
+# a call and short for a user who waits. An accelerator does a hundred times more in that time.
+_BLOCK_OPERATIONS = {"cpu": 2**30}
+_BLOCK_OPERATIONS_ELSEWHERE = 2**40
+# A row block has at least this many times the operations that are repeated for every block.
+_MIN_BLOCK_TO_SHARED = 30
+# A thread that computes a whole row block loses no time to the division of each operation among
+# threads: grids through small networks took half the time on two cores, from some milliseconds of
+# work on.
+_MIN_OPERATIONS_PER_THREAD = 2**29
+# Cells of a row block whose losses are summed sample by sample. With fewer, the cost of a step
+# shows beside its sums. From 2¹⁴ to 2²⁰ cells, none was faster on two cores.
+_MIN_SUMMED_CELLS = 2**18
+# The third-level cache. XLA usually fuses a reduction with the values that it reduces, but not
+# always: a mean of 10⁵ errors was 10 times slower in tiles whose values do not fit in that cache.
+_MAX_TILE_BYTES = {"cpu": 2**25}
+_MAX_TILE_CELLS = {"cpu": 2**12}
+_MAX_TILE_CELLS_ELSEWHERE = 2**18
+# Bytes of a row block that goes to a destination: a kill loses at most one block per thread.
+_MAX_WRITTEN_BYTES = 2**26
 
 
 class Problem(NamedTuple):
-    """A grid to compute: a loss on a plane, at all pairs of a's and b's values."""
+    """A grid to compute: a loss on a plane, at all pairs of values of the two coordinates."""
 
     method: str
-    loss: Callable
-    plane: Any
+    """The strategy, a function of `strategies`: "dense" or "exact"."""
+    loss: Callable[[Any, Any], Any]
+    """(params, data) -> a scalar, or several by name."""
+    plane: Plane
+    """The plane through parameter space."""
     a: np.ndarray
+    """(n1,) the values of the first coordinate."""
     b: np.ndarray
+    """(n2,) the values of the second coordinate."""
     data: Any
+    """The data of the loss, any pytree."""
 
 
 class Plan(NamedTuple):
-    """How a grid is cut."""
+    """How a grid is divided into row blocks, and on which devices they are computed."""
 
     rows: int
-    """Rows of a band, over all devices; at least the grid's where it is done in one."""
+    """Rows of a block, over all devices; n1 or more if the grid is computed in one block."""
     workers: int
-    """Bands in work at a time."""
-    limits: Limits
-    """How large a tile within a band may be."""
+    """Number of threads that compute row blocks."""
+    limits: TileLimits
+    """The limits of a tile within a row block."""
     mesh: Mesh | None
-    """The devices that share the rows of a band; None for the default device alone."""
-    share: Any = None
-    """The compiled parabolas of a worker's share of all rows, where it is worth a thread."""
+    """The devices among which the rows of a block are divided; None for the default device."""
+    worker_parabolas: Callable | None = None
+    """The compiled parabolas of one worker's row range, (plane, a, data) -> `Parabola`; None if
+    XLA's own threads are as fast."""
 
 
 def make_plan(problem: Problem, mesh: Mesh | None, memory: int | None, written: bool) -> Plan:
-    """How to compute a grid within a budget of memory.
+    """Plan how to compute a grid within a memory budget.
 
     Args:
         problem: the grid.
-        mesh: this process's devices.
-        memory: bytes of a device that may be used; None for a quarter of what it has.
-        written: whether bands go to a destination.
+        mesh: this process's devices; None for the default device.
+        memory: bytes of a device that may be used; None for a quarter of its memory.
+        written: whether the row blocks go to a destination.
 
     Raises:
-        ValueError: a budget that is too small for one row.
+        ValueError: The budget is too small for one row.
     """
     leaves, structure = jax.tree.flatten((problem.plane, problem.data))
-    whole, shared = shardings(mesh)
-    shapes = tuple(_shape(leaf, whole) for leaf in leaves)
-    axes = _shape(problem.a, shared), _shape(problem.b, whole)
-    # What else the traced computation depends on.
-    setting = jnp.result_type(float), default_device()
-    return _plan(
-        problem.method, problem.loss, mesh, structure, shapes, axes, memory, written, setting
+    replicated, by_rows = shardings(mesh)
+    shapes = tuple(_shape(leaf, replicated) for leaf in leaves)
+    axes = _shape(problem.a, by_rows), _shape(problem.b, replicated)
+    # The trace depends on these settings, so the cached plan does too.
+    settings = jnp.result_type(float), default_device()
+    return _cached_plan(
+        problem.method, problem.loss, mesh, structure, shapes, axes, memory, written, settings
     )
 
 
@@ -126,7 +107,7 @@ def _shape(leaf: Any, sharding: NamedSharding | None) -> jax.ShapeDtypeStruct:
 
 
 def shardings(mesh: Mesh | None) -> tuple[NamedSharding | None, NamedSharding | None]:
-    """How a mesh holds what every device needs whole, and how it holds rows."""
+    """Return two shardings: replicated, and divided by rows."""
     if mesh is None:
         return None, None
     rows = PartitionSpec(mesh.axis_names)
@@ -134,97 +115,146 @@ def shardings(mesh: Mesh | None) -> tuple[NamedSharding | None, NamedSharding | 
 
 
 @functools.lru_cache(maxsize=256)
-def _plan(method, loss, mesh, structure, shapes, axes, memory, written, _setting) -> Plan:
+def _cached_plan(
+    method: str,
+    loss: Callable,
+    mesh: Mesh | None,
+    structure: jax.tree_util.PyTreeDef,
+    shapes: tuple[jax.ShapeDtypeStruct, ...],
+    axes: tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct],
+    memory: int | None,
+    written: bool,
+    _settings: tuple,
+) -> Plan:
+    """Plan a grid from shapes alone; `shapes` are the leaves of (plane, data)."""
     plane, data = jax.tree.unflatten(structure, shapes)
     (a, b), devices = axes, 1 if mesh is None else mesh.size
     device = default_device() if mesh is None else mesh.devices.flat[0]
-    budget = budget_of(device, memory)
+    budget = memory_budget(device, memory)
     workers = cores() if device.platform == "cpu" and mesh is None else 1
     limits = limits_for(device.platform, budget // workers)
     n1, n2, itemsize = a.size, b.size, a.dtype.itemsize
 
-    share = cost.share(limits, loss, plane, a, b, data)
-    operations = share.of(1, n2).operations
+    needs = cost.grid_cost(limits, loss, plane, a, b, data)
+    operations_per_row = needs.of_cells(1, n2).operations
     if method == "exact":
-        limits = blocked_limits(limits, loss, plane, a, b, data)
-        # A parabola takes some ten passes over the predictions of a row, and one over its cells.
-        operations = 10 * share.of(1, 1).operations + 4 * n2
-    at_once = _BAND_OPERATIONS.get(device.platform, _BAND_OPERATIONS_ELSEWHERE) * devices
-    # What all cells share is computed anew for every band.
-    at_once = max(at_once, _BAND_TO_SHARED * share.all.operations)
-    rows = max(1, at_once // max(1, operations))
-    streamed = method == "dense" and sample_mean.is_summed(loss, plane, data, a.dtype)
-    if streamed:
-        rows = max(rows, _STREAMED_CELLS // n2)
-    tiled = method == "dense" and not streamed
+        limits = limits_of_exact(limits, loss, plane, a, b, data)
+        # A parabola takes about ten passes over the predictions of a row, and one over its cells.
+        operations_per_row = 10 * needs.of_cells(1, 1).operations + 4 * n2
+    enough = _BLOCK_OPERATIONS.get(device.platform, _BLOCK_OPERATIONS_ELSEWHERE) * devices
+    enough = max(enough, _MIN_BLOCK_TO_SHARED * needs.shared.operations)
+    rows = max(1, enough // max(1, operations_per_row))
+    summed = method == "dense" and sample_mean.is_summed_by_sample(loss, plane, data, a.dtype)
+    if summed:
+        rows = max(rows, _MIN_SUMMED_CELLS // n2)
+    tiled = method == "dense" and not summed
     if n1 <= 2 * rows:
-        shared = tiled and n1 * operations > _OPERATIONS_WORTH_A_THREAD * workers
-        rows = math.ceil(n1 / workers) if shared else n1
+        divided = tiled and n1 * operations_per_row > _MIN_OPERATIONS_PER_THREAD * workers
+        rows = math.ceil(n1 / workers) if divided else n1
     if written:
-        rows = min(rows, max(1, _BAND_BYTES_WRITTEN // (n2 * itemsize)))
+        rows = min(rows, max(1, _MAX_WRITTEN_BYTES // (n2 * itemsize)))
     # A first guess, before anything is compiled: the cells, and a copy or two of them.
     rows = min(rows, max(1, budget * devices // (3 * n2 * itemsize)))
-    rows = _even(rows, n1, devices, workers)
+    rows = _even_rows(rows, n1, devices, workers)
     if rows >= n1 and method == "exact" and workers > 1 and not written:
-        parts = compiled_share(loss, plane, a, data, workers, limits.cache, limits.samples)
-        if parts and workers * _needed(parts.memory_analysis()) + n1 * n2 * itemsize <= budget:
-            return Plan(rows, workers, limits, mesh, parts)
-    if rows >= n1 and share.of(n1, n2).bytes <= budget:
+        compiled = compile_worker_parabolas(loss, plane, a, data, workers, limits)
+        if compiled and workers * _needed_bytes(compiled) + n1 * n2 * itemsize <= budget:
+            return Plan(rows, workers, limits, mesh, compiled)
+    if rows >= n1 and needs.of_cells(n1, n2).bytes <= budget:
         return Plan(rows, 1, limits, mesh)
 
-    strategy, most_rows = getattr(strategies, method), rows
-    in_blocks = method == "exact" and isinstance(loss, PointwiseLoss)
+    strategy, first_rows = getattr(strategies, method), rows
+    in_sample_blocks = method == "exact" and isinstance(loss, PointwiseLoss)
     while True:
-        band = jax.ShapeDtypeStruct((rows,), a.dtype, sharding=a.sharding)
-        compiled = strategy.lower(loss, mesh, limits, plane, band, b, data).compile()
-        needed = _needed(compiled.memory_analysis())
+        block = jax.ShapeDtypeStruct((rows,), a.dtype, sharding=a.sharding)
+        needed = _needed_bytes(strategy.lower(loss, mesh, limits, plane, block, b, data).compile())
         if needed <= budget:
             workers = min(workers, math.ceil(n1 / rows), max(1, budget // max(1, needed)))
             return Plan(rows, workers, limits, mesh)
-        if rows <= devices and in_blocks and fewer(limits.samples) < limits.samples:
-            limits, rows = limits._replace(samples=fewer(limits.samples)), most_rows
+        if rows <= devices and in_sample_blocks and smaller_block(limits.samples) < limits.samples:
+            limits, rows = limits._replace(samples=smaller_block(limits.samples)), first_rows
             continue
-        if rows <= devices and limits.memory:
-            # By itself a cell takes less than with what all cells share.
-            limits, rows = limits._replace(memory=0, shared=0), most_rows
+        if rows <= devices and limits.bytes:
+            # A cell alone needs less memory than a cell and the values that all cells share.
+            limits, rows = limits._replace(bytes=0, shared_bytes=0), first_rows
             continue
         if rows <= devices:
             raise ValueError(
-                f"memory: expected at least {needed:,} bytes, what one row of {n2} cells needs, "
+                f"memory: expected at least {needed:,} bytes, which one row of {n2} cells needs, "
                 f"got {budget:,}"
             )
-        rows = _even(max(1, min(rows // 2, rows * budget // needed)), n1, devices, workers)
+        rows = _even_rows(max(1, min(rows // 2, rows * budget // needed)), n1, devices, workers)
 
 
-def limits_for(platform: str, memory: int) -> Limits:
-    # As a power of two, so that budgets that are almost equal compile once. The other half is for
-    # the band's own cells.
+def compile_worker_parabolas(
+    loss: Any, plane: Any, a: jax.ShapeDtypeStruct, data: Any, workers: int, limits: TileLimits
+) -> Any:
+    """Compile the parabolas of one worker's row range.
+
+    Args:
+        loss: the loss of the exact strategy.
+        plane: the plane's shapes.
+        a: the shape (n1,) of all values of the first coordinate.
+        data: the data's shapes.
+        workers: the number of threads among which the rows are divided.
+        limits: the cache and the number of samples of a block.
+
+    Returns:
+        The compiled program, (plane, the range's values of a, data) -> `Parabola`. None if the
+        grid is too small for threads of our own, if the parabolas must be checked, or if the loss
+        holds a traced value.
+    """
+    if not isinstance(loss, PointwiseLoss):
+        return None
+    if a.size * data.y.size < workers * _MIN_PREDICTIONS_PER_THREAD:
+        return None
+    traced = jax.make_jaxpr(lambda plane, x: loss.predict(plane.at(0.0, 0.0), x))(plane, data.x)
+    if any(isinstance(constant, jax.core.Tracer) for constant in traced.consts):
+        return None  # A traced value cannot be used in another thread.
+    own = jax.ShapeDtypeStruct((math.ceil(a.size / workers),), a.dtype)
+    # With blocks larger than the cache, XLA would use its threads too, and ours would wait for
+    # them.
+    lowered = parabolas.lower(
+        loss.predict, plane, own, data, limits.cache_bytes, limits.samples, CACHE_FRACTION
+    )
+    return lowered.compile()
+
+
+def limits_for(platform: str, memory: int) -> TileLimits:
+    """Return the limits of a tile on a platform, given the bytes of one worker's memory budget."""
+    # A power of two, so that similar budgets share compiled programs. The other half of the budget
+    # is for the cells of the row block.
     half = 2 ** int(math.log2(max(1, memory / 2)))
-    return Limits(
-        cells=_TILE_CELLS.get(platform, _TILE_CELLS_ELSEWHERE),
-        cache=cache_of(platform),
-        memory=min(half, _TILE_BYTES.get(platform, memory)),
-        shared=half,
+    return TileLimits(
+        cells=_MAX_TILE_CELLS.get(platform, _MAX_TILE_CELLS_ELSEWHERE),
+        cache_bytes=cache_bytes(platform),
+        bytes=min(half, _MAX_TILE_BYTES.get(platform, memory)),
+        shared_bytes=half,
     )
 
 
-def blocked_limits(limits: Limits, loss: Callable, plane: Any, a: Any, b: Any, data: Any) -> Limits:
-    """The limits of the exact strategy: of wide networks fewer samples stay near the cache."""
+def limits_of_exact(
+    limits: TileLimits, loss: Callable, plane: Any, a: Any, b: Any, data: Any
+) -> TileLimits:
+    """Reduce the samples of a block for the exact strategy: those of wide networks are larger."""
     if not isinstance(loss, PointwiseLoss):
         return limits
-    share = cost.share(limits._replace(memory=0, shared=0), loss, plane, a, b, data)
-    whole = share.of(1, 1).bytes + share.all.bytes
-    samples = samples_at_once(whole / len(data), len(data), limits.cache, limits.shared)
+    needs = cost.grid_cost(limits._replace(bytes=0, shared_bytes=0), loss, plane, a, b, data)
+    total = needs.of_cells(1, 1).bytes + needs.shared.bytes
+    samples = sample_block_size(
+        total / len(data), len(data), limits.cache_bytes, limits.shared_bytes
+    )
     return limits._replace(samples=min(samples, limits.samples))
 
 
-def _needed(stats: Any) -> int:
-    """Bytes that a compiled call needs beside the arguments, which are there in any case."""
+def _needed_bytes(compiled: Any) -> int:
+    """Return the bytes that a compiled call needs beside its arguments."""
+    stats = compiled.memory_analysis()
     return stats.temp_size_in_bytes + stats.output_size_in_bytes
 
 
-def _even(rows: int, n: int, devices: int, workers: int) -> int:
-    """At most some `rows` rows, so that all workers and devices have bands of almost one size."""
+def _even_rows(rows: int, n: int, devices: int, workers: int) -> int:
+    """Return about `rows` rows, so that all workers and devices have blocks of almost one size."""
     count = math.ceil(n / rows)
     if count > 1:
         count = workers * math.ceil(count / workers)

@@ -8,10 +8,10 @@ import jax
 import numpy as np
 
 from jaxscape._util import thumbnails
-from jaxscape._util.devices import cache_of, default_device
+from jaxscape._util.devices import cache_bytes, default_device
 from jaxscape._util.pytree import in_float64
 from jaxscape.critical.points import CriticalPoint, CriticalPoints
-from jaxscape.grid.axes import axis_of, dtype_of
+from jaxscape.grid.axes import computed_dtype, make_axis
 from jaxscape.grid.parabola import parabolas, why_not_exact
 from jaxscape.losses.checks import check_is_function, loss_name
 from jaxscape.planes.plane import Plane, weight_plane
@@ -99,10 +99,10 @@ def valley(
     if objection := why_not_exact(loss, plane, data):
         raise ValueError(f"loss: expected a parabola in {second}, but {objection}")
     units = plane.units
-    given = axis_of(first, axis[first], dtype_of(plane, data))
+    given = make_axis(first, axis[first], computed_dtype(plane, data))
     with jax.enable_x64(True):
         plane, data, values = in_float64((plane, data, np.asarray(given.values)))
-        cache = cache_of(default_device().platform)
+        cache = cache_bytes(default_device().platform)
         predict = loss.predict  # type: ignore[attr-defined]
         found = parabolas(predict, plane, values, data, cache, _SAMPLES_AT_ONCE)
         floor, curvature, scale, lowest, correction = map(np.asarray, found)

@@ -16,12 +16,14 @@ from jax.sharding import AbstractMesh, AxisType, Mesh
 
 import jaxscape as jxs
 from jaxscape._util import devices
+from jaxscape._util.pytree import Static
 from jaxscape.critical import newton
 from jaxscape.planes import gradient
 from jaxscape.training import basins, limits
+from tests.grid.helpers import AXES, make_data, mean_cube
+from tests.helpers import child_environment
 
 EIGHT = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
-AXES = {"w1": (-2.1, 1.7, 37), "w2": (-1.3, 2.9, 23)}
 HEADER = """
 import sys
 sys.path.insert(0, {tests!r})
@@ -32,15 +34,13 @@ import jax.numpy as jnp
 import numpy as np
 import jaxscape as jxs
 from jax.sharding import Mesh
-from tests._util.test_devices import AXES, losses
-from tests.grid.test_plan import mean_cube, make_data
+from tests._util.test_devices import losses
+from tests.grid.helpers import AXES, make_data, mean_cube
 """
 
 
 def losses(**options):
     """One of each strategy, on 37 rows, which neither 2 nor 4 nor 8 divide."""
-    from tests.grid.test_plan import make_data, mean_cube
-
     return {
         name: jxs.landscape(loss, make_data(), **(AXES | options))
         for name, loss in (
@@ -127,7 +127,7 @@ def test_what_is_no_mesh_of_devices_is_refused():
 def test_devices_that_are_not_there_are_refused(monkeypatch):
     mesh = Mesh(np.array(jax.devices()), ("rows",))
     monkeypatch.setattr(devices, "_all_devices", lambda _: [])
-    with pytest.raises(ValueError, match="mesh: expected devices that are there, got"):
+    with pytest.raises(ValueError, match="mesh: expected devices that exist, got"):
         losses(mesh=mesh)
 
 
@@ -142,15 +142,17 @@ def test_products_of_a_loss_are_in_float32_where_it_is_differentiated():
     structure = jax.tree.structure(params)
     stacked, optimizer = {"w": jnp.ones((4, 3, 2))}, optax.sgd(0.1)
     count = jnp.zeros(4, jnp.int32)
-    state = basins._State(stacked, basins._memory(optimizer, stacked), count, count)
+    state = basins._State(
+        stacked, basins._initial_optimizer_states(optimizer, stacked), count, count
+    )
     of_limits = loss, limits._Structure(structure, ((3, 2),))
     of_newton = loss, jxs.Plane(params, params, direction), x, jnp.ones((4, 2))
     for function, given in (
-        (gradient._slope, (loss, structure, (None,), (params["w"],), params, x)),
+        (gradient._gradient, (loss, Static(structure, (None,)), params, params, x)),
         (basins._advance, (loss, optimizer, state, x, 10, np.float32(0.1))),
         (limits._loss, (*of_limits, jnp.ones(6), x)),
         (limits._derivatives, (*of_limits, jnp.ones(6), x)),
-        (limits._at_stops, (*of_limits, jnp.ones((4, 6)), x)),
+        (limits._evaluate_stops, (*of_limits, jnp.ones((4, 6)), x)),
         (limits._newton, (*of_limits, jnp.ones(6), x)),
         (newton._at, of_newton),
         (newton._newton, (*of_newton, jnp.ones(2))),
@@ -162,7 +164,7 @@ def test_products_of_a_loss_are_in_float32_where_it_is_differentiated():
 
 def test_a_processor_has_the_memory_of_the_machine_or_of_its_container():
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    assert 0 < devices.memory_of(jax.devices()[0]) <= machine
+    assert 0 < devices.device_memory(jax.devices()[0]) <= machine
 
 
 PROCESS = """
@@ -242,6 +244,7 @@ def start(program, count, folder):
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            env=child_environment(index),
         )
         for index in range(count)
     ]
@@ -269,6 +272,7 @@ def test_the_program_in_the_document_runs_in_two_processes(tmp_path):
             stdout=subprocess.PIPE,
             text=True,
             cwd=tmp_path,
+            env=child_environment(index),
         )
         for address in [free_address()]
         for index in range(2)
@@ -314,8 +318,6 @@ def test_a_process_that_dies_ends_the_others_with_an_error_and_the_run_goes_on(t
     assert not (folder / "loss.npy").exists()
     done = sum(len((folder / f"done.{k}.jsonl").read_text().split("\n")) > 1 for k in (0, 1))
     assert done == 2
-    from tests.grid.test_plan import make_data
-
     whole = jxs.landscape(jxs.absolute_error, make_data(500), **AXES)
     surface = jxs.landscape(jxs.absolute_error, make_data(500), destination=folder, **AXES)
     np.testing.assert_allclose(surface.loss, whole.loss, rtol=1e-6)

@@ -1,6 +1,5 @@
 """The loss along lines, against a loop over points in float64."""
 
-import signal
 
 import equinox as eqx
 import jax
@@ -9,9 +8,9 @@ import numpy as np
 import pytest
 
 import jaxscape as jxs
-from jaxscape.connectivity.along import on_curve
+from jaxscape.connectivity.along import point_on_curve
 from jaxscape.connectivity.lines import Lines, interpolate, lines, random_directions
-from jaxscape.grid import execute, plan
+from tests.grid.helpers import interrupt_after, set_block_size
 from tests.grid.test_landscape import sizes_of
 
 # What float32 sums in another order differ by, relatively.
@@ -150,8 +149,8 @@ def test_the_ends_are_the_solutions_to_the_bit():
     """And the twin: a line from the first along the difference misses the second."""
     first, second = (np.random.default_rng(k).normal(0, 1, 99).astype(np.float32) for k in (0, 1))
     for t, solution in ((0.0, first), (1.0, second), (np.float32(1), second)):
-        np.testing.assert_array_equal(on_curve((first, second), None, t), solution)
-        np.testing.assert_array_equal(on_curve((first, first + 1, second), None, t), solution)
+        np.testing.assert_array_equal(point_on_curve((first, second), None, t), solution)
+        np.testing.assert_array_equal(point_on_curve((first, first + 1, second), None, t), solution)
     assert (first + np.float32(1) * (second - first) != second).any()
 
 
@@ -327,19 +326,8 @@ def test_ctrl_c_returns_what_is_done(monkeypatch, count):
     params, directions = model(2, np.float32), stacked(count, dtype=np.float32)
     data = make_data(dtype=np.float32)
     whole = lines(loss, data, params, directions, (-1, 2, 40))
-    computed_all, planned = execute._computed, plan.make_plan
-
-    def computed(*args):
-        for k, part in enumerate(computed_all(*args)):
-            yield part
-            if k == 1:
-                signal.raise_signal(signal.SIGINT)
-
-    def three_rows_a_band(*args, **options):
-        return planned(*args, **options)._replace(rows=3, workers=1)
-
-    monkeypatch.setattr(execute, "_computed", computed)
-    monkeypatch.setattr(plan, "make_plan", three_rows_a_band)
+    set_block_size(monkeypatch, 3, workers=1)
+    interrupt_after(monkeypatch, 2)
     with pytest.warns(jxs.InterruptedWarning, match="interrupted: the first 6 of"):
         part = lines(loss, data, params, directions, (-1, 2, 40))
     assert part.loss.shape == ((6, 40) if count == 12 else (1, 6))
@@ -374,7 +362,7 @@ def test_bad_directions_are_refused():
         r"directions\['w'\]: expected shape \(D, 2, 4\) of D directions, got \(2, 4\)": good
         | {"w": good["w"][0]},
         r"directions\['b'\]: expected shape \(D, 4\) of D directions, got \(\)": good | {"b": 1.0},
-        r"expected as many in every leaf, got 3 at \['v'\]\[0\], 2 at \['w'\]": good
+        r"expected the same number in every leaf, got 3 at \['v'\]\[0\], 2 at \['w'\]": good
         | {"w": good["w"][:2]},
         "directions: expected a direction, got None for every leaf": jax.tree.map(
             lambda _: None, good

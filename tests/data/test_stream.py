@@ -71,11 +71,11 @@ def test_several_scalars_in_bands_and_tiles(monkeypatch):
     """As a large grid is cut: none of it may take the last axis for cells."""
 
     once = jxs.landscape(scores, (X, LABELS), PLANE, **AXES)
-    monkeypatch.setattr(plan, "_BAND_OPERATIONS", {"cpu": 2})
-    monkeypatch.setattr(plan, "_TILE_CELLS", {"cpu": 4})
-    plan._plan.cache_clear()
+    monkeypatch.setattr(plan, "_BLOCK_OPERATIONS", {"cpu": 2})
+    monkeypatch.setattr(plan, "_MAX_TILE_CELLS", {"cpu": 4})
+    plan._cached_plan.cache_clear()
     cells = jxs.landscape(scores, (X, LABELS), PLANE, **AXES)
-    plan._plan.cache_clear()
+    plan._cached_plan.cache_clear()
     for name, surface in once.items():
         assert cells[name].shape == (7, 5)
         np.testing.assert_allclose(cells[name].loss, surface.loss, rtol=2e-6, atol=1e-7)
@@ -253,10 +253,10 @@ def test_a_source_is_opened_once_before_the_pass():
 @pytest.mark.parametrize(
     ("build", "error", "message"),
     [
-        (lambda: jxs.Stream(iter([X])), TypeError, "can be gone through again, got an iterator"),
+        (lambda: jxs.Stream(iter([X])), TypeError, "an iterable for several passes, got an iterator"),
         (lambda: jxs.Stream(3), TypeError, "source: expected an iterable"),
         (lambda: list(jxs.Stream([])), ValueError, "at least one batch, got none"),
-        (lambda: list(jxs.Stream([X], weight=lambda _: 0)), ValueError, "weigh nothing"),
+        (lambda: list(jxs.Stream([X], weight=lambda _: 0)), ValueError, "got 1 of weight 0"),
         (lambda: list(jxs.Stream([X], weight=lambda _: -1)), ValueError, "weight: expected"),
         (
             lambda: jxs.landscape(loss, jxs.Stream([]), PLANE, **AXES),

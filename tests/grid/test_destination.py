@@ -14,12 +14,12 @@ import pytest
 
 import jaxscape as jxs
 from jaxscape._util import files
-from jaxscape.grid import destination, execute
+from jaxscape.grid import destination
 from jaxscape.results import landscape
+from tests.grid.helpers import AXES, computed_blocks
 
 ROOT = Path(__file__).parents[2]
 
-AXES = {"w1": (-2.1, 1.7, 37), "w2": (-1.3, 2.9, 23)}
 SMALL = 20_000
 """A budget that cuts these 37 rows into several bands."""
 
@@ -38,18 +38,6 @@ def compute(folder, data=None, loss=jxs.absolute_error, **changes):
 def journal(folder):
     lines = (folder / "done.0.jsonl").read_text().splitlines()
     return [json.loads(line) for line in lines if line]
-
-
-def computed_bands(monkeypatch):
-    """The bands that are computed from now on."""
-    original, seen = execute._computed, []
-
-    def computed(plan, problem, todo):
-        seen.extend(todo)
-        return original(plan, problem, todo)
-
-    monkeypatch.setattr(execute, "_computed", computed)
-    return seen
 
 
 def test_a_destination_holds_what_memory_would(tmp_path):
@@ -96,7 +84,7 @@ def test_a_destination_keeps_units_and_marks(tmp_path):
 
 def test_a_finished_destination_is_read_and_not_computed_again(tmp_path, monkeypatch):
     first = compute(tmp_path / "grid")
-    seen = computed_bands(monkeypatch)
+    seen = computed_blocks(monkeypatch)
     again = compute(tmp_path / "grid", memory=None)
     assert seen == []
     np.testing.assert_array_equal(first.loss, again.loss)
@@ -132,7 +120,7 @@ def test_ctrl_c_keeps_the_rows_and_the_same_call_goes_on(tmp_path, monkeypatch):
     assert 0 < len(part.a) < 37
     assert not (folder / "loss.npy").exists()
     assert len(jxs.archive.load(folder).landscape.a) == len(part.a)
-    seen = computed_bands(monkeypatch)
+    seen = computed_blocks(monkeypatch)
     # Another budget, so other bands: only the rows that are missing are computed.
     surface = compute(folder, memory=2 * SMALL)
     assert seen[0].start == len(part.a)
@@ -175,7 +163,7 @@ def test_kill_9_loses_only_the_band_in_work(tmp_path, monkeypatch):
     assert len([line for line in lines if line.endswith("]")]) == 2
     assert lines[-1] == "[0, 5"
     written = json.loads(lines[2])[1]
-    seen = computed_bands(monkeypatch)
+    seen = computed_blocks(monkeypatch)
     surface = compute(folder)
     assert seen[0].start == written
     whole = jxs.landscape(jxs.absolute_error, make_data(), **AXES)
@@ -192,7 +180,7 @@ def test_losses_of_zero_below_zero_and_nan_are_values_and_not_gaps(tmp_path, mon
         with pytest.warns(jxs.NonFiniteWarning, match="4 of 12 cells"):
             surface = compute(tmp_path / "grid", loss=loss, **axes)
         np.testing.assert_array_equal(surface.loss[:, 0], [0, -1, np.nan])
-        seen = computed_bands(monkeypatch)
+        seen = computed_blocks(monkeypatch)
     assert seen == []
 
 
@@ -280,7 +268,7 @@ def test_a_flipped_byte_is_named(tmp_path):
     raw[position] ^= 1
     (folder / "loss.npy").write_bytes(raw)
     for read in (lambda: compute(folder), lambda: jxs.archive.load(folder)):
-        with pytest.raises(ValueError, match=rf"rows {first} to {end - 1} in .* not as they were"):
+        with pytest.raises(ValueError, match=rf"rows {first} to {end - 1} in .* were altered"):
             read()
     assert zlib.crc32(b"") != checksum
 
@@ -394,7 +382,7 @@ def test_a_place_that_cannot_be_written_to():
 
 
 def test_too_little_space_is_seen_before_anything_is_computed(tmp_path, monkeypatch):
-    seen = computed_bands(monkeypatch)
+    seen = computed_blocks(monkeypatch)
     usage = destination.shutil.disk_usage(tmp_path)
     monkeypatch.setattr(destination.shutil, "disk_usage", lambda _: usage._replace(free=1000))
     with pytest.raises(OSError, match=r"expected 3,404 bytes of free space .* got 1,000"):
@@ -432,11 +420,11 @@ def test_a_full_disk_is_an_error_and_loses_only_the_band_in_work(tmp_path, monke
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert "destination: cannot write to" in ended.stdout
-    assert "what was written before is kept" in ended.stdout
+    assert "the rows written before are kept" in ended.stdout
     done = journal(folder)
     assert len(done) == 2
     assert not (folder / "loss.npy").exists()
-    seen = computed_bands(monkeypatch)
+    seen = computed_blocks(monkeypatch)
     surface = compute(folder)
     assert seen[0].start == done[-1][1]
     whole = jxs.landscape(jxs.absolute_error, make_data(), **AXES)

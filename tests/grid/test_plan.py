@@ -15,24 +15,14 @@ import jaxscape as jxs
 from jaxscape._util import devices, progress
 from jaxscape.grid import cost, execute, strategies
 from jaxscape.grid import plan as plan_module
-from jaxscape.grid.cost import Limits
+from jaxscape.grid.cost import TileLimits
 from jaxscape.grid.parabola import Parabola
 from jaxscape.planes.plane import weight_plane
 from tests import reference
+from tests.grid.helpers import AXES, interrupt_after, make_data, mean_cube
 
-AXES = {"w1": (-2.1, 1.7, 37), "w2": (-1.3, 2.9, 23)}
 # The same float32 sums, taken in another order where tiles are cut otherwise.
 REORDERED = 1e-6
-
-
-def make_data(n=300, dtype=np.float32):
-    generator = np.random.default_rng(n)
-    x = generator.normal(0.3, 2.0, n).astype(dtype)
-    return jxs.Dataset(x, (np.sin(x) + 0.4 * x).astype(dtype))
-
-
-def mean_cube(weights, data):
-    return jnp.mean(jnp.abs(weights.w2 * jnp.tanh(weights.w1 * data.x) - data.y) ** 3)
 
 
 def network_plane(sizes=(1, 7, 5, 1), early=True, late=True):
@@ -67,7 +57,7 @@ def problem(loss, data, plane=None, n1=37, n2=23):
 
 def cut_into(rows, task, workers=1, limits=None):
     """The grid, computed in bands of some rows."""
-    limits = limits or Limits(4096, 2**19, 2**30)
+    limits = limits or TileLimits(4096, 2**19, 2**30)
     losses = np.full((len(task.a), len(task.b)), np.nan, np.float32)
 
     def keep(done, part):
@@ -75,7 +65,7 @@ def cut_into(rows, task, workers=1, limits=None):
         losses[done.start : done.stop] = part
 
     plan = plan_module.Plan(rows, workers, limits, None)
-    assert execute.run(plan, task, [range(len(task.a))], keep) == (len(task.a), True)
+    assert execute.compute_row_blocks(plan, task, [range(len(task.a))], keep, lambda: None)
     return losses
 
 
@@ -95,7 +85,7 @@ def test_tiles_equal_a_loop_over_cells(loss, limit):
     data = make_data(40)
     plane = weight_plane() if loss is mean_cube else network_plane()
     task = problem(loss, data, plane, 13, 11)
-    losses = cut_into(13, task, limits=Limits(limit, 2**19, 2**30))
+    losses = cut_into(13, task, limits=TileLimits(limit, 2**19, 2**30))
     cell = jax.jit(lambda a, b: loss(plane.at(a, b), data))
     truth = [[cell(a, b) for b in task.b] for a in task.a]
     np.testing.assert_allclose(losses, truth, rtol=REORDERED)
@@ -116,8 +106,10 @@ def test_threads_keep_the_precision_of_the_call(x64):
         "dense", mean_cube, weight_plane(), np.linspace(-1, 2, 9), np.linspace(-1, 1, 5), data
     )
     parts = []
-    plan = plan_module.Plan(2, 3, Limits(4096, 2**19, 2**30), None)
-    execute.run(plan, task, [range(9)], lambda rows, part: parts.append(part))
+    plan = plan_module.Plan(2, 3, TileLimits(4096, 2**19, 2**30), None)
+    execute.compute_row_blocks(
+        plan, task, [range(9)], lambda rows, part: parts.append(part), lambda: None
+    )
     truth = [[reference.loss_at(a, b, data, lambda r: abs(r) ** 3) for b in task.b] for a in task.a]
     np.testing.assert_allclose(np.concatenate(parts), truth, rtol=1e-13)
 
@@ -130,7 +122,9 @@ def test_products_are_rounded_to_tf32_only_where_that_was_asked_for(chosen, expe
     loss, data = jxs.squared_error.of(network), make_data(40)
     axes = np.zeros(2, np.float32), np.zeros(3, np.float32)
     with jax.default_matmul_precision(chosen):
-        lowered = strategies.dense.lower(loss, None, Limits(0, 0, 0), network_plane(), *axes, data)
+        lowered = strategies.dense.lower(
+            loss, None, TileLimits(0, 0, 0), network_plane(), *axes, data
+        )
     written = re.findall(r"dot_general .* precision = \[(\w+), (\w+)\]", lowered.as_text())
     assert set(written) == {(expected, expected)}
 
@@ -141,8 +135,8 @@ def test_what_is_done_once_a_row_is_told_from_what_is_done_in_every_cell():
     loss, data = jxs.squared_error.of(network), make_data(40)
 
     def products(**kind):
-        nothing_shared = Limits(0, 0, 0)
-        share = cost.share(nothing_shared, loss, network_plane(**kind), *axes, data)
+        nothing_shared = TileLimits(0, 0, 0)
+        share = cost.grid_cost(nothing_shared, loss, network_plane(**kind), *axes, data)
         return tuple(part.product_bytes for part in share[:3])
 
     sizes = [(1, 7), (7, 5), (5, 1)]
@@ -162,30 +156,34 @@ def test_what_is_done_once_a_row_is_told_from_what_is_done_in_every_cell():
 @pytest.mark.parametrize(
     ("limits", "check"),
     [
-        (Limits(64, 2**40, 2**40), lambda count, size: size <= 64),
-        (Limits(4096, 20_000, 2**40), lambda count, size: count.product_bytes <= 20_000),
-        (Limits(4096, 2**40, 100_000), lambda count, size: count.bytes <= 100_000),
+        (TileLimits(64, 2**40, 2**40), lambda count, size: size <= 64),
+        (TileLimits(4096, 20_000, 2**40), lambda count, size: count.product_bytes <= 20_000),
+        (TileLimits(4096, 2**40, 100_000), lambda count, size: count.bytes <= 100_000),
     ],
 )
 def test_a_tile_keeps_its_limits_and_fills_them(limits, check):
     axes = np.zeros(2, np.float32), np.zeros(3, np.float32)
     loss, data = jxs.squared_error.of(network), make_data(40)
-    share = cost.share(limits, loss, network_plane(), *axes, data)
-    rows, columns = cost.tile(limits, share, 200, 300)
-    assert check(share.of(rows, columns), rows * columns)
-    assert not check(share.of(4 * rows, 4 * columns), 16 * rows * columns)
+    share = cost.grid_cost(limits, loss, network_plane(), *axes, data)
+    rows, columns = cost.tile_shape(limits, share, 200, 300)
+    assert check(share.of_cells(rows, columns), rows * columns)
+    assert not check(share.of_cells(4 * rows, 4 * columns), 16 * rows * columns)
 
 
 def test_a_tile_is_long_where_the_shared_work_is():
     """Early layers once a row ask for many columns, and the other way round."""
     axes = np.zeros(2, np.float32), np.zeros(2, np.float32)
     loss, data = jxs.squared_error.of(network), make_data(400)
-    limits = Limits(32, 2**40, 2**40)
+    limits = TileLimits(32, 2**40, 2**40)
     plane = network_plane(early=False, late=False)
-    rows, columns = cost.tile(limits, cost.share(limits, loss, plane, *axes, data), 64, 64)
+    rows, columns = cost.tile_shape(
+        limits, cost.grid_cost(limits, loss, plane, *axes, data), 64, 64
+    )
     assert (rows, columns) == (1, 32)
     turned = jxs.Plane(plane.origin, plane.v, plane.u)
-    rows, columns = cost.tile(limits, cost.share(limits, loss, turned, *axes, data), 64, 64)
+    rows, columns = cost.tile_shape(
+        limits, cost.grid_cost(limits, loss, turned, *axes, data), 64, 64
+    )
     assert (rows, columns) == (32, 1)
 
 
@@ -216,7 +214,7 @@ def test_a_band_takes_no_more_than_the_budget(loss, memory):
 def test_every_core_has_a_band_of_a_grid_worth_it():
     """A network's grid on two cores: two bands, but for the smallest; equal values either way."""
     data, loss, plane = make_data(400), jxs.squared_error.of(network), network_plane()
-    many = 40 * plan_module._OPERATIONS_WORTH_A_THREAD // (400 * 9 * 23)
+    many = 40 * plan_module._MIN_OPERATIONS_PER_THREAD // (400 * 9 * 23)
     small, large = (plan_of(loss, data, None, n1, plane=plane) for n1 in (5, many))
     assert (small.rows, small.workers) == (5, 1)
     assert large.workers == devices.cores()
@@ -233,7 +231,7 @@ def test_a_small_budget_changes_the_bands_and_not_the_values():
 
 
 def test_a_budget_too_small_for_one_row_is_refused_with_its_need():
-    message = r"memory: expected at least [\d,]+ bytes, what one row of 23 cells needs, got 100"
+    message = r"memory: expected at least [\d,]+ bytes, which one row of 23 cells needs, got 100"
     with pytest.raises(ValueError, match=message):
         jxs.landscape(jxs.absolute_error, make_data(), memory=100, **AXES)
 
@@ -257,11 +255,11 @@ def test_a_result_larger_than_memory_asks_for_a_destination():
 
 
 def test_a_plan_is_made_once_for_a_shape():
-    data, misses = make_data(77), plan_module._plan.cache_info().misses
+    data, misses = make_data(77), plan_module._cached_plan.cache_info().misses
     for shift in (0.0, 1.0):
         moved = jxs.Dataset(data.x + shift, data.y)
         jxs.landscape(jxs.absolute_error, moved, w1=(-1 - shift, 1, 19), w2=(-1, 1, 13))
-    assert plan_module._plan.cache_info().misses == misses + 1
+    assert plan_module._cached_plan.cache_info().misses == misses + 1
 
 
 def test_a_band_is_compiled_once_for_measuring_and_for_all_bands(compilations):
@@ -275,20 +273,6 @@ def test_a_band_is_compiled_once_for_measuring_and_for_all_bands(compilations):
         plan_module.make_plan(problem(mean_cube, data, None, 67, 3001), None, 2_000_000, False).rows
         < 67
     )
-
-
-def interrupt_after(monkeypatch, count):
-    """Ctrl-C when `count` bands are done."""
-    original, seen = execute._computed, []
-
-    def computed(*args):
-        for part in original(*args):
-            yield part
-            seen.append(part[0])
-            if len(seen) == count:
-                signal.raise_signal(signal.SIGINT)
-
-    monkeypatch.setattr(execute, "_computed", computed)
 
 
 def test_ctrl_c_returns_the_rows_that_are_done(monkeypatch):
@@ -306,11 +290,11 @@ def test_ctrl_c_returns_the_rows_that_are_done(monkeypatch):
 
 
 def test_ctrl_c_before_anything_is_done_is_ctrl_c(monkeypatch):
-    def computed(*_):
+    def blocks(*_):
         signal.raise_signal(signal.SIGINT)
         yield
 
-    monkeypatch.setattr(execute, "_computed", computed)
+    monkeypatch.setattr(execute, "_row_blocks", blocks)
     with pytest.raises(KeyboardInterrupt):
         jxs.landscape(jxs.absolute_error, make_data(500), memory=20_000, **AXES)
 
@@ -452,19 +436,19 @@ def test_wide_networks_and_small_budgets_have_smaller_blocks(hidden, memory, sam
 def test_workers_share_the_parabolas(monkeypatch, x64):
     """Rows that do not divide by the workers: equal to a loop, and to one worker's."""
     monkeypatch.setattr(plan_module, "cores", lambda: 3)
-    monkeypatch.setattr(plan_module, "_WORTH_A_THREAD", 37 * 301 // 3)
+    monkeypatch.setattr(plan_module, "_MIN_PREDICTIONS_PER_THREAD", 37 * 301 // 3)
     task = problem(jxs.squared_error, make_data(301, np.float64))
     task = task._replace(a=task.a.astype(float), b=task.b.astype(float))
     plan = plan_module.make_plan(task, None, None, False)
     assert plan.workers == 3
-    assert plan.share is not None
+    assert plan.worker_parabolas is not None
     losses, finite = execute.compute_at_once(plan, task)
     assert finite
     truth = [[reference.loss_at(float(p), float(q), task.data) for q in task.b] for p in task.a]
     np.testing.assert_allclose(losses, truth, rtol=1e-13)
     # With a sample less, it is not worth a thread.
     fewer = task._replace(data=make_data(300, np.float64))
-    assert plan_module.make_plan(fewer, None, None, False).share is None
+    assert plan_module.make_plan(fewer, None, None, False).worker_parabolas is None
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
@@ -481,15 +465,15 @@ def test_what_a_share_raises_comes_out(failing, error):
 
     a = np.arange(6, dtype=np.float32)
     with pytest.raises(error, match="no parabola"):
-        execute.exact(compiled, 3, weight_plane(), a, a, None)
+        execute.exact_in_threads(compiled, 3, weight_plane(), a, a, None)
     # The threads are there for the next grid.
     sum_up = jax.jit(lambda plane, part, _: Parabola(*[part] * 5))
-    losses, _ = execute.exact(sum_up, 3, weight_plane(), a, a, None)
+    losses, _ = execute.exact_in_threads(sum_up, 3, weight_plane(), a, a, None)
     assert losses.shape == (6, 6)
 
 
 def test_a_loss_that_holds_a_traced_value_stays_in_its_thread(monkeypatch):
-    monkeypatch.setattr(plan_module, "_WORTH_A_THREAD", 1)
+    monkeypatch.setattr(plan_module, "_MIN_PREDICTIONS_PER_THREAD", 1)
     data, axes = make_data(50), {"w1": (-1, 1, 5), "w2": (-2, 1, 4)}
 
     def mean_loss(factor):
@@ -514,5 +498,5 @@ def test_what_cells_share_is_given_up_for_the_budget(monkeypatch):
     task = plan_module.Problem("dense", loss, plane, axis, axis, x)
     # A product takes 1 MB, and what is sorted 7 MB.
     ample, tight = (plan_module.make_plan(task, None, int(mb * 10**6), False) for mb in (100, 8.5))
-    assert ample.limits.memory > 0
-    assert tight.limits.memory == tight.limits.shared == 0
+    assert ample.limits.bytes > 0
+    assert tight.limits.bytes == tight.limits.shared_bytes == 0

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import jaxscape as jxs
-from jaxscape.grid import plan, refine
+from jaxscape.grid import refine
 from jaxscape.grid.refine import rectangles
-from tests.grid.test_plan import interrupt_after
+from tests.grid.helpers import interrupt_after, set_block_size
 
 W1 = np.array([-2.0, -1.7, -1.0, -0.9, 0.3, 1.1, 1.9])
 W2 = np.array([-1.5, -1.0, 0.2, 0.3, 2.5])
@@ -230,8 +230,8 @@ def test_the_strategy_of_the_surface_does_not_matter():
 
 def test_ctrl_c_with_some_rows_done_is_ctrl_c(monkeypatch):
     """Errors of some of the cells would pass for those of all."""
-    surface, make_plan = grid(smooth), plan.make_plan
-    monkeypatch.setattr(plan, "make_plan", lambda *a, **k: make_plan(*a, **k)._replace(rows=3))
+    surface = grid(smooth)
+    set_block_size(monkeypatch, 3)
     interrupt_after(monkeypatch, 1)
     with pytest.raises(KeyboardInterrupt):
         jxs.refine(surface, smooth, 0.0)

@@ -5,9 +5,8 @@ import numpy as np
 import pytest
 
 import jaxscape as jxs
-from jaxscape.grid import plan
 from tests import reference
-from tests.grid.test_plan import interrupt_after
+from tests.grid.helpers import interrupt_after, set_block_size
 from tests.training.test_descend import make_data
 
 AXES = {"w1": (-1.5, 2.0, 7), "w2": (-2.0, 1.0, 5)}
@@ -54,8 +53,7 @@ def test_one_batch_has_no_deviation():
 
 
 def test_ctrl_c_with_some_rows_done_is_ctrl_c(monkeypatch):
-    make_plan = plan.make_plan
-    monkeypatch.setattr(plan, "make_plan", lambda *a, **k: make_plan(*a, **k)._replace(rows=3))
+    set_block_size(monkeypatch, 3)
     interrupt_after(monkeypatch, 1)
     with pytest.raises(KeyboardInterrupt):
         jxs.training.batch_landscapes(jxs.absolute_error, make_data(), 50, **AXES)
