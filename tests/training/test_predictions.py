@@ -1,17 +1,14 @@
-"""The network's curve at each point of a path, and the figure in which both move."""
+"""Predictions of a one-input network along a training path."""
 
 import dataclasses
-import io
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from PIL import Image
 
 import jaxscape as jxs
-from jaxscape import plot
 
 STUDENT = jxs.data.teacher_student(jax.random.key(0), n=40)
 
@@ -86,57 +83,3 @@ def test_what_has_no_curve_is_refused(path, change, error, message):
     asked = {"model": jxs.squared_error, "path": path, "data": STUDENT} | change
     with pytest.raises(error, match=message):
         jxs.training.predictions(*asked.values())
-
-
-@pytest.mark.parametrize("kind", ["surface", "contour"])
-def test_each_frame_has_the_point_and_its_curve(path, kind):
-    surface = jxs.landscape(jxs.squared_error, STUDENT, w1=(0.5, 2, 7), w2=(0, 1, 5))
-    found = jxs.training.predictions(jxs.squared_error, path, STUDENT)
-    figure = plot.fit(surface, found, kind=kind)
-    assert [frame.name for frame in figure.frames] == [str(k) for k in range(8)]
-    curve = len(figure.data) - 1
-    [end] = [k for k, trace in enumerate(figure.data) if (trace.name or "").startswith("end")]
-    for k, frame in enumerate(figure.frames):
-        parts = dict(zip(frame.traces, frame.data, strict=True))
-        for drawn in (curve - 1, curve):
-            np.testing.assert_array_equal(parts[drawn].y, found.y[k])
-        where = (parts[end].x[0], parts[end].y[0])
-        np.testing.assert_allclose(where, [part[k] for part in path.params], rtol=1e-6)
-    [points] = [trace for trace in figure.data if trace.legendgroup and trace.hovertemplate]
-    assert figure.data[curve].line.color == points.marker.color
-    [samples] = [trace for trace in figure.data if trace.name == "data"]
-    np.testing.assert_array_equal(samples.x, np.asarray(STUDENT.x, float))
-
-
-def test_the_narrow_surface_is_seen_from_so_far_that_no_title_is_cut(path):
-    """In pictures of 1200 × 900 and 600 × 450 titles were cut at 1.3 times, not at 1.5."""
-    surface = jxs.landscape(jxs.squared_error, STUDENT, w1=(0.5, 2, 7), w2=(0, 1, 5))
-    found = jxs.training.predictions(jxs.squared_error, path, STUDENT)
-    cameras = (
-        figure.layout.scene.camera.eye
-        for figure in (plot.fit(surface, found), plot.surface(surface, path))
-    )
-    ours, alone = ([eye[axis] for axis in "xyz"] for eye in cameras)
-    np.testing.assert_allclose(ours, 1.5 * np.array(alone))
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("browser")
-def test_the_title_at_the_right_of_a_picture_is_not_cut(path):
-    surface = jxs.landscape(jxs.squared_error, STUDENT, w1=(0.5, 2, 7), w2=(0, 1, 5))
-    figure = plot.fit(surface, jxs.training.predictions(jxs.squared_error, path, STUDENT))
-    # "−400µ" is the widest label.
-    figure.update_layout(yaxis2_range=[-5e-4, 5e-4])
-    picture = Image.open(io.BytesIO(figure.to_image("png", width=1200, height=900)))
-    assert np.asarray(picture.convert("L"))[:, -4:].min() > 250
-
-
-def test_many_samples_are_thinned_and_the_figure_says_so(path):
-    surface = jxs.landscape(jxs.squared_error, STUDENT, w1=(0.5, 2, 7), w2=(0, 1, 5))
-    many = jxs.data.teacher_student(jax.random.key(1), n=2500)
-    figure = plot.fit(
-        surface, jxs.training.predictions(jxs.squared_error, path, many), kind="contour"
-    )
-    assert "1000 of 2500 samples are drawn" in figure.layout.meta["notes"]
-    with pytest.raises(TypeError, match=r"got Trajectory; jxs.training.predictions\(loss, path"):
-        plot.fit(surface, path)
