@@ -1,145 +1,210 @@
-"""Numbers in float64, whatever precision they came in."""
+"""Pytrees of parameters: their moving leaves, and how to check, compare and convert them.
+
+The leaves that move are the floating numbers. The others (functions, strings, whole numbers, random
+keys) keep their values. A `None` stands for a leaf that is not in a tree: directions hold it for
+each leaf that they leave unchanged. The functions here count `None` as a leaf.
+"""
 
 import functools
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
-
-def in_float64(tree: Any) -> Any:
-    """Arrays and numbers of a pytree in float64, of the values that they have."""
-
-    def convert(leaf: Any) -> Any:
-        floating = jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
-        return np.asarray(leaf).astype(np.float64) if floating else leaf
-
-    return jax.tree.map(convert, tree)
+Params = Any
+"""A pytree of parameters: of any model, with any leaves beside the floating numbers."""
 
 
 def is_none(leaf: Any) -> bool:
-    """For `jax.tree.map`: structural zeros are leaves."""
+    """Return whether a leaf is `None`; as `is_leaf` it makes JAX count `None` as a leaf."""
     return leaf is None
 
 
 def is_array(leaf: Any) -> bool:
-    """Whether a leaf is traced: an array, of any dtype, or a Python float."""
+    """Return whether JAX traces a leaf: an array of any dtype, or a Python float or complex."""
     return isinstance(leaf, float | complex) or (hasattr(leaf, "dtype") and hasattr(leaf, "shape"))
 
 
 def is_parameter(leaf: Any) -> bool:
-    """Whether a leaf holds what a direction can move: floating numbers."""
+    """Return whether a leaf holds floating numbers, the ones that a direction can change."""
     if isinstance(leaf, float):
         return True
     return is_array(leaf) and jnp.issubdtype(getattr(leaf, "dtype", complex), jnp.floating)
 
 
-def is_key(value: Any) -> bool:
-    """Whether what may be a direction too is a JAX random key."""
-    if not isinstance(value, jax.Array):
-        return False
-    if jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
-        return True
-    # As `jax.random.PRNGKey` makes them: numbers of the shape that the chosen generator takes.
-    plain = jax.eval_shape(jax.random.PRNGKey, 0)
-    return (value.shape, value.dtype) == (plain.shape, plain.dtype)
+def is_traced(*arrays: Any) -> bool:
+    """Return whether any of the arrays is a JAX tracer, whose values are not known yet."""
+    return any(isinstance(array, Tracer) for array in arrays)
 
 
-def difference(params: Any, origin: Any) -> Any:
-    """The direction from `origin` to other parameters of the same structure.
+def partition(params: Params, leaves: Callable[[str], bool] | None = None) -> tuple[Params, Params]:
+    """Split parameters into the leaves that move and the rest.
 
-    `None` for each leaf that both have alike, as layers that were not trained.
+    Args:
+        params: any pytree.
+        leaves: tree path, as `jax.tree_util.keystr` writes it -> whether a floating leaf there
+            moves; None: all of them do.
+
+    Returns:
+        Two pytrees of the structure of `params`, each with `None` for the leaves of the other.
+        `combine` puts them together again.
+
+    Example:
+        >>> partition({"w": 1.0, "mean": 0.5, "n": 3}, lambda path: "mean" not in path)
+        ({'mean': None, 'n': None, 'w': 1.0}, {'mean': 0.5, 'n': 3, 'w': None})
+    """
+    pairs, structure = jax.tree_util.tree_flatten_with_path(params, is_leaf=is_none)
+    moves = [
+        is_parameter(leaf) and (leaves is None or leaves(jax.tree_util.keystr(path)))
+        for path, leaf in pairs
+    ]
+    halves = zip(moves, pairs, strict=True)
+    split = [(leaf, None) if moved else (None, leaf) for moved, (_, leaf) in halves]
+    moving, rest = (jax.tree.unflatten(structure, [pair[k] for pair in split]) for k in (0, 1))
+    return moving, rest
+
+
+def combine(*trees: Params) -> Params:
+    """Merge pytrees of one structure: each leaf is the first that is not `None`.
+
+    Example:
+        >>> combine({"w": None, "n": 3}, {"w": 1.0, "n": None})
+        {'n': 3, 'w': 1.0}
     """
 
-    def step(leaf: Any, start: Any) -> Any:
-        # Leaves that are not parameters, functions or keys, are the origin's.
-        if not is_parameter(start):
-            return None
-        alike = not is_traced(leaf, start) and np.array_equal(leaf, start)
-        return None if alike else jnp.asarray(leaf) - jnp.asarray(start)
+    def first(*leaves: Any) -> Any:
+        return next((leaf for leaf in leaves if leaf is not None), None)
 
-    return jax.tree.map(step, params, origin, is_leaf=is_none)
+    return jax.tree.map(first, *trees, is_leaf=is_none)
 
 
-def dot(u: Any, v: Any) -> float:
-    """The inner product of two directions, in float64."""
-    pairs = zip(*(jax.tree.leaves(d, is_leaf=is_none) for d in (u, v)), strict=True)
-    return sum(
-        (
-            float(np.vdot(np.asarray(p, np.float64), np.asarray(q, np.float64)))
-            for p, q in pairs
-            if p is not None and q is not None
-        ),
-        0.0,
+def moving_leaves(params: Params, other: Params) -> Params:
+    """Return the leaves of `other` where `params` holds floating numbers, `None` elsewhere."""
+    return jax.tree.map(
+        lambda leaf, there: there if is_parameter(leaf) else None, params, other, is_leaf=is_none
     )
 
 
-def scaled(direction: Any, factor: float) -> Any:
-    """A direction times a number."""
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf) * factor, direction)
+class Static(NamedTuple):
+    """The structure of a pytree and its leaves that are not arrays.
+
+    It is hashable if those leaves are, so that it can be a static argument of a compiled function,
+    which takes the arrays as an argument of their own.
+    """
+
+    structure: Any
+    leaves: tuple[Any, ...]
+    """The leaves in order, `None` for each array."""
+
+    def with_arrays(self, arrays: Any) -> Any:
+        """Return the pytree with these arrays, as `split_arrays` returned them."""
+        pairs = zip(jax.tree.leaves(arrays, is_leaf=is_none), self.leaves, strict=True)
+        leaves = [other if array is None else array for array, other in pairs]
+        return jax.tree.unflatten(self.structure, leaves)
 
 
-def paired(tree: Any, other: Any) -> Iterator[tuple[str, Any, Any]]:
-    """Path, leaf and the other's leaf, of two trees of one structure, `None` being a leaf."""
-    paths, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_none)
+def split_arrays(tree: Any) -> tuple[Any, Static]:
+    """Split a pytree into its arrays and its static part.
+
+    Returns:
+        The pytree with `None` for each leaf that JAX does not trace, and a `Static` of the rest.
+
+    Example:
+        >>> arrays, static = split_arrays({"w": 1.0, "name": "linear"})
+        >>> arrays, static.with_arrays({"w": 2.0, "name": None})
+        ({'name': None, 'w': 1.0}, {'name': 'linear', 'w': 2.0})
+    """
+    leaves, structure = jax.tree.flatten(tree, is_leaf=is_none)
+    arrays = jax.tree.unflatten(structure, [x if is_array(x) else None for x in leaves])
+    return arrays, Static(structure, tuple(None if is_array(x) else x for x in leaves))
+
+
+def zip_with_paths(tree: Any, other: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Yield the tree path, the leaf and the other's leaf of two pytrees of one structure."""
+    pairs, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_none)
     others = jax.tree.leaves(other, is_leaf=is_none)
-    for (path, leaf), there in zip(paths, others, strict=True):
+    for (path, leaf), there in zip(pairs, others, strict=True):
         yield jax.tree_util.keystr(path), leaf, there
 
 
-def check_structure(name: str, expected: str, first: Any, other: Any) -> None:
-    """Refuse a pytree of another structure than the first's, naming the leaf by its path."""
+def check_same_structure(name: str, expected: str, first: Any, other: Any) -> None:
+    """Raise an error that names a tree path, unless `other` has the structure of `first`.
+
+    Args:
+        name: the argument that `other` is.
+        expected: what the message calls the structure of `first`.
+        first: a pytree.
+        other: the pytree to check.
+    """
     structures: list[Any] = [jax.tree.structure(p, is_leaf=is_none) for p in (first, other)]
     if structures[0] == structures[1]:
         return
-    here, there = ([path for path, *_ in paired(tree, tree)] for tree in (first, other))
+    here, there = ([path for path, *_ in zip_with_paths(tree, tree)] for tree in (first, other))
     missing = [path for path in here if path not in set(there)]
     more = [path for path in there if path not in set(here)]
-    got = f"{structures[0]}, got {structures[1]}"
+    got = f" {structures[0]}, got {structures[1]}"
     if missing:
-        got = f"with a leaf {missing[0] or 'alone'}, got {more[0] if more else 'none'} there"
+        got = f" with a leaf {missing[0] or 'alone'}, got {more[0] if more else 'none'} there"
     elif more:
-        got = f"got a leaf {more[0]} beside it"
-    raise ValueError(f"{name}: expected {expected} {got}")
+        got = f", got an additional leaf {more[0]}"
+    raise ValueError(f"{name}: expected {expected}{got}")
 
 
-def check_alike(name: str, first: Any, other: Any, whose: str = "the first's") -> None:
-    """Refuse parameters of another structure than the first's, or of other shapes."""
-    check_structure(name, f"{whose} structure", first, other)
-    for path, here, there in paired(first, other):
+def check_same_shapes(name: str, first: Params, other: Params, whose: str = "the first's") -> None:
+    """Raise an error unless `other` has the structure and the floating shapes of `first`.
+
+    Args:
+        name: the argument that `other` is.
+        first: parameters.
+        other: the parameters to check.
+        whose: what the message calls the structure and shapes of `first`.
+    """
+    check_same_structure(name, f"{whose} structure", first, other)
+    for path, here, there in zip_with_paths(first, other):
         if not is_parameter(here):
             continue
         if not is_parameter(there):
-            kind = getattr(there, "dtype", type(there).__name__)
-            raise TypeError(f"{name}{path}: expected floating numbers, as {whose}, got {kind}")
+            raise TypeError(
+                f"{name}{path}: expected floating numbers, as {whose}, got {kind_of(there)}"
+            )
         if jnp.shape(here) != jnp.shape(there):
             raise ValueError(
                 f"{name}{path}: expected {whose} shape {jnp.shape(here)}, got {jnp.shape(there)}"
             )
 
 
-def check_finite(name: str, params: Any) -> None:
-    """Refuse parameters that are not finite, naming the leaf by its path."""
-    for path, leaf, _ in paired(params, params):
+def check_finite(name: str, params: Params) -> None:
+    """Raise an error that names the tree path, unless all floating numbers are finite."""
+    for path, leaf, _ in zip_with_paths(params, params):
         if is_parameter(leaf) and not is_traced(leaf) and not np.isfinite(np.asarray(leaf)).all():
             raise ValueError(f"{name}{path}: expected finite numbers, got some that are not")
 
 
-def is_traced(*arrays: Any) -> bool:
-    """Whether one of them stands for values not known yet."""
-    return any(isinstance(array, jax.core.Tracer) for array in arrays)
+def kind_of(leaf: Any) -> str:
+    """Return the dtype of a leaf, or the name of its type, for error messages."""
+    return str(getattr(leaf, "dtype", type(leaf).__name__))
 
 
-def floating(params: Any, data: Any) -> Any:
-    """The starts as strongly typed arrays: a scan's state must keep its dtype."""
+def as_arrays(params: Params, data: Any) -> Params:
+    """Convert parameters to arrays with a strong dtype, as the state of a `lax.scan` needs them.
+
+    Args:
+        params: a pytree of floating arrays and numbers.
+        data: a pytree of arrays. A Python number gets the dtype of its floating arrays.
+
+    Raises:
+        TypeError: A leaf is not floating.
+        ValueError: There is no leaf, or some numbers are not finite.
+    """
     leaves = [leaf for leaf in jax.tree.leaves(data) if jnp.issubdtype(leaf.dtype, jnp.floating)]
 
     if not jax.tree.leaves(params):
         raise ValueError(f"params: expected at least one array or number, got {params!r}")
 
-    def convert(path, leaf):
+    def convert(path: Any, leaf: Any) -> Any:
         name = f"params{jax.tree_util.keystr(path)}"
         dtype = leaf.dtype if hasattr(leaf, "dtype") else np.asarray(leaf).dtype
         if isinstance(leaf, int | float) and not isinstance(leaf, bool):
@@ -151,7 +216,7 @@ def floating(params: Any, data: Any) -> Any:
                 "floating leaves alone and put the others back in the loss, as with "
                 "equinox.partition and equinox.combine"
             )
-        if isinstance(leaf, jax.core.Tracer):
+        if isinstance(leaf, Tracer):
             return leaf
         array = np.asarray(leaf).astype(dtype)
         if not np.isfinite(array).all():
@@ -161,9 +226,19 @@ def floating(params: Any, data: Any) -> Any:
     return jax.tree_util.tree_map_with_path(convert, params)
 
 
+def in_float64(tree: Any) -> Any:
+    """Convert the floating arrays and numbers of a pytree to float64, on the host."""
+
+    def convert(leaf: Any) -> Any:
+        floating = jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
+        return np.asarray(leaf).astype(np.float64) if floating else leaf
+
+    return jax.tree.map(convert, tree)
+
+
 def norm(tree: Any) -> jax.Array:
-    """The length of all numbers of a pytree as one vector."""
-    # Scaled, so that squares of tiny steps do not underflow: a step of 1e-25 is a step.
+    """Return the Euclidean norm of all numbers of a pytree, taken as one vector."""
+    # Scaling keeps the squares of tiny steps, such as 1e-25, from underflowing.
     leaves = jax.tree.leaves(tree)
     largest = functools.reduce(jnp.maximum, [jnp.max(jnp.abs(leaf)) for leaf in leaves])
     scale = jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1)

@@ -1,8 +1,8 @@
-"""Points on lines and curves through parameters of any model, and the loss at all of them."""
+"""Losses at points along lines and curves through the parameters of any model."""
 
 import itertools
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,192 +11,214 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxscape._util.pytree import (
-    check_alike,
+    Params,
     check_finite,
-    check_structure,
+    check_same_shapes,
+    check_same_structure,
     is_none,
     is_parameter,
     is_traced,
-    paired,
+    kind_of,
+    moving_leaves,
+    zip_with_paths,
 )
-from jaxscape._util.warnings import NonFiniteWarning
+from jaxscape._util.warnings import NonFiniteWarning, warn
+from jaxscape.grid.axes import AxisValues
 from jaxscape.grid.landscape import landscape
 from jaxscape.losses.batch_statistics import check_data
-from jaxscape.losses.checks import loss_name
+from jaxscape.losses.checks import NamedLosses, ScalarLoss, loss_name
+from jaxscape.planes.directions import Direction
 from jaxscape.planes.plane import Plane
 from jaxscape.results.landscape import Axis, Landscape
 
+Point = Callable[[Any, Any, Any], Params]
+"""(curves, number of the curve, t) -> the parameters at t on that curve."""
+
 
 @dataclass(frozen=True)
-class _OnPath:
-    """A loss as a function of the place on a path: a `loss(params, data)` to map.
+class _LossOnCurves:
+    """A loss as a function of the position on a curve, in the form `loss(params, data)`.
 
-    Equal if the loss and the kind of path are, so that a second call compiles nothing.
+    Two of these with equal parts are equal, so that a second call compiles nothing.
     """
 
-    loss: Callable[[Any, Any], jax.Array]
-    point: Callable[[Any, Any, Any], Any]
+    loss: Callable[[Any, Any], Any]
+    point: Point
 
     @property
     def name(self) -> str:
         return loss_name(self.loss)
 
-    def __call__(self, place: Any, data: Any) -> jax.Array:
-        return self.loss(self.point(place["path"], place["direction"], place["t"]), data)
+    def __call__(self, position: Any, data: Any) -> Any:
+        point = self.point(position["curves"], position["direction"], position["t"])
+        return self.loss(point, data)
 
 
 def losses_along(
-    point: Callable[[Any, Any, Any], Any],
-    path: Any,
+    point: Point,
+    curves: Any,
     count: int,
-    loss: Callable[[Any, Any], Any],
+    loss: ScalarLoss | NamedLosses,
     data: Any,
-    t: Any,
-) -> Any:
-    """The loss along paths: a landscape over the number of the path and t.
+    t: AxisValues,
+) -> Landscape | dict[str, Landscape]:
+    """Compute the loss along curves, as a landscape over the number of the curve and t.
 
     Args:
-        point: (path, number of the path, t) -> parameters; a function of a module, as it is static.
-        path: what it takes, a pytree that may hold other things than arrays.
-        count: how many paths.
-        loss, data: as in `landscape`.
+        point: maps (curves, number of the curve, t) to parameters. It is static: use a function
+            defined in a module.
+        curves: the first argument of `point`, a pytree that may hold more than arrays.
+        count: the number of curves.
+        loss: as in `landscape`.
+        data: as in `landscape`.
         t: an axis, as in `landscape`.
 
     Returns:
-        A `Landscape`, its rows the paths, its columns the values of t; of a loss with several
+        A `Landscape`, with one row per curve and one column per value of t; for a loss with several
         scalars, a dictionary of them.
 
     Raises:
-        ValueError: as `landscape`.
+        TypeError: As in `landscape`.
+        ValueError: As in `landscape`.
 
     Warns:
-        NonFiniteWarning, InterruptedWarning: as `landscape`.
+        NonFiniteWarning: Some losses are not finite.
+        InterruptedWarning: As in `landscape`.
     """
-    # What `landscape` is given hides the loss.
+    # `landscape` cannot check this, because it gets the loss wrapped.
     check_data(loss, data)
-    # Of coordinates in bfloat16 there would be no 257th direction, and few values of t.
-    sizes = [jnp.result_type(leaf).itemsize for leaf in jax.tree.leaves(path) if is_parameter(leaf)]
-    place = {"path": path, "direction": np.float32(0) if min(sizes) < 4 else 0.0, "t": 0.0}
-    still = jax.tree.map(lambda _: None, place, is_leaf=is_none)
-    # A single path ignores its number, so that its losses are computed once a row and not for both
-    # of the numbers that an axis must have; its rows are then values of t.
+    # bfloat16 has no number 257, and few values of t between 0 and 1.
+    sizes = [
+        jnp.result_type(leaf).itemsize for leaf in jax.tree.leaves(curves) if is_parameter(leaf)
+    ]
+    position = {"curves": curves, "direction": np.float32(0) if min(sizes) < 4 else 0.0, "t": 0.0}
+    still = jax.tree.map(lambda _: None, position, is_leaf=is_none)
+    # An axis has at least two values. A single curve ignores its number, so that with rows of t its
+    # losses are computed once per row and not twice.
     names = ("direction", "t") if count > 1 else ("t", "direction")
     u, v = (still | {name: 1.0} for name in names)
-    axes = {"t": t, "direction": (0, max(1, count - 1), max(2, count))}
+    axes: dict[str, Any] = {"t": t, "direction": (0, max(1, count - 1), max(2, count))}
     with warnings.catch_warnings():
-        # It would count what is not finite in the grid, and a single path's twice.
+        # The landscape's own warning would count the losses of a single curve twice.
         warnings.simplefilter("ignore", NonFiniteWarning)
-        found = landscape(
-            _OnPath(loss, point), data, Plane(place, u, v, names), method="dense", **axes
+        result: Any = landscape(
+            _LossOnCurves(loss, point), data, Plane(position, u, v, names), method="dense", **axes
         )
-    surfaces = found if isinstance(found, dict) else {"": found}
+    surfaces = result if isinstance(result, Mapping) else {"": result}
     if count == 1:
-        surfaces = {name: _turned(surface) for name, surface in surfaces.items()}
+        surfaces = {name: _transpose(surface) for name, surface in surfaces.items()}
     for name, surface in surfaces.items():
         if not is_traced(surface.loss) and (hole := surface.first_nonfinite):
-            warnings.warn(
+            warn(
                 f"{surface.nonfinite_count} of {surface.loss.size} losses{name and ' of ' + name} "
                 f"are not finite, the first at line {hole.i}, t = {hole.b:g}: {hole.loss}",
                 NonFiniteWarning,
-                stacklevel=3,
             )
-    return surfaces if isinstance(found, dict) else surfaces[""]
+    return dict(surfaces) if isinstance(result, Mapping) else surfaces[""]
 
 
-def _turned(surface: Landscape) -> Landscape:
-    """A single path's losses as a row."""
+def _transpose(surface: Landscape) -> Landscape:
+    """Return the losses of a single curve as one row."""
     number = Axis(surface.b.values[:1], surface.b.name)
     return Landscape(surface.loss[:, :1].T, number, surface.a, surface.loss_name, surface.method)
 
 
-def on_lines(path: tuple[Any, Any], number: Any, t: Any) -> Any:
-    """The point at t of one of several straight lines, from parameters in stacked directions."""
-
-    def along(leaf: Any, steps: Any) -> Any:
-        if steps is None:
-            return leaf
-        step = steps[0 if len(steps) == 1 else jnp.asarray(number).astype(int)]
-        return _like(leaf + t * step, leaf)
-
-    return jax.tree.map(along, *path, is_leaf=is_none)
-
-
-def on_curve(points: Sequence[Any], _: Any, t: Any) -> Any:
-    """The point at t of the Bézier curve of some control points, two for a straight line.
-
-    After de Casteljau, as means of means: at 0 and at 1 it is the first and the last to the bit,
-    which `first + t·(last - first)` is not.
+def point_on_line(lines: tuple[Params, Direction], number: Any, t: Any) -> Params:
+    """Return the point at t on one of several straight lines.
 
     Args:
-        points: parameters of one structure; beyond the first, `None` for each leaf that is the
-            first's.
+        lines: the parameters at t = 0, and directions stacked along a leading axis.
+        number: the number of the direction.
         t: a number.
     """
 
-    def between(first: Any, *others: Any) -> Any:
+    def move(leaf: Any, steps: Any) -> Any:
+        if steps is None:
+            return leaf
+        step = steps[0 if len(steps) == 1 else jnp.asarray(number).astype(int)]
+        return _with_dtype_of(leaf + t * step, leaf)
+
+    return jax.tree.map(move, *lines, is_leaf=is_none)
+
+
+def point_on_curve(points: Sequence[Params], _: Any, t: Any) -> Params:
+    """Return the point at t on the Bézier curve of some control points, a line for two of them.
+
+    De Casteljau's algorithm takes means of means. At 0 and 1 it returns the first and the last
+    control point exactly, unlike `first + t·(last - first)`.
+
+    Args:
+        points: parameters of one structure; after the first, `None` for each leaf that is taken
+            from the first.
+        t: a number.
+    """
+
+    def mean(first: Any, *others: Any) -> Any:
         if others[-1] is None:
             return first
         means = [first, *others]
         while len(means) > 1:
             means = [(1 - t) * here + t * there for here, there in itertools.pairwise(means)]
-        return _like(means[0], first, *others)
+        return _with_dtype_of(means[0], first, *others)
 
-    return jax.tree.map(between, *points, is_leaf=is_none)
+    return jax.tree.map(mean, *points, is_leaf=is_none)
 
 
-def _like(value: Any, *leaves: Any) -> Any:
-    """A value in the dtype of some leaves, whatever that of t; Python floats follow t's."""
+def _with_dtype_of(value: Any, *leaves: Any) -> Any:
+    """Convert a value to the dtype of some leaves; if all are Python floats, keep its dtype."""
     weak = [getattr(leaf, "weak_type", not hasattr(leaf, "dtype")) for leaf in leaves]
     strong = [leaf.dtype for leaf, is_weak in zip(leaves, weak, strict=True) if not is_weak]
     return jnp.asarray(value, jnp.result_type(*strong) if strong else None)
 
 
-def beyond(first: Any, second: Any) -> Any:
-    """A second solution as a control point: its leaves that move, `None` for the first's own.
+def check_solutions(first: Params, second: Params) -> Params:
+    """Check two solutions, and return the moving leaves of the second, `None` for the others.
 
     Raises:
-        TypeError, ValueError: solutions that do not fit, are not finite, or equal.
+        TypeError: A leaf is floating in `first` only.
+        ValueError: The solutions differ in structure or shape, have no floating numbers, are not
+            finite, or are equal.
     """
-    check_alike("second", first, second)
-    alike = all(
+    check_same_shapes("second", first, second)
+    equal = all(
         not is_traced(here, there) and np.array_equal(here, there)
-        for _, here, there in paired(first, second)
+        for _, here, there in zip_with_paths(first, second)
         if is_parameter(here)
     )
-    if not jax.tree.leaves(moving(first, second)):
+    moving = moving_leaves(first, second)
+    if not jax.tree.leaves(moving):
         structure: Any = jax.tree.structure(first)
         raise ValueError(f"first: expected floating numbers, got none in {structure}")
     for name, params in (("first", first), ("second", second)):
         check_finite(name, params)
-    if alike:
+    if equal:
         raise ValueError("second: expected other parameters than the first's, got the same")
-    return moving(first, second)
+    return moving
 
 
-def moving(first: Any, other: Any) -> Any:
-    """The leaves of other parameters where the first's are floating numbers, `None` elsewhere."""
-    return jax.tree.map(
-        lambda here, there: there if is_parameter(here) else None, first, other, is_leaf=is_none
-    )
+def check_directions(params: Params, directions: Direction) -> int:
+    """Check stacked directions, and return their number.
 
-
-def check_directions(params: Any, directions: Any) -> int:
-    """How many directions there are; refused if they are not directions from these parameters."""
-    check_structure("directions", "the structure of params", params, directions)
+    Raises:
+        TypeError: A direction moves a leaf that does not hold floating numbers.
+        ValueError: The directions differ from the parameters in structure or shape, are not finite,
+            or one of them is zero.
+    """
+    check_same_structure("directions", "the structure of params", params, directions)
     counts, lengths = {}, 0.0
-    for path, leaf, steps in paired(params, directions):
+    for path, leaf, steps in zip_with_paths(params, directions):
         if steps is None:
             continue
         if not is_parameter(leaf):
             raise TypeError(
                 f"directions{path}: expected None, as params holds no floating numbers there but "
-                f"{_kind(leaf)}"
+                f"{kind_of(leaf)}"
             )
         shape = jnp.shape(steps)
         if not shape or shape[1:] != jnp.shape(leaf) or shape[0] == 0:
-            along = ", ".join(map(str, ("D", *jnp.shape(leaf))))
+            axes = ", ".join(map(str, ("D", *jnp.shape(leaf))))
             raise ValueError(
-                f"directions{path}: expected shape ({along}{',' * (along == 'D')}) of D "
+                f"directions{path}: expected shape ({axes}{',' * (axes == 'D')}) of D "
                 f"directions, got {shape}"
             )
         counts[path] = shape[0]
@@ -211,13 +233,9 @@ def check_directions(params: Any, directions: Any) -> int:
     if not counts:
         raise ValueError("directions: expected a direction, got None for every leaf")
     if len(set(counts.values())) > 1:
-        came = ", ".join(f"{count} at {path}" for path, count in counts.items())
-        raise ValueError(f"directions: expected as many in every leaf, got {came}")
-    still = np.flatnonzero(lengths == 0)
-    if still.size and not is_traced(*jax.tree.leaves(directions)):
-        raise ValueError(f"directions: expected directions, got zeros for number {still[0]}")
+        got = ", ".join(f"{count} at {path}" for path, count in counts.items())
+        raise ValueError(f"directions: expected the same number in every leaf, got {got}")
+    zeros = np.flatnonzero(lengths == 0)
+    if zeros.size and not is_traced(*jax.tree.leaves(directions)):
+        raise ValueError(f"directions: expected directions, got zeros for number {zeros[0]}")
     return next(iter(counts.values()))
-
-
-def _kind(leaf: Any) -> Any:
-    return getattr(leaf, "dtype", type(leaf).__name__)

@@ -1,99 +1,125 @@
-"""Curves of low loss from one solution to another, trained."""
+"""Curves of low loss between two solutions, trained."""
 
 import functools
 import time
-import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.typing import ArrayLike
 
-from jaxscape._util import pytree, thumbnails
-from jaxscape._util.checks import Key, check_key
+from jaxscape._util import thumbnails
+from jaxscape._util.blocks import run_blocks
+from jaxscape._util.checks import Key, check_count, check_key
 from jaxscape._util.devices import in_full_precision
-from jaxscape._util.progress import bar
-from jaxscape._util.pytree import check_finite, is_array, is_none, is_parameter, is_traced
-from jaxscape._util.warnings import InterruptedWarning
+from jaxscape._util.pytree import (
+    Params,
+    Static,
+    as_arrays,
+    check_finite,
+    combine,
+    is_traced,
+    moving_leaves,
+    partition,
+    split_arrays,
+)
 from jaxscape.connectivity import along
-from jaxscape.connectivity.lines import as_lines
+from jaxscape.connectivity.lines import Lines, make_lines
 from jaxscape.data.dataset import check_batch_size, sample_count, take
 from jaxscape.data.stream import Stream
-from jaxscape.losses.checks import check_is_function, scalar
+from jaxscape.grid.axes import AxisValues
+from jaxscape.losses.checks import NamedLosses, ScalarLoss, check_is_function, scalar
 from jaxscape.results.landscape import Array
 from jaxscape.training.optimizers import check_optimizer, update
 
-# One object, so that a second call compiles nothing.
+# One object for all calls, so that a second call compiles nothing.
 _ADAM = optax.adam(0.01)
-# What a block of steps takes at least, where there are as many.
-_BLOCK_SECONDS = 0.1
+# The number of steps per block grows until a block takes this long.
+_MIN_BLOCK_SECONDS = 0.1
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """The quadratic Bézier curve from one solution to another, bent toward a control point.
+    """A quadratic Bézier curve from one solution to another, with one control point between them.
 
-    At t it is `(1 - t)²·first + 2t(1 - t)·control + t²·second`: it lies in the plane of the three,
-    `Plane.through(curve.first, curve.second, curve.control)`.
+    Its point at t is `(1 - t)²·first + 2t(1 - t)·control + t²·second`. The curve lies in the plane
+    of the three, `Plane.through(curve.first, curve.second, curve.control)`.
 
     Example:
-        >>> curve = jxs.connectivity.Curve({"w": 0.0}, {"w": 4.0}, {"w": 6.0}, np.array([0.5, 0.25]))
+        >>> ends, control = ({"w": 0.0}, {"w": 4.0}), {"w": 6.0}
+        >>> curve = jxs.connectivity.Curve(*ends, control, np.array([0.5, 0.25]))
         >>> curve
         Curve(control point trained in 2 steps, sampled loss from 0.5 to 0.25)
         >>> curve.at(0.5)
         {'w': Array(4., dtype=float32...)}
     """
 
-    first: Any
+    first: Params
     """The parameters at t = 0."""
-    second: Any
+    second: Params
     """The parameters at t = 1."""
-    control: Any
-    """The point that the curve bends toward and, as a rule, does not reach."""
+    control: Params
+    """The control point, which the curve bends toward without reaching it in general."""
     history: Array
-    """(steps,) float: the loss that each step of training saw, at a t of its own; after Ctrl-C as
-    far as it came."""
+    """(steps,) float, the loss at each training step, at that step's random t; after Ctrl-C, of the
+    steps that are done."""
 
-    def at(self, t: Any) -> Any:
-        """The parameters at t, a number, or at T of them, every floating leaf with an axis T.
+    def at(self, t: ArrayLike) -> Params:
+        """Return the parameters at t, or at T values of t, each floating leaf with an axis T.
 
-        Leaves that are not floating numbers are the first's. At 0 and at 1 the others are the
-        solutions' to the bit. What it returns for T numbers, `project` takes as a path.
+        Leaves that are not floating numbers are taken from `first`. The parameters at 0 and 1 are
+        exactly the solutions. `project` takes the result for T values as a path.
         """
         if jnp.ndim(t) == 0:
-            return along.on_curve(self._points, None, t)
-        points = along.moving(self.first, self.first), *self._points[1:]
-        found = jax.vmap(lambda t: along.on_curve(points, None, t))(jnp.asarray(t))
-        return _filled(self.first, found)
+            return along.point_on_curve(self._points, None, t)
+        points = moving_leaves(self.first, self.first), *self._points[1:]
+        curve = jax.vmap(lambda t: along.point_on_curve(points, None, t))(jnp.asarray(t))
+        return combine(curve, self.first)
+
+    @overload
+    def losses(self, loss: ScalarLoss, data: Any, t: AxisValues = (0.0, 1.0, 101)) -> Lines: ...
+
+    @overload
+    def losses(
+        self, loss: NamedLosses, data: Any, t: AxisValues = (0.0, 1.0, 101)
+    ) -> dict[str, Lines]: ...
 
     def losses(
-        self, loss: Callable[[Any, Any], jax.Array], data: Any, t: Any = (0.0, 1.0, 101)
-    ) -> Any:
-        """The loss along the curve.
+        self, loss: ScalarLoss | NamedLosses, data: Any, t: AxisValues = (0.0, 1.0, 101)
+    ) -> Lines | dict[str, Lines]:
+        """Compute the loss along the curve.
 
         Args:
-            loss, data, t: as in `lines`.
+            loss: as in `lines`.
+            data: as in `lines`.
+            t: as in `lines`.
 
         Returns:
-            `Lines`, the loss (1, n), to compare with those of `interpolate`; or a dictionary.
+            `Lines` with a loss of shape (1, n), to compare with that of `interpolate`; for a loss
+            with several scalars, a dictionary of them.
 
         Raises:
-            TypeError, ValueError: as `lines`; a control point that is not finite, as training
-                diverged.
+            TypeError: The loss is not a function with a floating scalar result.
+            ValueError: The control point is not finite, because training diverged.
+
+        Warns:
+            NonFiniteWarning: Some losses are NaN or infinite; they are kept.
+            InterruptedWarning: After Ctrl-C, only the first points are returned.
         """
         check_is_function("loss", loss)
         check_finite("control", self.control)
-        found = along.losses_along(along.on_curve, self._points, 1, loss, data, t)
-        return as_lines(found, "Bézier curve")
+        surfaces = along.losses_along(along.point_on_curve, self._points, 1, loss, data, t)
+        return make_lines(surfaces, "Bézier curve")
 
     @property
-    def _points(self) -> tuple[Any, Any, Any]:
-        """The control points; beyond the first, the leaves that move."""
-        control, second = (along.moving(self.first, p) for p in (self.control, self.second))
+    def _points(self) -> tuple[Params, Params, Params]:
+        """The three control points; of the last two, only the leaves that move."""
+        control, second = (moving_leaves(self.first, p) for p in (self.control, self.second))
         return self.first, control, second
 
     def __repr__(self) -> str:
@@ -106,7 +132,7 @@ class Curve:
         return f"{head}, sampled loss from {history[0]:.6g} to {history[-1]:.6g}{lost})"
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the loss that each step of training saw."""
+        """Return a small picture of the training losses, for notebooks."""
         if is_traced(self.history):
             return thumbnails.text(self)
         history = np.asarray(self.history)[None]
@@ -115,10 +141,10 @@ class Curve:
 
 
 def bezier(
-    loss: Callable[[Any, Any], jax.Array],
+    loss: ScalarLoss,
     data: Any,
-    first: Any,
-    second: Any,
+    first: Params,
+    second: Params,
     key: Key,
     *,
     optimizer: optax.GradientTransformation | None = None,
@@ -127,33 +153,34 @@ def bezier(
 ) -> Curve:
     """Train a curve of low loss between two solutions (Garipov et al. 2018, arXiv 1802.10026).
 
-    The control point of a quadratic Bézier curve, which starts half way between the two, goes down
-    the expected loss at a t drawn evenly from 0 to 1: one t, and one batch, a step. Training is one
-    compiled program; loss and optimizer are static, as in `descend`. It has a progress bar in a
-    terminal; after Ctrl-C, the curve as far as it is trained is returned.
+    The control point of a quadratic Bézier curve starts halfway between the solutions. Each step
+    draws t uniformly from 0 to 1, and a batch, and descends the loss at t, so that training
+    minimizes the expected loss over t. Training is one compiled program; loss and optimizer are
+    static, as in `descend`. A terminal shows a progress bar; Ctrl-C returns the curve as trained so
+    far.
 
     Args:
         loss: (params, data) -> scalar of a floating dtype.
-        data: what the loss takes; with a batch size, n samples: a `Dataset`, or a pytree of arrays
-            that share their first axis.
-        first, second: parameters of one structure, the ends. Leaves that are not floating numbers
-            are the first's.
+        data: the second argument of the loss. With a batch size, a `Dataset` or a pytree of arrays
+            that share their first axis, n samples.
+        first: the parameters at t = 0. Leaves that are not floating numbers are taken from here.
+        second: the parameters at t = 1, of the same structure.
         key: a JAX random key, for t and the batches.
         optimizer: any optax gradient transformation; None for `optax.adam(0.01)`.
-        steps: how many, 1 or more.
-        batch_size: samples that each step draws, with replacement; None: all data.
+        steps: the number of steps.
+        batch_size: the number of samples that each step draws, with replacement; None for all data.
 
     Returns:
         A `Curve`.
 
     Raises:
-        TypeError: a loss that does not return a floating scalar, an optimizer that is not optax's,
-            data that are a `Stream`.
-        ValueError: solutions of different structures or shapes, not finite, or equal; fewer than 1
-            step; a batch size over n.
+        TypeError: The loss does not return a floating scalar, the optimizer is not optax's, or the
+            data are a `Stream`.
+        ValueError: The solutions differ in structure or shape, are not finite, or are equal;
+            `steps` is less than 1; or `batch_size` is not from 1 to n.
 
     Warns:
-        InterruptedWarning: Ctrl-C; the steps that are done count.
+        InterruptedWarning: After Ctrl-C, the curve is trained in the first steps only.
 
     Example:
         >>> def ring(p, data):
@@ -168,95 +195,101 @@ def bezier(
     check_key(key)
     if isinstance(data, Stream):
         raise TypeError(f"data: expected arrays to draw batches of, got {data!r}")
-    points = along.moving(first, first), along.beyond(first, second)
-    if not hasattr(steps, "__index__") or isinstance(steps, bool):
-        raise TypeError(f"steps: expected a whole number, got {steps!r}")
-    if steps < 1:
-        raise ValueError(f"steps: expected 1 or more, got {steps}")
+    moving, rest = partition(first)
+    points = moving, along.check_solutions(first, second)
+    steps = check_count("steps", steps)
     if batch_size is not None:
-        check_batch_size(batch_size, sample_count("data", data))
-    start, end = (jax.tree.map(jnp.asarray, pytree.floating(point, data)) for point in points)
+        batch_size = check_batch_size(batch_size, sample_count("data", data))
+    start, end = (jax.tree.map(jnp.asarray, as_arrays(point, data)) for point in points)
     optimizer = _ADAM if optimizer is None else optimizer
     check_optimizer("optimizer", optimizer, start, {})
-    leaves, structure = jax.tree.flatten(first, is_leaf=is_none)
-    still = [None if is_parameter(leaf) else leaf for leaf in leaves]
-    arrays = tuple(leaf if is_array(leaf) else None for leaf in still)
-    others = tuple(None if is_array(leaf) else leaf for leaf in still)
-    task = _Task(loss, optimizer, int(steps), batch_size, structure, others)
+    arrays, static = split_arrays(rest)
+    task = _Task(loss, optimizer, steps, batch_size, static)
     control, history = train(task, (start, end), arrays, data, key)
-    return Curve(first, second, _filled(first, control), history)
+    return Curve(first, second, combine(control, first), history)
 
 
 class _Task(NamedTuple):
-    """What is compiled for."""
+    """The static arguments of a training program."""
 
-    loss: Callable[[Any, Any], jax.Array]
+    loss: ScalarLoss
     optimizer: optax.GradientTransformation
     steps: int
     batch_size: int | None
-    structure: Any
-    """Of the parameters."""
-    others: tuple[Any, ...]
-    """Their leaves that are no arrays, `None` for the others."""
+    static: Static
+    """The leaves that do not move and are not arrays."""
 
 
 def train(
-    task: _Task, ends: tuple[Any, Any], arrays: tuple, data: Any, key: Key
-) -> tuple[Any, Array]:
-    """The control point after training, and the loss of every step that was done.
+    task: _Task, ends: tuple[Params, Params], arrays: Params, data: Any, key: Key
+) -> tuple[Params, jax.Array]:
+    """Return the trained control point, and the losses of the steps that are done.
 
-    It goes on from block to block of steps, which take a tenth of a second or more, so that there
-    is a bar to see and Ctrl-C is heard. Blocks do not change what is computed.
+    Steps run in blocks of a tenth of a second or more, so that the progress bar moves and Ctrl-C
+    works. The blocks do not change the result.
 
     Args:
-        task: what is compiled for.
-        ends: the leaves of the two ends that move.
+        task: the static arguments.
+        ends: the moving leaves of the two ends.
         arrays: the other leaves that are arrays, `None` for the rest.
-        data, key: as in `bezier`.
+        data: as in `bezier`.
+        key: as in `bezier`.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C before any block was done.
+        KeyboardInterrupt: Ctrl-C before the first block is done.
     """
     keys = jax.random.split(key, task.steps)
-    state, done, size = start(task, ends, arrays, data), 0, 1
-    with bar(task.steps, "steps") as progress:
-        try:
-            while done < task.steps:
-                end, began = min(done + size, task.steps), time.perf_counter()
-                state = jax.block_until_ready(
-                    advance(task, ends, arrays, data, keys, state, done, end)
-                )
-                size *= 4 if time.perf_counter() - began < _BLOCK_SECONDS else 1
-                progress.update(end - done)
-                done = end
-        except KeyboardInterrupt:
-            if done == 0:
-                raise
-            warnings.warn(
-                f"interrupted: the curve is trained in the first {done} of {task.steps} steps",
-                InterruptedWarning,
-                stacklevel=3,
-            )
+    state, done = start(task, ends, arrays, data), 0
+
+    def blocks() -> Iterator[int]:
+        """Yield the step at which each block ends."""
+        size = 1
+        while done < task.steps:
+            began = time.perf_counter()
+            yield min(done + size, task.steps)
+            size *= 4 if time.perf_counter() - began < _MIN_BLOCK_SECONDS else 1
+
+    def compute(end: int) -> _State:
+        return jax.block_until_ready(advance(task, ends, arrays, data, keys, state, done, end))
+
+    def keep(end: int, new_state: _State) -> int:
+        nonlocal state, done
+        count, done = end - done, end
+        state = new_state
+        return count
+
+    def interrupted() -> str | None:
+        text = f"the curve is trained in the first {done} of {task.steps} steps"
+        return text if done else None
+
+    run_blocks(
+        blocks(),
+        compute,
+        keep,
+        total=task.steps,
+        unit="steps",
+        threads=0,
+        interrupted=interrupted,
+    )
     return state.control, state.history[:done]
 
 
 class _State(NamedTuple):
-    """How far training is."""
+    """The state of training."""
 
-    control: Any
-    memory: Any
-    """The optimizer's."""
+    control: Params
+    optimizer_state: Any
     history: jax.Array
-    """(steps,) the losses of the steps that are done."""
+    """(steps,) the losses of the steps that are done, then zeros."""
 
 
 @functools.partial(jax.jit, static_argnums=0)
 @in_full_precision
-def start(task: _Task, ends: tuple[Any, Any], arrays: tuple, data: Any) -> _State:
-    """Half way between the ends, before any step."""
-    control = along.on_curve(ends, None, 0.5)
+def start(task: _Task, ends: tuple[Params, Params], arrays: Params, data: Any) -> _State:
+    """Return the state before the first step, with the control point halfway between the ends."""
+    control = along.point_on_curve(ends, None, 0.5)
     t = jnp.zeros((), jnp.result_type(*jax.tree.leaves(ends)))
-    loss = jax.eval_shape(_value(task, ends, arrays), control, t, data)
+    loss = jax.eval_shape(_make_loss(task, ends, arrays), control, t, data)
     return _State(control, task.optimizer.init(control), jnp.zeros(task.steps, loss.dtype))
 
 
@@ -264,50 +297,50 @@ def start(task: _Task, ends: tuple[Any, Any], arrays: tuple, data: Any) -> _Stat
 @in_full_precision
 def advance(
     task: _Task,
-    ends: tuple[Any, Any],
-    arrays: tuple,
+    ends: tuple[Params, Params],
+    arrays: Params,
     data: Any,
     keys: jax.Array,
     state: _State,
-    done: Any,
-    end: Any,
+    done: int,
+    end: int,
 ) -> _State:
-    """The state after the steps from `done` to `end`, each with a key of its own."""
-    value = _value(task, ends, arrays)
+    """Return the state after the steps from `done` to `end`; step k uses the key `keys[k]`."""
+    loss_at = _make_loss(task, ends, arrays)
     dtype = jnp.result_type(*jax.tree.leaves(ends))
 
     def step(k: jax.Array, state: _State) -> _State:
-        control, memory, history = state
+        control, optimizer_state, history = state
         t_key, batch_key = jax.random.split(keys[k])
         t = jax.random.uniform(t_key, (), dtype)
         batch = data
         if task.batch_size is not None:
             n = sample_count("data", data)
             batch = take(data, jax.random.randint(batch_key, (task.batch_size,), 0, n))
-        loss, gradient = jax.value_and_grad(value)(control, t, batch)
-        change, memory = update(
-            task.optimizer, gradient, memory, control, loss, lambda c: value(c, t, batch)
+        loss, gradient = jax.value_and_grad(loss_at)(control, t, batch)
+        change, optimizer_state = update(
+            task.optimizer,
+            gradient,
+            optimizer_state,
+            control,
+            loss,
+            lambda control: loss_at(control, t, batch),
         )
-        return _State(optax.apply_updates(control, change), memory, history.at[k].set(loss))
+        control = optax.apply_updates(control, change)
+        return _State(control, optimizer_state, history.at[k].set(loss))
 
     return jax.lax.fori_loop(done, end, step, state)
 
 
-def _value(task: _Task, ends: tuple[Any, Any], arrays: tuple) -> Callable[..., jax.Array]:
-    """(control point, t, batch) -> the loss at t."""
+def _make_loss(
+    task: _Task, ends: tuple[Params, Params], arrays: Params
+) -> Callable[[Params, jax.Array, Any], jax.Array]:
+    """Return a function (control point, t, batch) -> the loss at t on the curve."""
     first, second = ends
-    still = [b if a is None else a for a, b in zip(arrays, task.others, strict=True)]
-    params = jax.tree.unflatten(task.structure, still)
+    rest = task.static.with_arrays(arrays)
 
-    def value(control: Any, t: jax.Array, batch: Any) -> jax.Array:
-        point = along.on_curve((first, control, second), None, t)
-        return scalar(task.loss(_filled(params, point), batch))
+    def loss_at(control: Params, t: jax.Array, batch: Any) -> jax.Array:
+        point = along.point_on_curve((first, control, second), None, t)
+        return scalar(task.loss(combine(point, rest), batch))
 
-    return value
-
-
-def _filled(params: Any, points: Any) -> Any:
-    """Parameters with the leaves that move from elsewhere."""
-    return jax.tree.map(
-        lambda leaf, point: leaf if point is None else point, params, points, is_leaf=is_none
-    )
+    return loss_at

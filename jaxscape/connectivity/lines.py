@@ -3,22 +3,22 @@
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import jax
 import numpy as np
 
 from jaxscape._util import thumbnails
-from jaxscape._util.checks import Key, check_key
-from jaxscape._util.pytree import check_finite, is_traced
+from jaxscape._util.checks import Key, check_count, check_key
+from jaxscape._util.pytree import Params, check_finite, is_traced
 from jaxscape.connectivity import along
-from jaxscape.grid.axes import axis_of
-from jaxscape.losses.checks import check_is_function
-from jaxscape.planes.directions import OutputAxis, random_direction
+from jaxscape.grid.axes import AxisValues, make_axis
+from jaxscape.losses.checks import NamedLosses, ScalarLoss, check_is_function
+from jaxscape.planes.directions import Direction, Normalize, OutputAxis, random_direction
 from jaxscape.results.landscape import STATIC, Array, Landscape
 
-# A value of t so near to a solution's is meant to be the solution's.
-_ROUNDING = 1e-6
+# A value of t this close to 0 or 1 stands for it.
+_END_TOL = 1e-6
 
 
 @jax.tree_util.register_dataclass
@@ -34,55 +34,59 @@ class Lines:
     """
 
     loss: Array
-    """(D, n) float; what is not finite is kept as it came."""
+    """(D, n) float; values that are not finite are kept."""
     t: Array
-    """(n,) float, strictly increasing: how far along the lines."""
+    """(n,) float, the positions along the lines, strictly increasing."""
     loss_name: str = field(metadata=STATIC)
-    """What was measured, in words: `"squared error"`."""
+    """The name of the loss, such as `"squared error"`."""
     name: str = field(metadata=STATIC)
-    """What the lines are called in figures."""
+    """The name of the lines in figures."""
     connects: bool = field(default=False, metadata=STATIC)
-    """Whether there are solutions at t = 0 and t = 1."""
+    """Whether t = 0 and t = 1 are solutions."""
 
     def __len__(self) -> int:
         return int(self.loss.shape[0])
 
     @property
     def mean(self) -> np.ndarray:
-        """(n,) the mean of all lines; not finite where one of them is not."""
+        """(n,) the mean loss of all lines; not finite where a line is not."""
         with np.errstate(invalid="ignore"):
             return np.mean(np.asarray(self.loss, float), axis=0).astype(self.loss.dtype)
 
     def quantiles(self, q: float | Sequence[float]) -> np.ndarray:
-        """The loss below which a part q of the lines lies, (n,), or (len(q), n) for several.
+        """Return quantiles of the loss over the lines.
 
-        NaN where one of the lines is NaN.
+        Args:
+            q: one or several numbers between 0 and 1.
+
+        Returns:
+            (n,), or (len(q), n) for several; NaN where a line is NaN.
 
         Raises:
-            ValueError: a q that is not between 0 and 1.
+            ValueError: A q is not between 0 and 1.
 
         Example:
             >>> loss = np.arange(12.0).reshape(4, 3)
-            >>> found = jxs.connectivity.Lines(loss, np.arange(3.0), "loss", "4 directions")
-            >>> found.quantiles([0.5, 1]).tolist()
+            >>> lines = jxs.connectivity.Lines(loss, np.arange(3.0), "loss", "4 directions")
+            >>> lines.quantiles([0.5, 1]).tolist()
             [[4.5, 5.5, 6.5], [9.0, 10.0, 11.0]]
         """
-        parts = np.asarray(q, float)
-        if not ((parts >= 0) & (parts <= 1)).all():
+        probabilities = np.asarray(q, float)
+        if not ((probabilities >= 0) & (probabilities <= 1)).all():
             raise ValueError(f"q: expected numbers between 0 and 1, got {q!r}")
-        # Between two infinite losses, which interpolation would take from one another.
-        below, here, above = (
-            _quantile(self.loss, parts, method) for method in ("lower", "linear", "higher")
+        # Interpolation between two infinite losses would subtract them.
+        lower, linear, higher = (
+            _quantile(self.loss, probabilities, method) for method in ("lower", "linear", "higher")
         )
-        return np.where(below == above, below, here).astype(self.loss.dtype)
+        return np.where(lower == higher, lower, linear).astype(self.loss.dtype)
 
     @property
     def barrier(self) -> float:
-        """How far the loss rises between t = 0 and t = 1, 0 or more; of the line that rises most.
+        """The largest rise of the loss between t = 0 and t = 1 over all lines, 0 or more.
 
-        It is measured from the straight line between the losses at the two ends (Entezari et al.
-        2022, arXiv 2110.06296); where these are equal, it is the instability of Frankle et al.
-        2020 (arXiv 1912.05671). NaN where a loss is not finite.
+        The rise is measured from the linear interpolation of the losses at the two ends (Entezari
+        et al. 2022, arXiv 2110.06296); if these are equal, it is the instability of Frankle et al.
+        2020 (arXiv 1912.05671). It is NaN if a loss is not finite.
 
         Raises:
             ValueError: 0 or 1 is not among the values of t.
@@ -94,9 +98,9 @@ class Lines:
                 f"from {t[0]:g} to {t[-1]:g} without"
             )
         inside = (t >= 0) & (t <= 1)
-        loss, share = np.asarray(self.loss, float)[:, inside], t[inside]
+        loss, t = np.asarray(self.loss, float)[:, inside], t[inside]
         with np.errstate(invalid="ignore"):
-            rise = loss - ((1 - share) * loss[:, :1] + share * loss[:, -1:])
+            rise = loss - ((1 - t) * loss[:, :1] + t * loss[:, -1:])
             return float(np.max(np.where(np.isfinite(rise), rise, np.nan)))
 
     def __repr__(self) -> str:
@@ -119,7 +123,7 @@ class Lines:
         return text + (f", {holes} not finite" if holes else "")
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the losses along all lines."""
+        """Return a small picture of all lines, for notebooks."""
         if is_traced(self.loss, self.t):
             return thumbnails.text(self)
         return thumbnails.lines(
@@ -127,46 +131,68 @@ class Lines:
         ) + thumbnails.text(self)
 
 
-def _quantile(loss: Array, parts: np.ndarray, method: Any) -> np.ndarray:
+def _quantile(
+    loss: Array, probabilities: np.ndarray, method: Literal["lower", "linear", "higher"]
+) -> np.ndarray:
     with np.errstate(invalid="ignore"):
-        return np.quantile(np.asarray(loss, float), parts, axis=0, method=method)
+        return np.quantile(np.asarray(loss, float), probabilities, axis=0, method=method)
+
+
+@overload
+def lines(
+    loss: ScalarLoss,
+    data: Any,
+    params: Params,
+    directions: Direction,
+    t: AxisValues = (-1.0, 1.0, 101),
+) -> Lines: ...
+
+
+@overload
+def lines(
+    loss: NamedLosses,
+    data: Any,
+    params: Params,
+    directions: Direction,
+    t: AxisValues = (-1.0, 1.0, 101),
+) -> dict[str, Lines]: ...
 
 
 def lines(
-    loss: Callable[[Any, Any], jax.Array],
+    loss: ScalarLoss | NamedLosses,
     data: Any,
-    params: Any,
-    directions: Any,
-    t: Any = (-1.0, 1.0, 101),
-) -> Any:
-    """The loss along `params + t·direction`, for one direction or for many at once.
+    params: Params,
+    directions: Direction,
+    t: AxisValues = (-1.0, 1.0, 101),
+) -> Lines | dict[str, Lines]:
+    """Compute the loss along `params + t·direction`, for one direction or for many at once.
 
-    It is computed as `landscape` computes a grid: compiled once for all data, parameters and
-    directions of the same shapes, in a part of the memory, with a progress bar; Ctrl-C returns the
-    lines that are done.
+    The computation is that of `landscape`: it is compiled once for all data, parameters and
+    directions of the same shapes, runs within a memory budget and shows a progress bar. Ctrl-C
+    returns the lines that are done.
 
     Args:
         loss: (params, data) -> scalar of a floating dtype, or a dictionary of several by name.
-        data: what the loss takes, as in `landscape`; also a `Stream`.
+        data: the second argument of the loss, or a `Stream` of batches of it, as in `landscape`.
         params: any pytree. Leaves that are not floating numbers (functions, strings, whole numbers,
-            random keys) stay as they are, and floating ones keep their dtype.
-        directions: D of them: the structure of `params`, every leaf with a leading axis D, `None`
-            for each leaf left alone. `random_directions` makes some.
-        t: how far to go, (lo, hi, n), n values evenly spaced from lo to hi inclusive, or a 1-D
-            array of increasing values.
+            random keys) do not move, and floating leaves keep their dtype.
+        directions: D directions, a pytree of the structure of `params`: a leading axis D for each
+            leaf that moves, `None` for each that does not, as `random_directions` returns them.
+        t: the positions along the lines, (lo, hi, n) for n evenly spaced values from lo to hi
+            inclusive, or a 1-D array of increasing values.
 
     Returns:
-        `Lines`, the loss (D, n). Of a loss with several scalars, a dictionary of them.
+        `Lines` with a loss of shape (D, n); for a loss with several scalars, a dictionary of them.
 
     Raises:
-        TypeError: a loss that is no function with a floating scalar result; a direction along a
-            leaf that holds no floating numbers.
-        ValueError: directions of another structure or shape, not finite or zero; parameters that
-            are not finite. The leaf is named by its path.
+        TypeError: The loss is not a function with a floating scalar result, or a direction moves a
+            leaf that does not hold floating numbers.
+        ValueError: The directions differ from the parameters in structure or shape, are not finite
+            or zero; or the parameters are not finite. The message names the tree path.
 
     Warns:
-        NonFiniteWarning: some losses are NaN or infinite; they are kept as they are.
-        InterruptedWarning: Ctrl-C; what is done is returned.
+        NonFiniteWarning: Some losses are NaN or infinite; they are kept.
+        InterruptedWarning: After Ctrl-C, only the first lines are returned.
 
     Example:
         >>> def bowl(p, data):
@@ -178,32 +204,60 @@ def lines(
     check_is_function("loss", loss)
     check_finite("params", params)
     count = along.check_directions(params, directions)
-    found = along.losses_along(along.on_lines, (params, directions), count, loss, data, t)
-    return as_lines(found, None)
+    surfaces = along.losses_along(along.point_on_line, (params, directions), count, loss, data, t)
+    return make_lines(surfaces, None)
+
+
+@overload
+def interpolate(
+    loss: ScalarLoss,
+    data: Any,
+    first: Params,
+    second: Params,
+    t: AxisValues = (-0.5, 1.5, 101),
+) -> Lines: ...
+
+
+@overload
+def interpolate(
+    loss: NamedLosses,
+    data: Any,
+    first: Params,
+    second: Params,
+    t: AxisValues = (-0.5, 1.5, 101),
+) -> dict[str, Lines]: ...
 
 
 def interpolate(
-    loss: Callable[[Any, Any], jax.Array],
+    loss: ScalarLoss | NamedLosses,
     data: Any,
-    first: Any,
-    second: Any,
-    t: Any = (-0.5, 1.5, 101),
-) -> Any:
-    """The loss along the straight line through two solutions (Goodfellow et al. 2015).
+    first: Params,
+    second: Params,
+    t: AxisValues = (-0.5, 1.5, 101),
+) -> Lines | dict[str, Lines]:
+    """Compute the loss along the straight line through two solutions (Goodfellow et al. 2015).
 
-    At `(1 - t)·first + t·second` (arXiv 1412.6544). 0 and 1 are always among the values of t, and
-    the losses there those of the solutions themselves; `barrier` says how far it rises in between.
+    The points are `(1 - t)·first + t·second` (arXiv 1412.6544). 0 and 1 are always among the values
+    of t, with exactly the losses of the solutions. The result's `barrier` is the rise in between.
 
     Args:
-        loss, data, t: as in `lines`.
-        first, second: parameters of one structure, at t = 0 and t = 1. Leaves that are not
-            floating numbers are the first's.
+        loss: as in `lines`.
+        data: as in `lines`.
+        first: the parameters at t = 0. Leaves that are not floating numbers are taken from here.
+        second: the parameters at t = 1, of the same structure.
+        t: as in `lines`; 0 and 1 are added if they are missing.
 
     Returns:
-        `Lines`, the loss (1, n); or a dictionary of them.
+        `Lines` with a loss of shape (1, n); for a loss with several scalars, a dictionary of them.
 
     Raises:
-        TypeError, ValueError: as `lines`; solutions of different structures or shapes, or equal.
+        TypeError: The loss is not a function with a floating scalar result, or a leaf is floating
+            in the first solution only.
+        ValueError: The solutions differ in structure or shape, are not finite, or are equal.
+
+    Warns:
+        NonFiniteWarning: Some losses are NaN or infinite; they are kept.
+        InterruptedWarning: After Ctrl-C, only the first points are returned.
 
     Example:
         >>> data = jxs.data.teacher_student(jax.random.key(0))
@@ -213,35 +267,39 @@ def interpolate(
           loss from ... to 0.401..., lowest at t = ..., barrier 0.401...
     """
     check_is_function("loss", loss)
-    path = first, along.beyond(first, second)
-    found = along.losses_along(along.on_curve, path, 1, loss, data, _with_ends(t))
-    return as_lines(found, "straight line")
+    ends = first, along.check_solutions(first, second)
+    surfaces = along.losses_along(along.point_on_curve, ends, 1, loss, data, _with_ends(t))
+    return make_lines(surfaces, "straight line")
 
 
 def random_directions(
     key: Key,
-    params: Any,
+    params: Params,
     count: int,
     *,
-    normalize: Literal["filter", "layer"] | None = "filter",
+    normalize: Normalize = "filter",
     output_axis: OutputAxis = -1,
     include_vectors: bool = False,
     leaves: Callable[[str], bool] | None = None,
-) -> Any:
-    """Random directions for `lines`, each as `Plane.random` draws its two.
+) -> Direction:
+    """Draw random directions for `lines`, each as `Plane.random` draws its two.
 
     Args:
         key: a JAX random key.
         params: the parameters that they start from.
-        count: how many.
-        normalize, output_axis, include_vectors, leaves: as in `Plane.random`.
+        count: the number of directions.
+        normalize: as in `Plane.random`.
+        output_axis: as in `Plane.random`.
+        include_vectors: as in `Plane.random`.
+        leaves: as in `Plane.random`.
 
     Returns:
-        The structure of `params`, every leaf that moves with a leading axis `count`, `None` for
-        the others.
+        A pytree of the structure of `params`, each leaf that moves with a leading axis `count`,
+        `None` for the others.
 
     Raises:
-        TypeError, ValueError: a count under 1; an unknown `normalize`; no leaf that moves.
+        TypeError: `key` is not a JAX random key, or `count` is not a whole number.
+        ValueError: `count` is less than 1, or as in `Plane.random`.
 
     Example:
         >>> params = {"kernel": jnp.ones((3, 2)), "bias": jnp.zeros(2)}
@@ -249,10 +307,7 @@ def random_directions(
         (20, 3, 2)
     """
     check_key(key)
-    if not hasattr(count, "__index__") or isinstance(count, bool):
-        raise TypeError(f"count: expected a whole number, got {count!r}")
-    if count < 1:
-        raise ValueError(f"count: expected 1 or more, got {count}")
+    count = check_count("count", count)
     draw = functools.partial(
         random_direction,
         normalize=normalize,
@@ -263,26 +318,29 @@ def random_directions(
     return jax.vmap(lambda key: draw(key, params))(jax.random.split(key, count))
 
 
-def as_lines(found: Landscape | Mapping[str, Landscape], way: str | None) -> Any:
-    """What was found along paths as `Lines`, or a dictionary of them.
+def make_lines(
+    surfaces: Landscape | Mapping[str, Landscape], curve_name: str | None
+) -> Lines | dict[str, Lines]:
+    """Convert the result of `along.losses_along` to `Lines`, or to a dictionary of them.
 
     Args:
-        found: what `paths.losses_along` returned.
-        way: what the path from one solution to another is called; None for directions.
+        surfaces: the landscape over numbers and t, or several by name.
+        curve_name: the name of the curve between two solutions; None for directions.
     """
 
-    def of(surface: Landscape) -> Lines:
+    def convert(surface: Landscape) -> Lines:
         count = len(surface.a)
-        name = way or f"{count} direction{'s' if count > 1 else ''}"
-        return Lines(surface.loss, surface.b.values, surface.loss_name, name, way is not None)
+        name = curve_name or f"{count} direction{'s' if count > 1 else ''}"
+        connects = curve_name is not None
+        return Lines(surface.loss, surface.b.values, surface.loss_name, name, connects)
 
-    if isinstance(found, Landscape):
-        return of(found)
-    return {key: of(surface) for key, surface in found.items()}
+    if isinstance(surfaces, Landscape):
+        return convert(surfaces)
+    return {key: convert(surface) for key, surface in surfaces.items()}
 
 
-def _with_ends(t: Any) -> np.ndarray:
-    """The values of t, with 0 and 1."""
-    values = np.asarray(axis_of("t", t, float).values)
-    apart = np.abs(values[:, None] - np.array([0.0, 1.0])).min(axis=1) > _ROUNDING
-    return np.sort([*values[apart], 0.0, 1.0])
+def _with_ends(t: AxisValues) -> np.ndarray:
+    """Return the values of t, with 0 and 1 among them."""
+    values = np.asarray(make_axis("t", t, float).values)
+    distance = np.abs(values[:, None] - np.array([0.0, 1.0])).min(axis=1)
+    return np.sort([*values[distance > _END_TOL], 0.0, 1.0])

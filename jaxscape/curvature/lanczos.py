@@ -1,4 +1,4 @@
-"""Eigenvalues of a symmetric matrix from its products with vectors: Lanczos's method."""
+"""Eigenvalues of a symmetric matrix from its products with vectors, by Lanczos's method."""
 
 import functools
 from collections.abc import Callable
@@ -12,79 +12,83 @@ from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, LinearOperator
 from jaxscape._util.checks import Key
 from jaxscape.curvature.operators import Operator
 
-WHICH = {"largest": "LA", "smallest": "SA", "magnitude": "LM"}
-"""What ARPACK calls them."""
+Which = Literal["largest", "smallest", "magnitude"]
 
-# ARPACK starts anew so often with what it found, with some 15 products each time.
-_RESTARTS = 100
-# Numbers of the Lanczos vectors of the probes that go together: half a gigabyte in float32.
-_AT_ONCE = 2**27
-# What rounding leaves where a space has ended; of a billion eigenvalues, one has more.
-_NO_WEIGHT = 1e-16
+ARPACK_NAMES: dict[Which, str] = {"largest": "LA", "smallest": "SA", "magnitude": "LM"}
+"""ARPACK's names of the ends of a spectrum."""
+
+# Each of ARPACK's restarts takes about 15 products.
+_MAX_RESTARTS = 100
+# The Lanczos vectors of the probes in a block hold at most this many numbers, half a gigabyte in
+# float32.
+_MAX_NUMBERS = 2**27
+# Weights below this are rounding errors at the end of an invariant space. One of a billion
+# eigenvalues has a larger weight.
+_WEIGHT_TOL = 1e-16
 
 
 class _NotFiniteError(ArithmeticError):
-    """A product has numbers that are not finite."""
+    """A product of the matrix with a vector is not finite."""
 
 
-def whole(matrix: Operator, progress: Any) -> np.ndarray:
-    """The matrix itself, (n, n) float64, symmetric."""
-    found = matrix.times(np.eye(matrix.size), progress)
-    return (found + found.T) / 2
+def to_dense(matrix: Operator, progress: Any) -> np.ndarray:
+    """Return the matrix as a symmetric array, (n, n) float64."""
+    array = matrix.times(np.eye(matrix.size), progress)
+    return (array + array.T) / 2
 
 
-def all_pairs(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """All n eigenvalues, and the eigenvectors as rows, (n, n); NaN of one that is not finite."""
+def all_eigenpairs(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return all n eigenvalues, and the eigenvectors as rows, (n, n); NaN if it is not finite."""
     if not np.isfinite(matrix).all():
         return np.full(len(matrix), np.nan), np.full(matrix.shape, np.nan)
     values, vectors = np.linalg.eigh(matrix)
     return values, vectors.T
 
 
-def outermost(
+def outer_eigenpairs(
     product: Callable[[np.ndarray], np.ndarray],
     n: int,
     k: int,
     key: Key,
-    which: Literal["largest", "smallest", "magnitude"],
+    which: Which,
     tolerance: float,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The k outermost eigenvalues, and their eigenvectors, (k, n), as rows.
+    """Return the k outermost eigenvalues, (k,), and their eigenvectors as rows, (k, n).
 
     Args:
         product: (n,) -> (n,), the matrix times a vector.
         n: the matrix's size, more than 2k + 1.
-        k: how many.
-        key: a JAX random key, for the vector to start from.
-        which: a key of `WHICH`.
-        tolerance: of residuals, as a part of |eigenvalue|.
+        k: the number of eigenpairs.
+        key: a JAX random key, for the starting vector.
+        which: the end of the spectrum.
+        tolerance: the largest residual, relative to |eigenvalue|.
 
     Returns:
-        Values and vectors in no order, NaN for each that was not found.
+        Values and vectors in no particular order, NaN for each that did not converge.
     """
 
     is_zero = True
 
-    def checked(vector: np.ndarray) -> np.ndarray:
+    def multiply(vector: np.ndarray) -> np.ndarray:
         nonlocal is_zero
-        found = product(np.ravel(vector))
-        if not np.isfinite(found).all():
+        result = product(np.ravel(vector))
+        if not np.isfinite(result).all():
             raise _NotFiniteError
-        is_zero &= not found.any()
-        return found
+        is_zero &= not result.any()
+        return result
 
-    matrix = LinearOperator((n, n), matvec=checked, dtype=np.float64)
+    matrix = LinearOperator((n, n), matvec=multiply, dtype=np.float64)
     start = np.asarray(jax.random.normal(key, (n,)), np.float64)
     values, vectors = np.empty(0), np.empty((n, 0))
     try:
         values, vectors = eigsh(
-            # What ARPACK estimates a residual to be and what it is differ by rounding.
-            matrix, k, which=WHICH[which], v0=start, maxiter=_RESTARTS, tol=tolerance / 2
+            # ARPACK's estimate of a residual differs from the residual by rounding.
+            matrix, k, which=ARPACK_NAMES[which], v0=start, maxiter=_MAX_RESTARTS, tol=tolerance / 2
         )  # fmt: skip
     except ArpackNoConvergence as error:
         values, vectors = error.eigenvalues, error.eigenvectors
     except ArpackError:
-        # It has no space to span with a matrix of zeros, of which any vectors will do.
+        # ARPACK fails on a matrix of zeros, of which any vectors are eigenvectors.
         if is_zero:
             values, vectors = np.zeros(k), np.eye(n, k)
     except _NotFiniteError:
@@ -99,80 +103,83 @@ def outermost(
 def quadrature(
     matrix: Operator, key: Key, probes: int, steps: int, progress: Any
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Eigenvalues that stand for all, from random vectors, and for how many each of them does.
+    """Compute quadrature nodes and weights of the spectrum, from random vectors.
 
-    For a vector v of length 1 it is Gauss's quadrature of the measure that puts (v·u)² at each
-    eigenvalue of eigenvector u, which on average over v is 1 / n: exact for polynomials of degree
-    2 · steps - 1.
+    For a unit vector v, this is the Gauss quadrature of the measure with mass (v·u)² at the
+    eigenvalue of each eigenvector u; averaged over v, the mass is 1 / n. It is exact for
+    polynomials of degree up to 2 · steps - 1.
 
     Args:
-        matrix: of more than `steps` parameters.
+        matrix: a matrix of more than `steps` parameters.
         key: a JAX random key.
-        probes: how many vectors.
-        steps: how many products for each.
-        progress: a bar, which moves by one a product.
+        probes: the number of random vectors.
+        steps: the number of products for each.
+        progress: a progress bar, which counts products.
 
     Returns:
         Nodes and weights, (probes, steps) each; NaN for a probe with a product that is not finite.
     """
-    together = max(1, _AT_ONCE // (steps * matrix.size))
+    probes_per_block = max(1, _MAX_NUMBERS // (steps * matrix.size))
     keys = jax.random.split(key, probes)
     nodes, weights = np.full((2, probes, steps), np.nan)
-    for first in range(0, probes, together):
-        starts = _normal(keys[first : first + together], matrix.size)
-        parts = zip(*_tridiagonal(matrix, starts, steps, progress), strict=True)
-        for k, (diagonal, beside) in enumerate(parts, first):
-            if np.isfinite(diagonal).all() and np.isfinite(beside).all():
-                nodes[k], vectors = eigh_tridiagonal(diagonal, beside[:-1])
+    for first in range(0, probes, probes_per_block):
+        starts = _normal(keys[first : first + probes_per_block], matrix.size)
+        matrices = zip(*_tridiagonalize(matrix, starts, steps, progress), strict=True)
+        for k, (diagonal, off_diagonal) in enumerate(matrices, first):
+            if np.isfinite(diagonal).all() and np.isfinite(off_diagonal).all():
+                nodes[k], vectors = eigh_tridiagonal(diagonal, off_diagonal[:-1])
                 weights[k] = vectors[0] ** 2
     return nodes, weights
 
 
-def ends(nodes: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
-    """The smallest and the largest eigenvalue that stands for any; NaN if one of them is."""
-    kept = nodes[~(weights <= _NO_WEIGHT)]
+def spectrum_range(nodes: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
+    """Return the smallest and the largest node of nonzero weight; NaN if a node is NaN."""
+    kept = nodes[~(weights <= _WEIGHT_TOL)]
     return float(kept.min()), float(kept.max())
 
 
-def _tridiagonal(
+def _tridiagonalize(
     matrix: Operator, starts: np.ndarray, steps: int, progress: Any
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The matrix on the spaces that it spans from some vectors, as tridiagonal ones.
+    """Restrict the matrix to the Krylov spaces of some vectors, as tridiagonal matrices.
 
-    The steps are taken here and not in a compiled loop: each may be a pass over a stream.
+    The loop over steps is not compiled, because each step may be a pass over a stream.
 
     Args:
-        starts: (p, n).
+        matrix: a symmetric matrix.
+        starts: (p, n) starting vectors.
+        steps: the number of products for each.
+        progress: a progress bar, which counts products.
 
     Returns:
-        What is on the diagonal, and beside it, (p, steps) each, zeros from where a space ends.
+        The diagonals and the off-diagonals, (p, steps) each, zero from where a space is exhausted.
     """
     dtype = np.float64 if matrix.dtype == np.float64 else np.float32
     basis = np.zeros((len(starts), steps, matrix.size), dtype)
-    diagonal, beside = np.zeros((2, len(starts), steps))
+    diagonal, off_diagonal = np.zeros((2, len(starts), steps))
     basis[:, 0] = starts / np.linalg.norm(starts, axis=1, keepdims=True)
     for k in range(steps):
         for p, product in enumerate(matrix.times(basis[:, k], progress)):
             if not np.isfinite(product).all():
                 diagonal[p] = np.nan
                 continue
-            vector, before = product.astype(dtype), basis[p, : k + 1]
+            vector, previous = product.astype(dtype), basis[p, : k + 1]
             diagonal[p, k] = vector @ basis[p, k]
-            # Twice is enough: what one pass leaves of the older directions is rounding.
+            # Two passes of orthogonalization leave rounding errors only.
             for _ in range(2):
-                vector -= (before @ vector) @ before
+                vector -= (previous @ vector) @ previous
             length = np.linalg.norm(vector)
-            # What is left then is rounding: the vectors so far span all that there is.
+            # A shorter vector is a rounding error: the space is exhausted.
             if not length > 8 * np.finfo(dtype).eps * np.abs(diagonal[p]).max():
                 continue
-            beside[p, k] = length
+            off_diagonal[p, k] = length
             if k + 1 < steps:
                 basis[p, k + 1] = vector / length
-    return diagonal, beside
+    return diagonal, off_diagonal
 
 
 def signs(keys: Key, n: int) -> np.ndarray:
-    """A vector of random signs for each key, (m, n) int8."""
+    """Return a vector of random signs for each key, (m, n) int8."""
     return np.asarray(_signs(keys, n))
 
 

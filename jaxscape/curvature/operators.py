@@ -1,4 +1,4 @@
-"""Hessians and Gauss–Newton matrices of any model, by their products with vectors only."""
+"""Hessians and Gauss–Newton matrices of any model, as products with vectors."""
 
 import functools
 from collections.abc import Callable
@@ -10,12 +10,24 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from jaxscape._util import pytree
+from jaxscape._util.checks import check_choice
 from jaxscape._util.devices import in_full_precision
-from jaxscape._util.pytree import check_finite, is_array, is_none, is_parameter
+from jaxscape._util.pytree import (
+    Params,
+    Static,
+    as_arrays,
+    check_finite,
+    combine,
+    is_none,
+    is_parameter,
+    kind_of,
+    partition,
+    split_arrays,
+)
 from jaxscape.data.stream import example_of, mean_over
 from jaxscape.losses.batch_statistics import check_data
 from jaxscape.losses.checks import (
+    ScalarLoss,
     check_is_function,
     check_same_shape,
     loss_name,
@@ -24,221 +36,205 @@ from jaxscape.losses.checks import (
 )
 from jaxscape.losses.composed import ComposedLoss
 from jaxscape.losses.pointwise import PointwiseLoss
+from jaxscape.planes.directions import Direction
 
 Curvature = Literal["hessian", "gauss-newton"]
 
-# Vectors that are multiplied together at most, and numbers of theirs.
-_MOST_ROWS, _AT_ONCE = 128, 2**23
+# One call multiplies at most this many vectors, of this many numbers in total.
+_MAX_ROWS, _MAX_NUMBERS = 128, 2**23
 
 
 class _Task(NamedTuple):
-    """What is compiled for."""
+    """The static arguments of a compiled product."""
 
-    loss: Callable[[Any, Any], jax.Array]
+    loss: ScalarLoss
     curvature: Curvature
-    structure: Any
-    """Of the parameters."""
-    others: tuple[Any, ...]
-    """Their leaves that are no arrays, `None` for the others."""
+    static: Static
+    """The leaves of the parameters that do not move and are not arrays."""
 
 
 @dataclass(frozen=True, eq=False)
 class Operator:
-    """A symmetric matrix over the n floating numbers of some parameters, one after the other."""
+    """A symmetric matrix over the n floating numbers of some parameters, in the leaves' order."""
 
     task: _Task
-    moving: tuple[Any, ...]
-    """The leaves that hold them, `None` for the others."""
-    still: tuple[Any, ...]
-    """The other leaves that are arrays, `None` for the others."""
+    moving: Params
+    """The leaves that hold the floating numbers, `None` for the others."""
+    arrays: Params
+    """The other leaves that are arrays, `None` for the rest."""
     data: Any
 
     @property
     def size(self) -> int:
-        """n."""
-        return sum(leaf.size for leaf in self.moving if leaf is not None)
+        """The matrix's size, n."""
+        return sum(leaf.size for leaf in jax.tree.leaves(self.moving))
 
     @property
-    def dtype(self) -> Any:
-        """In which products are computed."""
-        return jnp.result_type(*(leaf for leaf in self.moving if leaf is not None))
+    def dtype(self) -> np.dtype:
+        """The dtype in which products are computed."""
+        return jnp.result_type(*jax.tree.leaves(self.moving))
 
     @property
     def name(self) -> str:
-        """What the matrix is called in figures."""
+        """The matrix's name in figures."""
         kind = {"hessian": "Hessian", "gauss-newton": "Gauss–Newton matrix"}[self.task.curvature]
         return f"{kind} of {loss_name(self.task.loss)}"
 
     @property
     def rows(self) -> int:
-        """How many vectors are multiplied together: they share a pass over a stream."""
-        return max(1, min(_MOST_ROWS, _AT_ONCE // self.size))
+        """The number of vectors that one pass over the data multiplies."""
+        return max(1, min(_MAX_ROWS, _MAX_NUMBERS // self.size))
 
     def times(self, vectors: np.ndarray, progress: Any) -> np.ndarray:
-        """The matrix times each of some vectors.
+        """Multiply the matrix by each of some vectors.
 
         Args:
             vectors: (m, n).
-            progress: a bar, which moves by the vectors that are done.
+            progress: a progress bar, which counts vectors.
 
         Returns:
             (m, n) float64, computed in the parameters' dtype.
         """
-        # A block is padded, so that all numbers of vectors but 1 share a program.
+        # Pad each block, so that all numbers of vectors except 1 use one compiled program.
         rows = 1 if len(vectors) == 1 else self.rows
-        found = np.empty(vectors.shape)
+        result = np.empty(vectors.shape)
         for start in range(0, len(vectors), rows):
             block = vectors[start : start + rows]
             padded = np.zeros((rows, self.size), self.dtype)
             padded[: len(block)] = block
             multiply = functools.partial(
-                products, self.task, self.moving, self.still, vectors=padded, count=len(block)
+                products, self.task, self.moving, self.arrays, vectors=padded, count=len(block)
             )
             product = mean_over(self.data, multiply)
-            found[start : start + rows] = np.asarray(product)[: len(block)]
+            result[start : start + rows] = np.asarray(product)[: len(block)]
             progress.update(len(block))
-        return found
+        return result
 
-    def directions(self, vectors: np.ndarray) -> Any:
-        """Vectors, (k, n), as directions in parameter space.
+    def directions(self, vectors: np.ndarray) -> Direction:
+        """Convert vectors, (k, n), to directions in parameter space.
 
         Returns:
-            The structure of the parameters, each leaf that moves with a leading axis k, `None` for
-            the others: as `random_directions` returns them.
+            A pytree of the structure of the parameters, each leaf that moves with a leading axis k,
+            `None` for the others: the form in which `random_directions` returns them.
         """
-        found: list[Any] = []
-        start = 0
-        for leaf in self.moving:
-            if leaf is None:
-                found.append(None)
-                continue
-            part = vectors[:, start : start + leaf.size]
-            found.append(jnp.asarray(part.reshape(-1, *leaf.shape), leaf.dtype))
-            start += leaf.size
-        return jax.tree.unflatten(self.task.structure, found)
+        leaves, structure = jax.tree.flatten(self.moving)
+        ends = np.cumsum([leaf.size for leaf in leaves])
+        steps = [
+            jnp.asarray(part.reshape(-1, *leaf.shape), leaf.dtype)
+            for leaf, part in zip(leaves, np.split(vectors, ends[:-1], axis=1), strict=True)
+        ]
+        return jax.tree.unflatten(structure, steps)
 
 
-def operator_of(
-    loss: Callable[[Any, Any], jax.Array],
+def make_operator(
+    loss: ScalarLoss,
     data: Any,
-    params: Any,
+    params: Params,
     curvature: Curvature,
     leaves: Callable[[str], bool] | None = None,
 ) -> Operator:
-    """The matrix of second derivatives of a loss, or Gauss and Newton's part of it.
+    """Return the Hessian of a loss, or its Gauss–Newton matrix.
 
     Args:
         loss: (params, data) -> scalar of a floating dtype; for "gauss-newton" a `PointwiseLoss` or
             a `ComposedLoss`.
-        data: what the loss takes, or a `Stream` of it.
-        params: pytree; leaves that are not floating numbers stay as they are.
-        curvature: which of the two.
-        leaves: path of a leaf -> whether the matrix is over its numbers too; None for all.
+        data: the second argument of the loss, or a `Stream` of batches of it.
+        params: pytree; leaves that are not floating numbers do not move.
+        curvature: "hessian" or "gauss-newton".
+        leaves: tree path -> whether the numbers of the leaf are among the matrix's parameters; None
+            for all.
 
     Raises:
-        TypeError: a loss that is none, or returns no floating scalar, or is not in two parts.
-        ValueError: parameters that are not finite, or none; a stream without batches; an unknown
-            curvature.
+        TypeError: The loss is not a function, does not return a floating scalar, or is not a
+            composition of a model and a loss of its outputs.
+        ValueError: The parameters are not finite or hold no floating numbers, the stream has no
+            batches, or `curvature` is unknown.
     """
     check_is_function("loss", loss)
     check_data(loss, data)
-    if curvature not in ("hessian", "gauss-newton"):
-        raise ValueError(f"curvature: expected 'hessian' or 'gauss-newton', got {curvature!r}")
+    check_choice("curvature", curvature, ("hessian", "gauss-newton"))
     if curvature == "gauss-newton" and not isinstance(loss, PointwiseLoss | ComposedLoss):
         raise TypeError(
             "loss: expected a PointwiseLoss or a ComposedLoss for curvature='gauss-newton', which "
-            f"needs the model and the loss of its outputs apart, got {loss!r}"
+            f"needs the model and the loss of its outputs separately, got {loss!r}"
         )
-
-    def moves(path: Any, leaf: Any) -> bool:
-        return is_parameter(leaf) and (leaves is None or leaves(jax.tree_util.keystr(path)))
-
-    paths, structure = jax.tree_util.tree_flatten_with_path(params, is_leaf=is_none)
-    kept = [moves(path, leaf) for path, leaf in paths]
-    if not any(moved and jnp.size(leaf) for moved, (_, leaf) in zip(kept, paths, strict=True)):
+    moving, rest = partition(params, leaves)
+    if not any(jnp.size(leaf) for leaf in jax.tree.leaves(moving)):
         name = "params" if leaves is None else "params, leaves"
+        structure = jax.tree.structure(params, is_leaf=is_none)
         raise ValueError(f"{name}: expected floating numbers, got none in {structure}")
     check_finite("params", params)
     example = example_of(data)
-    moving = jax.tree_util.tree_map_with_path(
-        lambda path, leaf: leaf if moves(path, leaf) else None, params
-    )
-    moving = jax.tree.map(jnp.asarray, pytree.floating(moving, example))
-    still = [None if moved else leaf for moved, (_, leaf) in zip(kept, paths, strict=True)]
-    found = Operator(
-        _Task(loss, curvature, structure, tuple(None if is_array(x) else x for x in still)),
-        tuple(jax.tree.leaves(moving, is_leaf=is_none)),
-        tuple(leaf if is_array(leaf) else None for leaf in still),
-        # On the device once, and not again for every product.
-        jax.tree.map(lambda x: jnp.asarray(x) if isinstance(x, np.ndarray) else x, data),
-    )
-    jax.eval_shape(functools.partial(_check_parts, found.task), found.moving, found.still, example)
-    return found
+    moving = jax.tree.map(jnp.asarray, as_arrays(moving, example))
+    arrays, static = split_arrays(rest)
+    # Move the data to the device once, not for every product.
+    data = jax.tree.map(lambda x: jnp.asarray(x) if isinstance(x, np.ndarray) else x, data)
+    operator = Operator(_Task(loss, curvature, static), moving, arrays, data)
+    jax.eval_shape(functools.partial(_check_outputs, operator.task), moving, arrays, example)
+    return operator
 
 
-def _check_parts(task: _Task, moving: tuple, still: tuple, data: Any) -> jax.Array:
-    """The loss; refused if it is no scalar, or if its parts are none of a model."""
-    params = _filled(task, moving, still)
+def _check_outputs(task: _Task, moving: Params, arrays: Params, data: Any) -> jax.Array:
+    """Return the loss; raise a TypeError unless loss and model outputs are floating."""
+    params = combine(moving, task.static.with_arrays(arrays))
     value = scalar(task.loss(params, data))
     if task.curvature == "gauss-newton":
-        predict, _ = _parts(task.loss)
+        predict, _ = _split_loss(task.loss)
         for leaf in jax.tree.leaves(predict(params, data)):
             if not is_parameter(leaf):
-                raise TypeError(
-                    "loss.predict: expected floating outputs, got "
-                    f"{getattr(leaf, 'dtype', type(leaf).__name__)}"
-                )
+                raise TypeError(f"loss.predict: expected floating outputs, got {kind_of(leaf)}")
     return value
 
 
 @functools.partial(jax.jit, static_argnums=0)
 @in_full_precision
 def products(
-    task: _Task, moving: tuple, still: tuple, data: Any, *, vectors: jax.Array, count: int
+    task: _Task, moving: Params, arrays: Params, data: Any, *, vectors: jax.Array, count: int
 ) -> jax.Array:
-    """The matrix times each of some vectors.
+    """Multiply the matrix by each of some vectors.
 
     Args:
-        task: what is compiled for.
+        task: the static arguments.
         moving: the leaves that hold floating numbers, `None` for the others.
-        still: the other leaves that are arrays, `None` for the others.
-        data: what the loss takes.
+        arrays: the other leaves that are arrays, `None` for the rest.
+        data: the second argument of the loss.
         vectors: (m, n).
-        count: how many of them are multiplied.
+        count: the number of vectors to multiply.
 
     Returns:
-        (m, n), zeros beyond `count`.
+        (m, n), with zeros in the rows from `count` on.
     """
     flat, unravel = ravel_pytree(moving)
+    rest = task.static.with_arrays(arrays)
 
-    def filled(flat: jax.Array) -> Any:
-        return _filled(task, unravel(flat), still)
+    def params_at(flat: jax.Array) -> Params:
+        return combine(unravel(flat), rest)
 
     if task.curvature == "hessian":
-        # Forward over reverse: what does not depend on the vector is computed once for all.
-        slope = jax.grad(lambda flat: scalar(task.loss(filled(flat), data)))
-        _, product = jax.linearize(slope, flat)
+        # Forward over reverse: what does not depend on the vector is computed once.
+        gradient = jax.grad(lambda flat: scalar(task.loss(params_at(flat), data)))
+        _, product = jax.linearize(gradient, flat)
     else:
-        predict, output_loss = _parts(task.loss)
-        outputs, push = jax.linearize(lambda flat: predict(filled(flat), data), flat)
+        predict, output_loss = _split_loss(task.loss)
+        outputs, push = jax.linearize(lambda flat: predict(params_at(flat), data), flat)
         pull = jax.linear_transpose(push, flat)
-        slope = jax.grad(lambda outputs: scalar(output_loss(outputs, data)))
-        _, bend = jax.linearize(slope, outputs)
+        gradient = jax.grad(lambda outputs: scalar(output_loss(outputs, data)))
+        _, inner_product = jax.linearize(gradient, outputs)
 
         def product(vector: jax.Array) -> jax.Array:
-            return pull(bend(push(vector)))[0]
+            return pull(inner_product(push(vector)))[0]
 
-    # One after the other: together, their intermediate values would not fit.
+    # A loop, because the intermediate values of all vectors at once would not fit into memory.
     return jax.lax.fori_loop(
         0,
         count,
-        lambda k, found: found.at[k].set(product(vectors[k])),
+        lambda k, result: result.at[k].set(product(vectors[k])),
         jnp.zeros_like(vectors),
     )
 
 
-def _parts(loss: Any) -> tuple[Callable[[Any, Any], Any], Callable[[Any, Any], jax.Array]]:
-    """The model, (params, data) -> outputs, and the loss of its outputs, (outputs, data)."""
+def _split_loss(loss: Any) -> tuple[Callable[[Any, Any], Any], Callable[[Any, Any], jax.Array]]:
+    """Return the model, (params, data) -> outputs, and the loss of its outputs, (outputs, data)."""
     if isinstance(loss, ComposedLoss):
         return loss.predict, loss.output_loss
 
@@ -247,13 +243,3 @@ def _parts(loss: Any) -> tuple[Callable[[Any, Any], Any], Callable[[Any, Any], j
         return mean_over_samples(loss.error(prediction, data.y), data.sample_weight)
 
     return lambda params, data: loss.predict(params, data.x), output_loss
-
-
-def _filled(task: _Task, moving: tuple, still: tuple) -> Any:
-    """The parameters, of their leaves that move, those that do not, and those that are no arrays.
-
-    A leaf is in one of the three, `None` in the others.
-    """
-    triples = zip(moving, still, task.others, strict=True)
-    leaves = [next((x for x in triple if x is not None), None) for triple in triples]
-    return jax.tree.unflatten(task.structure, leaves)

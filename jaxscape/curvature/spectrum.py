@@ -1,7 +1,4 @@
-"""What is known of the eigenvalues of a model's curvature.
-
-Eigenvalues of a model's curvature: the outermost, their sum, and how all of them lie.
-"""
+"""Eigenvalues of a model's curvature: the outermost, their sum, and their density."""
 
 import math
 from collections.abc import Callable
@@ -12,41 +9,51 @@ import numpy as np
 from scipy.linalg import qr
 
 from jaxscape._util import thumbnails
-from jaxscape._util.checks import Key, check_key
+from jaxscape._util.checks import Key, check_choice, check_count, check_key
 from jaxscape._util.progress import bar
+from jaxscape._util.pytree import Params
 from jaxscape.curvature import lanczos
-from jaxscape.curvature.operators import Curvature, operator_of
+from jaxscape.curvature.operators import Curvature, make_operator
+from jaxscape.losses.checks import ScalarLoss
+from jaxscape.planes.directions import Direction
 from jaxscape.planes.plane import Plane
+
+# A matrix of up to this many parameters is computed whole, since that takes few products.
+_MAX_DENSE = 64
+# The density extends this many widths beyond the outer eigenvalues, where kernels have fallen to a
+# relative 1e-8, and is sampled this many times per width.
+_KERNEL_WIDTHS, _POINTS_PER_WIDTH = 6, 8
 
 
 class Eigenpairs(NamedTuple):
-    """The k outermost eigenvalues of a matrix of n parameters by n, and their eigenvectors."""
+    """The k outermost eigenvalues of an n × n matrix over n parameters, and their eigenvectors."""
 
     values: np.ndarray
-    """(k,) float64: the outermost first; NaN for one that was not found."""
-    vectors: Any
-    """The structure of the parameters, each floating leaf with a leading axis k, `None` for others:
-    directions of length 1, as `lines` and `Plane` take them."""
+    """(k,) float64, the outermost first; NaN for each that was not found."""
+    vectors: Direction
+    """The eigenvectors, of length 1, in the structure of the parameters: a leading axis k for each
+    leaf that moves, `None` for the others, as `lines` takes directions."""
     residual: np.ndarray
-    """(k,) float64: ‖H·v - value·v‖. The matrix has an eigenvalue no farther than this away."""
+    """(k,) float64, the norms ‖H·v - value·v‖. The matrix has an eigenvalue at most this far from
+    the value."""
     converged: np.ndarray
-    """(k,) bool: whether the residual is within the tolerance."""
+    """(k,) bool, whether the residual is within the tolerance."""
     name: str
-    """What the matrix is called in figures."""
+    """The matrix's name in figures."""
 
-    def plane(self, params: Any, pairs: tuple[int, int] = (0, 1)) -> Plane:
-        """The plane of two eigenvectors, through the parameters that they were found at.
+    def plane(self, params: Params, pairs: tuple[int, int] = (0, 1)) -> Plane:
+        """Return the plane of two eigenvectors.
 
         Args:
-            params: the parameters at (0, 0).
-            pairs: which two, from 0, the outermost, on.
+            params: the parameters at (0, 0), at which the eigenvectors were computed.
+            pairs: the indices of the two eigenpairs; 0 is the outermost.
 
         Raises:
-            ValueError: not two; a pair that is not there, or was not found.
+            ValueError: `pairs` are not two different indices of eigenpairs that were found.
         """
-        units, there = [], np.flatnonzero(np.isfinite(self.values)).tolist()
-        if len(pairs) != 2 or len(set(pairs)) != 2 or not set(pairs) <= set(there):
-            raise ValueError(f"pairs: expected two of {len(there)} found, got {pairs}")
+        units, available = [], np.flatnonzero(np.isfinite(self.values)).tolist()
+        if len(pairs) != 2 or len(set(pairs)) != 2 or not set(pairs) <= set(available):
+            raise ValueError(f"pairs: expected two of {len(available)} found, got {pairs}")
         for k in pairs:
             lost = "" if self.converged[k] else ", not converged"
             units.append(f"eigenvector {k + 1}, λ = {self.values[k]:.4g}{lost}")
@@ -61,10 +68,12 @@ class Eigenpairs(NamedTuple):
         )
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the eigenvalues and how far they can be off."""
+        """Return a table of the eigenvalues and the bounds on their errors, for notebooks."""
         rows = [
-            (f"{value:.6g}", f"{off:.3g}", "yes" if found else "no")
-            for value, off, found in zip(self.values, self.residual, self.converged, strict=True)
+            (f"{value:.6g}", f"{bound:.3g}", "yes" if converged else "no")
+            for value, bound, converged in zip(
+                self.values, self.residual, self.converged, strict=True
+            )
         ]
         return thumbnails.table(
             ("eigenvalue", "off by at most", "converged"), rows
@@ -72,38 +81,39 @@ class Eigenpairs(NamedTuple):
 
 
 class TraceEstimate(NamedTuple):
-    """The sum of all eigenvalues, as it was estimated."""
+    """An estimate of the trace, the sum of all eigenvalues."""
 
     value: float
-    """The estimate; it is right on average over keys."""
+    """The estimate, unbiased over keys."""
     error: float
-    """Its standard error, beside rounding: 0 where the trace was not estimated but computed."""
+    """Its standard error without rounding; 0 if the trace was computed exactly."""
 
 
 class SpectralDensity(NamedTuple):
-    """How the n eigenvalues of a matrix lie: their density, smoothed by a Gaussian kernel."""
+    """The density of the n eigenvalues of a matrix, smoothed by a Gaussian kernel."""
 
     eigenvalues: np.ndarray
-    """(m,) float64: where the density is taken, evenly, from below the smallest to above the
-    largest eigenvalue."""
+    """(m,) float64, evenly spaced points from below the smallest to above the largest
+    eigenvalue."""
     density: np.ndarray
-    """(m,) float64: the part of all eigenvalues per unit; it integrates to 1."""
+    """(m,) float64, the density at these points; it integrates to 1."""
     error: np.ndarray
-    """(m,) float64: its standard error between probes; 0 where all eigenvalues were computed, NaN
-    where there was one probe."""
+    """(m,) float64, the standard error of the density over probes; 0 if all eigenvalues were
+    computed, NaN for a single probe."""
     width: float
     """The kernel's standard deviation."""
     nodes: np.ndarray
-    """(probes, steps) float64: the eigenvalues that stand for all in each probe's quadrature."""
+    """(probes, steps) float64, the nodes of each probe's quadrature."""
     weights: np.ndarray
-    """(probes, steps) float64: the part of all eigenvalues that each stands for, in sum 1."""
+    """(probes, steps) float64, the fraction of all eigenvalues that each node stands for; a probe's
+    weights sum to 1."""
     size: int
-    """n, the number of parameters."""
+    """The number of parameters, n."""
     name: str
-    """What the matrix is called in figures."""
+    """The matrix's name in figures."""
 
     def __repr__(self) -> str:
-        low, high = lanczos.ends(self.nodes, self.weights)
+        low, high = lanczos.spectrum_range(self.nodes, self.weights)
         how = "{} probes of {} steps".format(*self.nodes.shape)
         if self.nodes.shape[1] == self.size:
             how = "all computed"
@@ -113,89 +123,86 @@ class SpectralDensity(NamedTuple):
         )
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the density."""
+        """Return a small picture of the density, for notebooks."""
         names = ("eigenvalue", "density")
         return thumbnails.lines(self.eigenvalues, self.density[None], names) + thumbnails.text(self)
 
 
-# Up to so many parameters the whole matrix is made; of more, products are all that is needed.
-_DENSE = 64
-# Kernels are cut off so many of their widths away (1e-9 of them), and drawn so many times a width.
-_REACH, _PER_WIDTH = 6, 8
-
-
 def eigenpairs(
-    loss: Callable[[Any, Any], jax.Array],
+    loss: ScalarLoss,
     data: Any,
-    params: Any,
+    params: Params,
     k: int,
     key: Key,
     *,
-    which: Literal["largest", "smallest", "magnitude"] = "largest",
+    which: lanczos.Which = "largest",
     curvature: Curvature = "hessian",
     tolerance: float = 1e-4,
     leaves: Callable[[str], bool] | None = None,
 ) -> Eigenpairs:
-    """The k outermost eigenvalues of the Hessian, and their eigenvectors.
+    """Compute the k outermost eigenvalues of the Hessian, and their eigenvectors.
 
-    Found from products with vectors, by Lanczos's method with implicit restarts (ARPACK); of up to
-    64 parameters, or where k is half of them, by the whole matrix. It holds 20 vectors in float64,
-    or 2k + 1 if more. Of several equal eigenvalues it may find fewer than there are.
+    Lanczos's method with implicit restarts (ARPACK) needs products with vectors only, and memory
+    for 20 vectors in float64, or 2k + 1 if that is more. For up to 64 parameters, or up to 2k + 1,
+    the whole matrix is computed. Of several equal eigenvalues, Lanczos's method can miss some.
 
     Args:
         loss: (params, data) -> scalar of a floating dtype; for "gauss-newton" a `PointwiseLoss` or
             a `ComposedLoss`.
-        data: what the loss takes; or a `Stream` of it, for which the loss has to be a mean over
-            samples. Every product goes through it once.
-        params: where; leaves that are not floating numbers stay as they are.
-        k: how many, from 1 to the number of parameters.
-        key: a JAX random key, for the vector that it starts from.
-        which: "largest" and "smallest" go by sign, so that the smallest are the most negative;
-            "magnitude" by absolute value.
-        curvature: "hessian", the second derivatives; or "gauss-newton", Jᵀ·H·J of the model's
-            Jacobian J and the loss's second derivatives H by its outputs, which is the Hessian
-            without the model's own curvature.
-        tolerance: of the residuals, as a part of the largest |value|.
-        leaves: path of a leaf, as `jax.tree_util.keystr` writes it, -> whether its numbers are
-            among the parameters of the matrix: so that batch statistics, say, are not.
+        data: the second argument of the loss, or a `Stream` of batches of it if the loss is a mean
+            over samples. Each product takes one pass over a stream.
+        params: the parameters at which the Hessian is taken. Leaves that are not floating numbers
+            are not parameters of the matrix.
+        k: the number of eigenpairs, from 1 to the number of parameters.
+        key: a JAX random key, for the starting vector.
+        which: "largest" and "smallest" order by sign, so that the smallest are the most negative;
+            "magnitude" orders by absolute value.
+        curvature: "hessian", the second derivatives; or "gauss-newton", Jᵀ·H·J with the model's
+            Jacobian J and the second derivatives H of the loss with respect to the model's outputs,
+            which is the Hessian without the curvature of the model.
+        tolerance: the largest residual of a converged eigenpair, relative to the largest |value|.
+        leaves: tree path, as `jax.tree_util.keystr` writes it -> whether the leaf's numbers are
+            parameters of the matrix; it can exclude batch statistics, for instance.
 
     Returns:
         `Eigenpairs`.
 
     Raises:
-        TypeError: a loss that does not return a floating scalar, or is not in two parts.
-        ValueError: k under 1 or over the number of parameters, a tolerance outside (0, 1),
-            parameters that are not finite, a stream without batches.
+        TypeError: The loss does not return a floating scalar, or is not a composition of a model
+            and a loss of its outputs, as "gauss-newton" needs it; or `k` is not a whole number.
+        ValueError: `k` is not from 1 to the number of parameters, `tolerance` is not in (0, 1),
+            the parameters are not finite, or the stream has no batches.
 
     Example:
         >>> data = jxs.data.teacher_student(jax.random.key(0))
         >>> weights = jxs.Weights(1.5, 0.8)
-        >>> found = jxs.curvature.eigenpairs(jxs.squared_error, data, weights, 2, jax.random.key(1))
-        >>> found
+        >>> pairs = jxs.curvature.eigenpairs(jxs.squared_error, data, weights, 2, jax.random.key(1))
+        >>> pairs
         Eigenpairs(2 of the Hessian of squared error, from 1.28... to 0.02..., 2 converged)
-        >>> found.plane(weights).units
+        >>> pairs.plane(weights).units
         ('eigenvector 1, λ = 1.28...', 'eigenvector 2, λ = 0.02...')
     """
     check_key(key)
-    if which not in lanczos.WHICH:
-        raise ValueError(f"which: expected 'largest', 'smallest' or 'magnitude', got {which!r}")
+    check_choice("which", which, lanczos.ARPACK_NAMES)
     if not 0 < tolerance < 1:
         raise ValueError(f"tolerance: expected a number between 0 and 1, got {tolerance}")
-    _check_count("k", k, 1)
-    matrix = operator_of(loss, data, params, curvature, leaves)
+    k = check_count("k", k)
+    matrix = make_operator(loss, data, params, curvature, leaves)
     if k > matrix.size:
         raise ValueError(f"k: expected 1 to {matrix.size}, the number of parameters, got {k}")
     with bar(None, "products") as progress:
-        if matrix.size <= max(_DENSE, 2 * k + 1):
-            whole = lanczos.whole(matrix, progress)
-            values, vectors = lanczos.all_pairs(whole)
-            product = whole.__matmul__
+        if matrix.size <= max(_MAX_DENSE, 2 * k + 1):
+            dense = lanczos.to_dense(matrix, progress)
+            values, vectors = lanczos.all_eigenpairs(dense)
+            product: Callable[[np.ndarray], np.ndarray] = dense.__matmul__
         else:
             product = lambda v: matrix.times(v[None], progress)[0]  # noqa: E731
-            values, vectors = lanczos.outermost(product, matrix.size, k, key, which, tolerance)
+            values, vectors = lanczos.outer_eigenpairs(
+                product, matrix.size, k, key, which, tolerance
+            )
         order = {"largest": -values, "smallest": values, "magnitude": -np.abs(values)}[which]
-        kept = np.argsort(order)[:k]
-        values, vectors = values[kept], vectors[kept]
+        outer = np.argsort(order)[:k]
+        values, vectors = values[outer], vectors[outer]
         pairs = zip(values, vectors, strict=True)
         residual = np.array([np.linalg.norm(product(v) - value * v) for value, v in pairs])
     size = np.max(np.abs(values), initial=0, where=np.isfinite(values))
@@ -205,9 +212,9 @@ def eigenpairs(
 
 
 def hessian_trace(
-    loss: Callable[[Any, Any], jax.Array],
+    loss: ScalarLoss,
     data: Any,
-    params: Any,
+    params: Params,
     key: Key,
     *,
     samples: int = 100,
@@ -215,62 +222,68 @@ def hessian_trace(
     curvature: Curvature = "hessian",
     leaves: Callable[[str], bool] | None = None,
 ) -> TraceEstimate:
-    """The trace of the Hessian, which is the sum of its eigenvalues.
+    """Estimate the trace of the Hessian, the sum of its eigenvalues.
 
     Hutchinson's estimate (1990) is the mean of vᵀ·H·v over vectors v of random signs. Hutch++
-    (Meyer et al. 2021, arXiv 2010.09649) takes the trace over the directions in which the largest
-    eigenvalues lie as it is, and estimates what is left: far better where few eigenvalues are
-    large, worse where all are alike. It holds samples / 3 vectors in float64, twice.
+    (Meyer et al. 2021, arXiv 2010.09649) computes the trace exactly on a subspace that contains
+    approximately the eigenvectors of the largest eigenvalues, and estimates the rest. It is much
+    more accurate if few eigenvalues are large, and less accurate if all have a similar size. It
+    needs memory for samples / 3 vectors in float64, twice.
 
     Args:
-        loss, data, params, curvature, leaves: as in `eigenpairs`.
+        loss: as in `eigenpairs`.
+        data: as in `eigenpairs`.
+        params: as in `eigenpairs`.
         key: a JAX random key, for the vectors.
-        samples: how many products with vectors: 2 or more, 6 of Hutch++. With one for each
-            parameter or more, the trace is computed and not estimated.
-        method: which of the two.
+        samples: the number of products with vectors, at least 2, or 6 for Hutch++. If it is the
+            number of parameters or more, the trace is exact.
+        method: "hutch++" or "hutchinson".
+        curvature: as in `eigenpairs`.
+        leaves: as in `eigenpairs`.
 
     Returns:
-        `TraceEstimate(value, error)`, the error being one standard deviation.
+        `TraceEstimate(value, error)`, with one standard deviation as the error.
 
     Raises:
-        TypeError, ValueError: as `eigenpairs`; too few samples; an unknown method.
+        TypeError: As in `eigenpairs`.
+        ValueError: As in `eigenpairs`; or `samples` is too small, or `method` is unknown.
 
     Example:
         >>> data = jxs.data.teacher_student(jax.random.key(0))
-        >>> found = jxs.curvature.hessian_trace(jxs.squared_error, data, jxs.Weights(1.5, 0.8), jax.random.key(1))
-        >>> round(found.value, 3), found.error
+        >>> loss, weights, key = jxs.squared_error, jxs.Weights(1.5, 0.8), jax.random.key(1)
+        >>> trace = jxs.curvature.hessian_trace(loss, data, weights, key)
+        >>> round(trace.value, 3), trace.error
         (1.30..., 0.0)
     """
     check_key(key)
-    if method not in ("hutch++", "hutchinson"):
-        raise ValueError(f"method: expected 'hutch++' or 'hutchinson', got {method!r}")
-    _check_count("samples", samples, 2 if method == "hutchinson" else 6)
-    matrix = operator_of(loss, data, params, curvature, leaves)
+    check_choice("method", method, ("hutch++", "hutchinson"))
+    samples = check_count("samples", samples, 2 if method == "hutchinson" else 6)
+    matrix = make_operator(loss, data, params, curvature, leaves)
     with bar(min(samples, matrix.size), "products") as progress:
         if samples >= matrix.size:
-            return TraceEstimate(float(np.trace(lanczos.whole(matrix, progress))), 0.0)
+            return TraceEstimate(float(np.trace(lanczos.to_dense(matrix, progress))), 0.0)
         keys = jax.random.split(key, samples)
         third = samples // 3 if method == "hutch++" else 0
         exact, basis = 0.0, np.zeros((0, matrix.size))
         if third:
             basis = matrix.times(lanczos.signs(keys[:third], matrix.size), progress)
-            # In place: of large models this is what needs the memory.
+            # In place, because these vectors take the most memory.
             basis = qr(basis.T, overwrite_a=True, mode="economic", check_finite=False)[0].T
             exact = np.einsum("kn,kn->", basis, matrix.times(basis, progress))
-        parts: list[float] = []
+        estimates: list[float] = []
         rest = keys[2 * third :]
         for start in range(0, len(rest), matrix.rows):
             vectors = lanczos.signs(rest[start : start + matrix.rows], matrix.size).astype(float)
             vectors -= (vectors @ basis.T) @ basis
-            parts += np.sum(vectors * matrix.times(vectors, progress), axis=1).tolist()
-        error = np.std(parts, ddof=1) / math.sqrt(len(parts))
-    return TraceEstimate(float(exact + np.mean(parts)), float(error))
+            estimates += np.sum(vectors * matrix.times(vectors, progress), axis=1).tolist()
+        error = np.std(estimates, ddof=1) / math.sqrt(len(estimates))
+    return TraceEstimate(float(exact + np.mean(estimates)), float(error))
 
 
 def spectral_density(
-    loss: Callable[[Any, Any], jax.Array],
+    loss: ScalarLoss,
     data: Any,
-    params: Any,
+    params: Params,
     key: Key,
     *,
     probes: int = 10,
@@ -279,70 +292,69 @@ def spectral_density(
     curvature: Curvature = "hessian",
     leaves: Callable[[str], bool] | None = None,
 ) -> SpectralDensity:
-    """The density of all eigenvalues of the Hessian, by stochastic Lanczos quadrature.
+    """Estimate the density of all eigenvalues of the Hessian, by stochastic Lanczos quadrature.
 
-    As Ghorbani et al. (2019, arXiv 1901.10159): for each of some random vectors, so many steps of
-    Lanczos's method with full reorthogonalization give eigenvalues that stand for all, and for how
-    many. It holds one vector for every step. Of no more parameters than steps, all eigenvalues are
+    For each random vector, Lanczos's method with full reorthogonalization gives the nodes and
+    weights of a quadrature of the spectrum (Ghorbani et al. 2019, arXiv 1901.10159). It needs
+    memory for one vector per step. If there are no more parameters than steps, all eigenvalues are
     computed.
 
     Args:
-        loss, data, params, curvature, leaves: as in `eigenpairs`.
+        loss: as in `eigenpairs`.
+        data: as in `eigenpairs`.
+        params: as in `eigenpairs`.
         key: a JAX random key, for the vectors.
-        probes: how many vectors.
-        steps: how many products for each.
-        width: the kernel's standard deviation as a part of the range of the eigenvalues, from 1e-4
-            to 1. None for 1 / steps, which so many steps resolve wherever eigenvalues lie, so that
-            the error between probes is all there is; far from the bulk they resolve finer ones.
+        probes: the number of random vectors, 1 or more.
+        steps: the number of products with each, 2 or more.
+        width: the kernel's standard deviation relative to the range of the eigenvalues, from 1e-4
+            to 1. None for 1 / steps, which the quadrature resolves everywhere, so that the error
+            over probes is the whole error. Far from the bulk the quadrature resolves finer widths.
+        curvature: as in `eigenpairs`.
+        leaves: as in `eigenpairs`.
 
     Returns:
-        `SpectralDensity`, for `plot.spectrum`.
+        `SpectralDensity`, which `plot.spectrum` draws.
 
     Raises:
-        TypeError, ValueError: as `eigenpairs`; fewer than 1 probe or 2 steps; a width that is
-            out of bounds.
+        TypeError: As in `eigenpairs`.
+        ValueError: As in `eigenpairs`; or `probes`, `steps` or `width` is out of its range.
 
     Example:
         >>> data = jxs.data.teacher_student(jax.random.key(0))
-        >>> jxs.curvature.spectral_density(jxs.squared_error, data, jxs.Weights(1.5, 0.8), jax.random.key(1))
+        >>> loss, weights, key = jxs.squared_error, jxs.Weights(1.5, 0.8), jax.random.key(1)
+        >>> jxs.curvature.spectral_density(loss, data, weights, key)
         SpectralDensity(Hessian of squared error, 2 eigenvalues from 0.02... to 1.28..., ...)
     """
     check_key(key)
-    _check_count("probes", probes, 1)
-    _check_count("steps", steps, 2)
+    probes, steps = check_count("probes", probes), check_count("steps", steps, 2)
     if width is not None and not 1e-4 <= width <= 1:
-        raise ValueError(f"width: expected a part of the range, 1e-4 to 1, or None, got {width}")
-    matrix = operator_of(loss, data, params, curvature, leaves)
-    all_of_them = matrix.size <= steps
-    with bar(matrix.size if all_of_them else probes * steps, "products") as progress:
-        if all_of_them:
-            nodes = lanczos.all_pairs(lanczos.whole(matrix, progress))[0][None]
+        raise ValueError(
+            f"width: expected a fraction of the range, 1e-4 to 1, or None, got {width}"
+        )
+    matrix = make_operator(loss, data, params, curvature, leaves)
+    is_complete = matrix.size <= steps
+    with bar(matrix.size if is_complete else probes * steps, "products") as progress:
+        if is_complete:
+            nodes = lanczos.all_eigenpairs(lanczos.to_dense(matrix, progress))[0][None]
             weights = np.full(nodes.shape, 1 / matrix.size)
         else:
             nodes, weights = lanczos.quadrature(matrix, key, probes, steps, progress)
-    share = 1 / steps if width is None else width
-    low, high = lanczos.ends(nodes, weights)
-    # Where all eigenvalues are equal there is no range, to rounding.
-    sigma = share * (max(high - low, 1e-3 * max(abs(low), abs(high))) or 1.0)
-    count = math.ceil(_PER_WIDTH * (1 / share + 2 * _REACH)) + 1
-    at = np.linspace(low - _REACH * sigma, high + _REACH * sigma, count)
-    each = np.stack([_smoothed(*probe, sigma, at) for probe in zip(nodes, weights, strict=True)])
-    error = np.full(count, 0.0 if all_of_them else np.nan)
-    if len(each) > 1:
-        error = np.std(each, axis=0, ddof=1) / math.sqrt(probes)
+    fraction = 1 / steps if width is None else width
+    low, high = lanczos.spectrum_range(nodes, weights)
+    # If all eigenvalues are equal to rounding, the range is 0; then use their size instead.
+    sigma = fraction * (max(high - low, 1e-3 * max(abs(low), abs(high))) or 1.0)
+    count = math.ceil(_POINTS_PER_WIDTH * (1 / fraction + 2 * _KERNEL_WIDTHS)) + 1
+    at = np.linspace(low - _KERNEL_WIDTHS * sigma, high + _KERNEL_WIDTHS * sigma, count)
+    densities = np.stack([_smooth(*probe, sigma, at) for probe in zip(nodes, weights, strict=True)])
+    error = np.full(count, 0.0 if is_complete else np.nan)
+    if len(densities) > 1:
+        error = np.std(densities, axis=0, ddof=1) / math.sqrt(probes)
     return SpectralDensity(
-        at, each.mean(axis=0), error, float(sigma), nodes, weights, matrix.size, matrix.name
+        at, densities.mean(axis=0), error, float(sigma), nodes, weights, matrix.size, matrix.name
     )
 
 
-def _check_count(name: str, count: Any, least: int) -> None:
-    if not hasattr(count, "__index__") or isinstance(count, bool):
-        raise TypeError(f"{name}: expected a whole number, got {count!r}")
-    if count < least:
-        raise ValueError(f"{name}: expected {least} or more, got {count}")
-
-
-def _smoothed(nodes: np.ndarray, weights: np.ndarray, sigma: float, at: np.ndarray) -> np.ndarray:
-    """The density of weighted points under a Gaussian kernel."""
+def _smooth(nodes: np.ndarray, weights: np.ndarray, sigma: float, at: np.ndarray) -> np.ndarray:
+    """Return the density of weighted nodes under a Gaussian kernel, at some points."""
     kernel = np.exp(-(((at[:, None] - nodes) / sigma) ** 2) / 2)
     return kernel @ weights / (math.sqrt(2 * math.pi) * sigma)

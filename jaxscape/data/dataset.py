@@ -1,4 +1,4 @@
-"""Points to learn from: a `Dataset`, made up, split and batched."""
+"""Datasets: samples with inputs, targets and weights; splits and batches of them."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,25 +7,27 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxscape._util.checks import Key, check_key
+from jaxscape._util.checks import Key, check_count, check_key
+from jaxscape._util.pytree import is_traced
 
 
 @jax.tree_util.register_pytree_with_keys_class
 class Dataset:
-    """Inputs, targets and, if wanted, how much each sample counts.
+    """Inputs, targets and, optionally, sample weights.
 
-    Integers become floats of JAX's default width; other dtypes stay as they are (float64 needs
-    `jax.enable_x64`, as everywhere in JAX).
+    Integers and booleans become floats of JAX's default width; floating dtypes are kept (float64
+    needs `jax.enable_x64`, as everywhere in JAX).
 
     Args:
         x: (n,) inputs, or (n, features).
         y: (n,) targets, or (n, outputs).
         sample_weight: (n,) non-negative, not all zero; a loss is then the weighted mean over
-            samples. None: every sample counts alike.
+            samples. None gives all samples the same weight.
 
     Raises:
-        TypeError: an array that does not hold real numbers.
-        ValueError: arrays that are empty, of unequal length, or not finite.
+        TypeError: An array does not hold real numbers.
+        ValueError: The arrays are empty, differ in length, or are not finite; or the weights are
+            negative or all zero.
 
     Example:
         >>> jxs.Dataset([1.0, 2.0, 3.0], [2.0, 4.0, 6.0])
@@ -46,9 +48,7 @@ class Dataset:
             weight = _real("sample_weight", sample_weight)
             if weight.shape != (n,):
                 raise ValueError(f"sample_weight: expected shape ({n},), got {weight.shape}")
-            if not isinstance(weight, jax.core.Tracer) and not (
-                (weight >= 0).all() and (weight > 0).any()
-            ):
+            if not is_traced(weight) and not ((weight >= 0).all() and (weight > 0).any()):
                 raise ValueError(
                     "sample_weight: expected non-negative numbers, not all zero, got "
                     f"a lowest of {weight.min():g} and a sum of {weight.sum():g}"
@@ -66,8 +66,8 @@ class Dataset:
         ]
         return f"Dataset({', '.join([f'{len(self)} samples', *arrays])})"
 
-    # Rebuilding from leaves skips the checks: transformations put tracers, and pytree
-    # utilities put placeholders, where arrays were.
+    # Rebuilding from leaves skips the checks, because transformations replace arrays by tracers,
+    # and pytree utilities by placeholders.
     def tree_flatten_with_keys(self):
         return [(jax.tree_util.GetAttrKey(name), leaf) for name, leaf in vars(self).items()], None
 
@@ -79,7 +79,7 @@ class Dataset:
 
 
 def _real(name: str, values: Any) -> jax.Array:
-    """`values` as a non-empty array of finite real numbers with a sample axis."""
+    """Convert `values` to a non-empty array of finite real numbers with a sample axis."""
     if not isinstance(values, jax.Array):
         try:
             values = np.asarray(values)
@@ -94,8 +94,8 @@ def _real(name: str, values: Any) -> jax.Array:
         raise ValueError(f"{name}: expected at least one sample, got shape {values.shape}")
     if not jnp.issubdtype(values.dtype, jnp.floating):
         values = values.astype(jax.dtypes.canonicalize_dtype(float))
-    if not isinstance(values, jax.core.Tracer):
-        # After the cast to JAX's width: 1e300 is finite in float64 and infinite in float32.
+    if not is_traced(values):
+        # Check after the cast to JAX's width: 1e300 is finite in float64 and infinite in float32.
         with np.errstate(over="ignore"):
             held = np.asarray(values).astype(jax.dtypes.canonicalize_dtype(values.dtype))
         holes = np.argwhere(~np.isfinite(held))
@@ -110,19 +110,20 @@ def _real(name: str, values: Any) -> jax.Array:
 
 
 def split(data: Dataset, test_fraction: float, key: Key) -> tuple[Dataset, Dataset]:
-    """Split at random into a training and a test set.
+    """Split a dataset at random into a training set and a test set.
 
     Args:
         data: n samples.
-        test_fraction: the part that becomes the test set, between 0 and 1; its size is rounded
-            to the nearest whole sample.
+        test_fraction: the fraction of samples in the test set, between 0 and 1; the size is rounded
+            to the nearest whole number.
         key: a JAX random key; the same key gives the same split.
 
     Returns:
         The training set and the test set.
 
     Raises:
-        ValueError: a fraction outside (0, 1), or one that leaves either set empty.
+        TypeError: `key` is not a JAX random key.
+        ValueError: The fraction is outside (0, 1), or leaves one of the sets empty.
 
     Example:
         >>> data = jxs.Dataset(np.arange(10), np.arange(10))
@@ -144,7 +145,12 @@ def split(data: Dataset, test_fraction: float, key: Key) -> tuple[Dataset, Datas
 
 
 def sample_count(name: str, data: Any) -> int:
-    """How many samples the arrays of a pytree have in common along their first axis."""
+    """Return the number of samples, the common length of a pytree's arrays along their first axis.
+
+    Raises:
+        ValueError: The lengths differ, there are no samples, or an array has no axis. The message
+            starts with `name`.
+    """
     lengths = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(data)}
     if len(lengths) != 1 or lengths == {()} or lengths == {(0,)}:
         raise ValueError(
@@ -155,29 +161,30 @@ def sample_count(name: str, data: Any) -> int:
 
 
 def take(data: Any, indices: Any) -> Any:
-    """The samples at `indices`, an integer array or a slice, of every array in `data`."""
+    """Return the samples at `indices`, an integer array or a slice, of every array in `data`."""
     return jax.tree.map(lambda array: array[indices], data)
 
 
 def batches(data: Dataset, batch_size: int, key: Key | None = None) -> Iterator[Dataset]:
-    """Walk once through the data in batches; the last one is short where they do not divide.
+    """Iterate once over the data in batches; the last one may be shorter.
 
     Args:
         data: n samples.
-        batch_size: samples in a batch, from 1 to n.
-        key: None keeps the order; a JAX random key shuffles.
+        batch_size: the number of samples per batch, from 1 to n.
+        key: a JAX random key, to shuffle the samples; None keeps their order.
 
     Returns:
         An iterator over the batches.
 
     Raises:
-        ValueError: a batch size under 1 or over n.
+        TypeError: `batch_size` is not a whole number, or `key` is not a JAX random key.
+        ValueError: `batch_size` is not from 1 to n.
 
     Example:
         >>> [len(batch) for batch in jxs.data.batches(jxs.Dataset(np.arange(7), np.arange(7)), 3)]
         [3, 3, 1]
     """
-    check_batch_size(batch_size, len(data))
+    batch_size = check_batch_size(batch_size, len(data))
     if key is not None:
         check_key(key)
         data = take(data, jax.random.permutation(key, len(data)))
@@ -186,29 +193,30 @@ def batches(data: Dataset, batch_size: int, key: Key | None = None) -> Iterator[
     )
 
 
-def check_batch_size(batch_size: int, n: int) -> None:
-    """Refuse a batch size that is not a whole number from 1 to the n samples there are."""
-    if not isinstance(batch_size, int | np.integer) or isinstance(batch_size, bool):
-        raise TypeError(f"batch_size: expected a whole number, got {batch_size!r}")
-    if not 1 <= batch_size <= n:
-        raise ValueError(f"batch_size: expected 1 to {n}, the number of samples, got {batch_size}")
+def check_batch_size(batch_size: int, n: int) -> int:
+    """Return `batch_size` as an `int`; raise an error unless it is from 1 to n, the samples."""
+    count = check_count("batch_size", batch_size)
+    if count > n:
+        raise ValueError(f"batch_size: expected 1 to {n}, the number of samples, got {count}")
+    return count
 
 
 def weigh_batches_equally(data: Dataset, batch_size: int) -> Dataset:
-    """Weigh samples so that a mean over them is the mean of the means of batches in order.
+    """Compute sample weights for which the overall mean equals the average of the batch means.
 
-    A short last batch then counts as much as a full one, as in a loop that averages its batch
-    losses.
+    A short last batch then counts as much as a full one, as in a training loop that averages its
+    batch losses.
 
     Args:
-        data: n samples without weights.
-        batch_size: samples in a batch, from 1 to n.
+        data: n samples without weights, in the order of the batches.
+        batch_size: the number of samples per batch, from 1 to n.
 
     Returns:
-        The same samples, each weighing n / (batches · size of its batch).
+        The same samples with weights n / (number of batches · size of the sample's batch).
 
     Raises:
-        ValueError: a batch size under 1 or over n, or samples that already have weights.
+        TypeError: `batch_size` is not a whole number.
+        ValueError: `batch_size` is not from 1 to n, or the samples already have weights.
 
     Example:
         >>> data = jxs.Dataset([1.0, 2.0, 3.0], [1.0, 2.0, 3.0])
@@ -216,7 +224,7 @@ def weigh_batches_equally(data: Dataset, batch_size: int) -> Dataset:
         Array([0.75, 0.75, 1.5 ], dtype=float32)
     """
     n = len(data)
-    check_batch_size(batch_size, n)
+    batch_size = check_batch_size(batch_size, n)
     if data.sample_weight is not None:
         raise ValueError("data: expected samples without weights, got some that have them")
     batch = np.arange(n) // batch_size

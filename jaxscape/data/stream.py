@@ -1,4 +1,4 @@
-"""Data larger than memory: batches that are gone through one by one, as often as is needed."""
+"""Data larger than memory: batches that are loaded one by one, in as many passes as needed."""
 
 import queue
 import threading
@@ -11,27 +11,26 @@ import numpy as np
 from jaxscape._util.digest import digest
 from jaxscape.data.dataset import Dataset, sample_count
 
-# Batches loaded before they are asked for: one in use, one waiting.
-_AHEAD = 1
+# Loaded batches that wait for their use.
+_MAX_WAITING = 1
 
 
 class Stream:
-    """Data in batches, for losses that are means over samples; one batch is in memory at a time.
+    """Data in batches, for losses that are means over samples and data larger than memory.
 
-    A loss over a stream is the mean of its batches' losses, each batch counting as its samples do:
-    what the loss over all of the data at once would be. While one batch is worked on, a thread
-    loads the next.
+    A loss over a stream is the mean of its batches' losses, weighted by their numbers of samples:
+    the loss over all data. While one batch is in use, a thread loads the next.
 
     Args:
-        source: what yields the same batches each time it is gone through, as a list or PyTorch's
-            `DataLoader` do; or a function without arguments that returns an iterator. A batch is
-            what the loss takes: a `Dataset` or any pytree of arrays. Batches of equal shapes share
-            what is compiled.
-        weight: batch -> how much it counts; None for its number of samples, or the sum of the
+        source: an iterable that yields the same batches in every pass, such as a list or PyTorch's
+            `DataLoader`; or a function without arguments that returns an iterator. A batch is a
+            `Dataset` or any pytree of arrays that the loss takes. Batches of equal shapes share
+            compiled code.
+        weight: batch -> its weight in the mean; None for its number of samples, or the sum of the
             sample weights of a `Dataset` that has them.
 
     Raises:
-        TypeError: a source that can be gone through once only.
+        TypeError: `source` is an iterator, which allows only one pass, or is not iterable.
 
     Example:
         >>> data = jxs.data.noisy_sine(jax.random.key(0), n=1000)
@@ -48,92 +47,99 @@ class Stream:
     ):
         if isinstance(source, Iterator):
             raise TypeError(
-                "source: expected batches that can be gone through again, got an iterator, which "
-                "is used up by one pass; give a function that returns it"
+                "source: expected an iterable for several passes, got an iterator, which allows "
+                "only one; give a function that returns a new iterator"
             )
         if not callable(source) and not isinstance(source, Iterable):
             raise TypeError(
                 f"source: expected an iterable or a function that returns one, got {source!r}"
             )
         self._source, self._weight = source, weight
-        self._seen: tuple[int, float] | None = None
-        self._last: Iterator[Any] | None = None
-        self._again = False
-        self._began: str | None = None
+        # The number of batches and their total weight in the first whole pass.
+        self._first_pass: tuple[int, float] | None = None
+        # The iterator of the latest pass, whether it was also that of the pass before, and the
+        # digest of the batch that it started with.
+        self._iterator: Iterator[Any] | None = None
+        self._is_reused = False
+        self._first_digest: str | None = None
 
     def __iter__(self) -> Iterator[tuple[float, Any]]:
-        """Every batch after its weight.
+        """Iterate over (weight, batch), once through the source.
 
         Raises:
-            ValueError: no batch; a weight that is negative or not finite, or weights all zero;
-                fewer or more batches than in an earlier pass; a function that returns the same
-                iterator again, which does not start anew.
+            ValueError: There are no batches; a weight is negative or not finite, or all are zero;
+                an earlier pass had fewer or more batches; or the source returned the same iterator
+                again, and it does not start with the same batch.
         """
         count, total = 0, 0.0
         for batch in _prefetched(self._batches()):
-            weight = float(_samples(batch) if self._weight is None else self._weight(batch))
+            weight = float(_total_weight(batch) if self._weight is None else self._weight(batch))
             if not (np.isfinite(weight) and weight >= 0):
                 raise ValueError(f"weight: expected a number of 0 or more, got {weight}")
             count, total = count + 1, total + weight
-            if self._seen and count > self._seen[0]:
+            if self._first_pass and count > self._first_pass[0]:
                 break
             yield weight, batch
-        # One that began with two equal batches, and is used up.
-        if self._again and self._seen is None:
+        # A used-up iterator whose first two batches are equal passes the check of digests, but has
+        # no batches left.
+        if self._is_reused and self._first_pass is None:
             self.first()
         if total == 0:
-            got = f"{count} that weigh nothing" if count else "none"
+            got = f"{count} of weight 0" if count else "none"
             raise ValueError(f"data: expected a stream with at least one batch, got {got}")
-        if self._seen is None:
-            self._seen = count, total
-        elif count != self._seen[0] or not np.isclose(total, self._seen[1], rtol=1e-9):
-            more = "or more " if count > self._seen[0] else ""
+        if self._first_pass is None:
+            self._first_pass = count, total
+            return
+        expected_count, expected_total = self._first_pass
+        if count != expected_count or not np.isclose(total, expected_total, rtol=1e-9):
+            more = "or more " if count > expected_count else ""
             raise ValueError(
-                f"data: expected the stream's batches again, {self._seen[0]} that weigh "
-                f"{self._seen[1]:g}, got {count} {more}that weigh {total:g}; does its source "
-                "start anew each time?"
+                f"data: expected the stream's batches again, {expected_count} of total weight "
+                f"{expected_total:g}, got {count} {more}of total weight {total:g}; let the source "
+                "start from the first batch in every pass"
             )
 
     def _batches(self) -> Iterator[Any]:
-        """The batches from the first on.
+        """Iterate over the batches, from the first on.
 
         Raises:
-            ValueError: the same iterator as before, which goes on where it was.
+            ValueError: The source returned the same iterator as before, and it does not start with
+                the same batch.
         """
         batches = self._source() if callable(self._source) else self._source
         if not isinstance(batches, Iterator):
             yield from batches
             return
-        # PyTorch's loader with workers that stay has one iterator, which it resets.
-        self._again, self._last = batches is self._last, batches
-        began = None
+        # PyTorch's loader with persistent workers has one iterator, which it resets.
+        self._is_reused, self._iterator = batches is self._iterator, batches
+        first_digest = None
         for batch in batches:
-            if began is None:
-                began = digest(str(jax.tree.structure(batch)), jax.tree.leaves(batch))
-                self._check_anew(began)
+            if first_digest is None:
+                first_digest = digest(str(jax.tree.structure(batch)), jax.tree.leaves(batch))
+                self._check_first_batch(first_digest)
             yield batch
-        self._check_anew(began)
+        self._check_first_batch(first_digest)
 
-    def _check_anew(self, began: str | None) -> None:
-        if self._again and began != self._began:
+    def _check_first_batch(self, first_digest: str | None) -> None:
+        if self._is_reused and first_digest != self._first_digest:
             raise ValueError(
                 "source: expected a function that returns a new iterator each time, got the same "
                 "one again, which does not start with the same batch"
             )
-        self._began = began
+        self._first_digest = first_digest
 
     @property
     def batch_count(self) -> int | None:
-        """How many batches there are, once all were gone through, or if the source says."""
-        if self._seen:
-            return self._seen[0]
+        """The number of batches; None before the first whole pass if the source has no length."""
+        if self._first_pass:
+            return self._first_pass[0]
         return len(self._source) if isinstance(self._source, Sized) else None
 
     def first(self) -> Any:
-        """The first batch.
+        """Return the first batch.
 
         Raises:
-            ValueError: there is none.
+            ValueError: There are no batches.
         """
         for batch in self._batches():
             return batch
@@ -145,14 +151,14 @@ class Stream:
 
 
 def mean_over(data: Any, function: Callable[[Any], Any]) -> Any:
-    """`function(data)`, or the weighted mean over a stream's batches.
+    """Return `function(data)`, or its weighted mean over the batches of a stream.
 
     Args:
-        data: a `Stream`, or anything else that `function` takes.
+        data: a `Stream`, or any other argument of `function`.
         function: data or batch -> pytree of arrays, means over samples.
 
     Returns:
-        The same pytree; over a stream its arrays are NumPy's, added up in float64.
+        The function's pytree; for a stream, of NumPy arrays that were summed in float64.
     """
     if not isinstance(data, Stream):
         return function(data)
@@ -165,19 +171,19 @@ def mean_over(data: Any, function: Callable[[Any], Any]) -> Any:
 
 
 def example_of(data: Any) -> Any:
-    """The data, or the first batch of a stream, for its shapes and dtypes."""
+    """Return the data, or the first batch of a stream, to read shapes and dtypes from."""
     return data.first() if isinstance(data, Stream) else data
 
 
-def _samples(batch: Any) -> float:
+def _total_weight(batch: Any) -> float:
     if isinstance(batch, Dataset) and batch.sample_weight is not None:
         return float(np.sum(np.asarray(batch.sample_weight, float)))
     return sample_count("data", batch)
 
 
 def _prefetched(batches: Iterable[Any]) -> Iterator[Any]:
-    """The same batches, loaded in a thread while the one before is worked on."""
-    ready: queue.Queue = queue.Queue(_AHEAD)
+    """Yield the batches, each loaded in a thread while the one before it is in use."""
+    ready: queue.Queue = queue.Queue(_MAX_WAITING)
     stopped = threading.Event()
 
     def put(item: tuple[str, Any]) -> None:
@@ -194,7 +200,7 @@ def _prefetched(batches: Iterable[Any]) -> Iterator[Any]:
                 if stopped.is_set():
                     return
             put(("end", None))
-        except BaseException as error:  # raised where the batch is waited for
+        except BaseException as error:  # the waiting thread raises it
             put(("error", error))
 
     thread = threading.Thread(target=load, daemon=True)

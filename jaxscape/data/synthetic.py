@@ -1,29 +1,28 @@
-"""Points to learn from: a `Dataset`, made up, split and batched.
-
-The two-weight network f(x) = w2·tanh(w1·x), and pointwise losses of any model.
-"""
+"""Synthetic datasets: a noisy sine, and the targets of a teacher network."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxscape._util.checks import Key, check_key
+from jaxscape._util.checks import Key, check_count, check_key, check_number
 from jaxscape.data.dataset import Dataset
 
 
 def noisy_sine(key: Key, n: int = 200, noise: float = 0.1) -> Dataset:
-    """Samples of y = sin(x) + noise·ε, x uniform on [-π, π), ε standard normal.
+    """Draw samples of y = sin(x) + noise·ε, with x uniform on [-π, π) and ε standard normal.
 
     Args:
         key: a JAX random key.
-        n: how many samples.
+        n: the number of samples.
         noise: the standard deviation of the noise, in units of y.
 
     Returns:
         A float32 dataset (float64 under `jax.enable_x64`).
 
     Raises:
-        ValueError: `n` under 1 or `noise` negative or not finite.
+        TypeError: `key` is not a JAX random key, `n` is not a whole number, or `noise` is not a
+            number.
+        ValueError: `n` is less than 1, or `noise` is negative or not finite.
 
     Example:
         >>> jxs.data.noisy_sine(jax.random.key(0), n=50)
@@ -37,10 +36,9 @@ def noisy_sine(key: Key, n: int = 200, noise: float = 0.1) -> Dataset:
 
 
 def check_sampling(n: int, noise: float) -> None:
-    """Refuse a sample size under 1 and a noise that is negative or not finite."""
-    if n < 1:
-        raise ValueError(f"n: expected at least 1 sample, got {n}")
-    if not (np.isfinite(noise) and noise >= 0):
+    """Raise an error unless `n` is 1 or more and `noise` is finite and not negative."""
+    check_count("n", n)
+    if not 0 <= check_number("noise", noise) < np.inf:
         raise ValueError(f"noise: expected a finite standard deviation of 0 or more, got {noise}")
 
 
@@ -50,19 +48,24 @@ def teacher_student(
     teacher: tuple[float, float] = (1.5, 0.8),
     noise: float = 0.0,
 ) -> Dataset:
-    """Targets made by a teacher network: without noise its weights are a minimum of loss zero.
+    """Draw inputs and compute their targets with a teacher network.
+
+    Without noise, the teacher's weights are a minimum of the loss, with loss zero.
 
     Args:
         key: a JAX random key.
-        n: how many samples.
-        teacher: the weights that make the targets.
-        noise: standard deviation of the normal noise on the targets.
+        n: the number of samples.
+        teacher: the weights w1 and w2 of the teacher.
+        noise: the standard deviation of the normal noise on the targets.
 
     Returns:
-        Inputs drawn from a standard normal, targets w2·tanh(w1·x) + noise·ε.
+        Standard normal inputs x and targets w2·tanh(w1·x) + noise·ε, ε standard normal; a float32
+        dataset (float64 under `jax.enable_x64`).
 
     Raises:
-        ValueError: `n` under 1, or a noise that is negative or not finite.
+        TypeError: `key` is not a JAX random key, `n` is not a whole number, or `noise` is not a
+            number.
+        ValueError: `n` is less than 1, or `noise` is negative or not finite.
 
     Example:
         >>> data = jxs.data.teacher_student(jax.random.key(0))

@@ -1,4 +1,4 @@
-"""Batch statistics that are computed anew at each point of a plane."""
+"""A loss whose batch statistics are recomputed at every point of a plane."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -6,20 +6,24 @@ from typing import Any
 
 import jax
 
+from jaxscape._util.pytree import Params
 from jaxscape.data.stream import Stream
+from jaxscape.losses.checks import ScalarLoss
 
 
 @dataclass(frozen=True)
 class WithBatchStatistics:
-    """A loss whose batch statistics are those of the data at each point: a `loss(params, data)`.
+    """Wrap a loss so that batch-norm statistics are recomputed at every grid point.
 
-    As they are kept otherwise, they are those of the parameters that the model was trained to.
-    A stream is refused: the statistics of a batch are not those of all data, and those of later
-    layers depend on those of all earlier ones.
+    The result is a `loss(params, data)`. Without it, the statistics are part of the parameters and
+    belong to the model as it was trained.
+
+    A `Stream` is not accepted: the statistics of one batch are not those of all data, and those of
+    later layers depend on those of all earlier ones.
 
     Args:
-        loss: (params, data) -> scalar, of a model that uses the statistics in its parameters.
-        statistics: (params, data) -> the parameters, the statistics among them those of the data.
+        loss: (params, data) -> scalar, of a model that reads the statistics from its parameters.
+        statistics: (params, data) -> the parameters with the statistics of the data.
 
     Example:
         >>> def loss(params, x):
@@ -32,31 +36,32 @@ class WithBatchStatistics:
         (Array(22.5, dtype=float32), Array(2.25, dtype=float32))
     """
 
-    loss: Callable[[Any, Any], Any]
-    statistics: Callable[[Any, Any], Any]
+    loss: ScalarLoss
+    statistics: Callable[[Any, Any], Params]
 
     @property
     def name(self) -> str:
-        """What the loss is called in figures."""
+        """The loss's name in figures."""
         return str(getattr(self.loss, "name", None) or getattr(self.loss, "__name__", "loss"))
 
-    def __call__(self, params: Any, data: Any) -> jax.Array:
-        """The loss with the statistics of these parameters and data."""
+    def __call__(self, params: Params, data: Any) -> jax.Array:
+        """Compute the loss with the statistics of these parameters and data."""
         return self.loss(self.statistics(params, data), data)
 
 
 def check_data(loss: Any, data: Any) -> None:
-    """Refuse what is no data, and a stream for a loss that needs all data at once.
+    """Raise an error if the loss cannot be computed on the data.
 
     Raises:
-        TypeError: batches that are no `Stream`, as a generator or a loader of them.
-        ValueError: a stream for a `WithBatchStatistics` loss.
+        TypeError: The data hold an iterable of batches that is not a `Stream`, for instance a
+            generator or a loader.
+        ValueError: The data are a stream, and the loss is a `WithBatchStatistics`.
     """
     if isinstance(data, Stream):
         if isinstance(loss, WithBatchStatistics):
             raise ValueError(
-                "data: expected arrays for a WithBatchStatistics loss, whose statistics are those of all "
-                "data, got a Stream"
+                "data: expected arrays for a WithBatchStatistics loss, which needs the statistics "
+                "of all data, got a Stream"
             )
         return
     leaves = jax.tree_util.tree_leaves_with_path(data, is_leaf=lambda x: isinstance(x, Iterator))
@@ -64,6 +69,6 @@ def check_data(loss: Any, data: Any) -> None:
         if isinstance(leaf, Iterable) and not (hasattr(leaf, "shape") or isinstance(leaf, str)):
             raise TypeError(
                 f"data{jax.tree_util.keystr(path)}: expected arrays, or a Stream of batches, got "
-                f"{type(leaf).__name__}; jxs.Stream(...) takes what yields the same batches each "
-                "time"
+                f"{type(leaf).__name__}; wrap an iterable that yields the same batches each time "
+                "in jxs.Stream(...)"
             )

@@ -1,4 +1,4 @@
-"""Hessians and Gauss–Newton matrices of any model, by their products with vectors only."""
+"""A loss in two parts, a model and a loss of its outputs, as the Gauss–Newton matrix needs it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,15 +6,16 @@ from typing import Any
 
 import jax
 
+from jaxscape._util.pytree import Params
 from jaxscape.losses.checks import loss_name
 
 
 @dataclass(frozen=True)
 class ComposedLoss:
-    """A loss written in two parts, a model and a loss of its outputs: a `loss(params, data)`.
+    """A loss in two parts, a model and a loss of its outputs.
 
-    The Gauss–Newton matrix needs to know them apart. Two of these are equal, and share compiled
-    code, if their parts are.
+    It is a `loss(params, data)`, without any factor of its own. The Gauss–Newton matrix needs the
+    two parts separately. Two composed losses with equal parts are equal and share compiled code.
 
     Args:
         predict: (params, data) -> outputs, a floating array or a pytree of them.
@@ -37,9 +38,9 @@ class ComposedLoss:
 
     @property
     def name(self) -> str:
-        """What the loss is called in figures."""
+        """The loss's name in figures."""
         return loss_name(self.output_loss)
 
-    def __call__(self, params: Any, data: Any) -> jax.Array:
-        """The loss of the model's outputs, a scalar."""
+    def __call__(self, params: Params, data: Any) -> jax.Array:
+        """Compute the loss of the model's outputs, a scalar."""
         return self.output_loss(self.predict(params, data), data)

@@ -1,4 +1,4 @@
-"""The two-weight network f(x) = w2·tanh(w1·x), and pointwise losses of any model."""
+"""A function of two numbers as a loss."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,10 +11,10 @@ from jaxscape.losses.two_weights import Weights
 
 @dataclass(frozen=True)
 class Function:
-    """A function of two numbers as a loss, over the plane of the two weights; it has no data.
+    """A function of two numbers as a loss over the plane of the two weights, without data.
 
     Args:
-        function: (w1, w2) -> scalar, of JAX's operations.
+        function: (w1, w2) -> scalar, written in JAX operations.
 
     Example:
         >>> bowl = jxs.Function(lambda w1, w2: w1**2 + 3 * w2**2)
@@ -26,9 +26,9 @@ class Function:
 
     @property
     def name(self) -> str:
-        """What the function is called in figures."""
+        """The function's name in figures."""
         return getattr(self.function, "__name__", "function").replace("<lambda>", "function")
 
     def __call__(self, weights: Weights, data: Any) -> jax.Array:
-        """The function's value."""
+        """Compute the function's value; `data` is ignored."""
         return self.function(*weights)

@@ -1,4 +1,4 @@
-"""The two-weight network f(x) = w2·tanh(w1·x), and pointwise losses of any model."""
+"""Pointwise losses of any model: the mean over samples of an elementwise error."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -7,6 +7,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxscape._util.checks import check_positive
+from jaxscape._util.pytree import Params
 from jaxscape.data.dataset import Dataset
 from jaxscape.losses.checks import check_same_shape, mean_over_samples
 from jaxscape.losses.two_weights import TwoWeightNetwork
@@ -14,15 +16,16 @@ from jaxscape.losses.two_weights import TwoWeightNetwork
 
 @dataclass(frozen=True)
 class PointwiseLoss:
-    """The mean over samples of an error between prediction and target: a `loss(params, data)`.
+    """The mean of an elementwise error between predictions and targets.
 
-    With sample weights in the data, the weighted mean. Two of these are equal, and share
-    compiled code, if their parts are.
+    It is a `loss(params, data)` of a `Dataset`, without any factor of its own. The mean is over all
+    elements of the error, samples and outputs; with sample weights it is the weighted mean. Two
+    pointwise losses with equal parts are equal and share compiled code.
 
     Args:
         error: (predictions, targets) -> errors, elementwise.
-        predict: (params, x) -> predictions, one row a sample.
-        name: what the error is called in figures.
+        predict: (params, x) -> predictions, one row per sample.
+        name: the error's name in figures.
 
     Example:
         >>> jxs.squared_error(jxs.Weights(1.0, 2.0), jxs.Dataset([0.0, 1.0], [1.0, 1.5231884]))
@@ -33,12 +36,12 @@ class PointwiseLoss:
     predict: Callable[[Any, jax.Array], jax.Array]
     name: str
 
-    def __call__(self, params: Any, data: Dataset) -> jax.Array:
-        """The mean error, a scalar.
+    def __call__(self, params: Params, data: Dataset) -> jax.Array:
+        """Compute the mean error, a scalar.
 
         Raises:
-            TypeError: data that are no Dataset.
-            ValueError: predictions of another shape than the targets.
+            TypeError: `data` is not a `Dataset`.
+            ValueError: The predictions and the targets differ in shape.
         """
         if not isinstance(data, Dataset):
             raise TypeError(f"data: expected a Dataset(x, y), got {type(data).__name__}")
@@ -47,7 +50,7 @@ class PointwiseLoss:
         return mean_over_samples(self.error(prediction, data.y), data.sample_weight)
 
     def of(self, predict: Callable[[Any, jax.Array], jax.Array]) -> "PointwiseLoss":
-        """The same error of another model, `predict(params, x)`.
+        """Return the same error of another model, `predict(params, x)`.
 
         Example:
             >>> jxs.squared_error.of(jxs.TwoWeightNetwork(jnp.sin)).name
@@ -57,24 +60,24 @@ class PointwiseLoss:
 
 
 def square(prediction: jax.Array, target: jax.Array) -> jax.Array:
-    """(prediction - target)², without a factor ½."""
+    """Compute (prediction - target)², without a factor ½."""
     return jnp.square(prediction - target)
 
 
 def absolute(prediction: jax.Array, target: jax.Array) -> jax.Array:
-    """|prediction - target|."""
+    """Compute |prediction - target|."""
     difference = prediction - target
-    # As jnp.abs, but its derivative at an exact fit is 0 and not 1.
+    # This equals jnp.abs, but its derivative at 0 is 0 instead of 1.
     return jnp.maximum(difference, -difference)
 
 
 def log_cosh_of_difference(prediction: jax.Array, target: jax.Array) -> jax.Array:
-    """log(cosh(prediction - target)), without overflow."""
+    """Compute log(cosh(prediction - target)), without overflow."""
     difference = prediction - target
     size = jnp.abs(difference)
-    # |r| + log1p(exp(-2|r|)) - log 2 cancels where r is small, and -log1p(-tanh²r)/2 where it is
-    # large. The logarithm is the dear part and taken once; where tanh is not used its argument is
-    # 0, so that it has no part in the derivative.
+    # |r| + log1p(exp(-2|r|)) - log 2 cancels for small r, and -log1p(-tanh²r)/2 for large r. The
+    # logarithm is the expensive part and is computed once. Where tanh is not used, its argument is
+    # 0, so that it does not contribute to the derivative.
     near = size < 1
     inside = -jnp.square(jnp.tanh(jnp.where(near, difference, 0)))
     logarithm = jnp.log1p(jnp.where(near, inside, jnp.exp(-2 * size)))
@@ -84,7 +87,7 @@ def log_cosh_of_difference(prediction: jax.Array, target: jax.Array) -> jax.Arra
 
 @dataclass(frozen=True)
 class HuberError:
-    """r²/2 where |r| ≤ delta, delta·(|r| - delta/2) beyond, of r = prediction - target."""
+    """r²/2 where |r| ≤ delta, delta·(|r| - delta/2) beyond, for r = prediction - target."""
 
     delta: float
 
@@ -101,27 +104,27 @@ absolute_error = PointwiseLoss(absolute, TwoWeightNetwork(), "absolute error")
 """Mean of |prediction - target| over the samples."""
 
 log_cosh = PointwiseLoss(log_cosh_of_difference, TwoWeightNetwork(), "log-cosh error")
-"""Mean of log(cosh(prediction - target)) over the samples: r²/2 for small r, |r| - log 2 beyond."""
+"""Mean of log(cosh(prediction - target)) over the samples; with r the difference, about r²/2 for
+small |r|, and |r| - log 2 for large."""
 
 
 def huber(delta: float = 1.0) -> PointwiseLoss:
-    """Huber's loss (1964): half the squared error up to `delta`, linear beyond.
+    """Return Huber's loss (1964): half the squared error up to `delta`, linear beyond.
 
     Args:
-        delta: where the loss turns linear, in units of the targets.
+        delta: the |prediction - target| at which the loss turns linear, in units of the targets.
 
     Returns:
-        The mean of r²/2 where |r| ≤ delta and of delta·(|r| - delta/2) elsewhere.
+        The mean over the samples of r²/2 where |r| ≤ delta, which carries a factor ½, and of
+        delta·(|r| - delta/2) elsewhere.
 
     Raises:
-        ValueError: a delta that is not positive and finite.
+        TypeError: `delta` is not a number.
+        ValueError: `delta` is not positive and finite.
 
     Example:
         >>> jxs.huber(0.5)(jxs.Weights(0.0, 0.0), jxs.Dataset([1.0], [2.0]))
         Array(0.875, dtype=float32)
     """
-    if not 0 < delta < float("inf"):
-        raise ValueError(f"delta: expected a positive finite number, got {delta}")
-    return PointwiseLoss(
-        HuberError(float(delta)), TwoWeightNetwork(), f"Huber error (delta {delta:g})"
-    )
+    error = HuberError(check_positive("delta", delta))
+    return PointwiseLoss(error, TwoWeightNetwork(), f"Huber error (delta {delta:g})")

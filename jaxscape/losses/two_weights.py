@@ -1,4 +1,4 @@
-"""The two-weight network f(x) = w2·tanh(w1·x), and pointwise losses of any model."""
+"""The two-weight network f(x) = w2·tanh(w1·x)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ Elementwise = Callable[[jax.Array], jax.Array]
 
 
 class Weights(NamedTuple):
-    """The two weights of the network: parameters, or a whole path of them.
+    """The two weights of the network: two numbers, or two arrays for a path of them.
 
     Example:
         >>> jxs.Weights(w1=-1.0, w2=0.5)
@@ -19,12 +19,14 @@ class Weights(NamedTuple):
     """
 
     w1: Any
+    """The weight of the input."""
     w2: Any
+    """The weight of the hidden neuron's output."""
 
 
 @dataclass(frozen=True)
 class TwoWeightNetwork:
-    """The network of one input, one hidden neuron, one output and no biases.
+    """A network with one input, one hidden neuron, one output and no biases.
 
     Args:
         activation: any elementwise function of JAX arrays, such as `jnp.tanh` or `jax.nn.relu`.
@@ -37,14 +39,14 @@ class TwoWeightNetwork:
     activation: Elementwise = jnp.tanh
 
     def __call__(self, weights: Weights, x: jax.Array) -> jax.Array:
-        """The predictions, (n,), for inputs `x`, (n,).
+        """Return the predictions, (n,), for inputs `x`, (n,).
 
         Raises:
-            ValueError: inputs that are not one feature.
+            ValueError: `x` does not have shape (n,).
         """
         if x.ndim != 1:
             raise ValueError(
-                "x: the two-weight network takes one feature, so inputs of shape (n,); "
+                "x: expected inputs of one feature, shape (n,), for the two-weight network, "
                 f"got shape {x.shape}"
             )
         return weights.w2 * self.activation(weights.w1 * x)

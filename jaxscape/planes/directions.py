@@ -1,4 +1,7 @@
-"""Directions in parameter space: which leaves have numbers to move, lengths, angles, choices."""
+"""Directions in parameter space: random ones, their lengths and angles, and checks.
+
+A direction has the structure of the parameters, with `None` for each leaf that it does not change.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
@@ -7,46 +10,54 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxscape._util.checks import Key, check_key
+from jaxscape._util.checks import Key, check_choice, check_key
 from jaxscape._util.pytree import (
-    check_alike,
+    Params,
     check_finite,
-    check_structure,
-    difference,
-    dot,
+    check_same_shapes,
+    check_same_structure,
     is_none,
     is_parameter,
     is_traced,
-    paired,
-    scaled,
+    kind_of,
+    zip_with_paths,
 )
 
+Direction = Any
+"""A pytree of the parameters' structure, with `None` for each leaf that does not move."""
+
+Normalize = Literal["filter", "layer"] | None
+
 OutputAxis = int | Sequence[int] | Callable[[str], int | Sequence[int]]
-"""The axis, or the axes, of a leaf along which its filters lie; or path of a leaf -> that."""
+"""The axis or axes of a leaf that number its filters, or a function of the tree path to them."""
 
 
 def random_direction(
     key: Key,
-    params: Any,
+    params: Params,
     *,
-    normalize: Literal["filter", "layer"] | None = "filter",
+    normalize: Normalize = "filter",
     output_axis: OutputAxis = -1,
     include_vectors: bool = False,
     leaves: Callable[[str], bool] | None = None,
-) -> Any:
-    """A random direction from parameters, as `Plane.random` draws its two.
+) -> Direction:
+    """Draw a random direction at some parameters, as `Plane.random` draws its two.
 
     Args:
         key: a JAX random key.
         params: the parameters that it starts from.
-        normalize, output_axis, include_vectors, leaves: as in `Plane.random`.
+        normalize: as in `Plane.random`.
+        output_axis: as in `Plane.random`.
+        include_vectors: as in `Plane.random`.
+        leaves: as in `Plane.random`.
 
     Returns:
-        The structure of `params`, `None` for each leaf left alone.
+        A pytree of the structure of `params`, with `None` for each leaf that does not move.
 
     Raises:
-        TypeError, ValueError: an unknown `normalize`; an axis that a leaf does not have; no leaf
-            that moves; parameters that are not finite.
+        TypeError: `key` is not a JAX random key.
+        ValueError: `normalize` is unknown, a leaf does not have an axis of `output_axis`, no leaf
+            moves, or the parameters are not finite.
 
     Example:
         >>> params = {"kernel": jnp.ones((3, 2)), "bias": jnp.zeros(2)}
@@ -54,16 +65,15 @@ def random_direction(
         {'bias': None, 'kernel': Array([[...]], dtype=float32)}
     """
     check_key(key)
-    if normalize not in ("filter", "layer", None):
-        raise ValueError(f"normalize: expected 'filter', 'layer' or None, got {normalize!r}")
+    check_choice("normalize", normalize, ("filter", "layer", None))
     check_finite("params", params)
-    paths, structure = jax.tree_util.tree_flatten_with_path(params, is_leaf=is_none)
+    pairs, structure = jax.tree_util.tree_flatten_with_path(params, is_leaf=is_none)
 
-    def along(key: jax.Array, path: Any, leaf: Any) -> jax.Array | None:
+    def draw(key: jax.Array, tree_path: Any, leaf: Any) -> jax.Array | None:
         if not is_parameter(leaf) or (jnp.ndim(leaf) < 2 and not include_vectors):
             return None
-        where = jax.tree_util.keystr(path)
-        if leaves is not None and not leaves(where):
+        path = jax.tree_util.keystr(tree_path)
+        if leaves is not None and not leaves(path):
             return None
         leaf = jnp.asarray(leaf)
         step = jax.random.normal(key, leaf.shape, leaf.dtype)
@@ -71,123 +81,128 @@ def random_direction(
             return step
         axes: Any = None
         if normalize == "filter" and leaf.ndim > 1:
-            kept = _axes(where, leaf, output_axis)
-            axes = tuple(k for k in range(leaf.ndim) if k not in kept)
+            filter_axes = _filter_axes(path, leaf, output_axis)
+            axes = tuple(k for k in range(leaf.ndim) if k not in filter_axes)
 
         def norm(values: jax.Array) -> jax.Array:
-            # Of half the digits, squares overflow where their numbers are far from it.
+            # In half precision the sum of squares would overflow.
             values = values.astype(jnp.promote_types(values.dtype, jnp.float32))
             return jnp.sqrt(jnp.sum(values * values, axis=axes, keepdims=True))
 
-        # A filter of zeros has a direction of zeros.
+        # A filter of zeros gets a direction of zeros.
         return step * (norm(leaf) / norm(step)).astype(step.dtype)
 
-    keys = jax.random.split(key, len(paths))
-    steps = [along(k, path, leaf) for k, (path, leaf) in zip(keys, paths, strict=True)]
+    keys = jax.random.split(key, len(pairs))
+    steps = [draw(k, path, leaf) for k, (path, leaf) in zip(keys, pairs, strict=True)]
     if all(step is None for step in steps):
         raise ValueError(
-            f"params, leaves: expected a leaf that moves, got none of {len(paths)}; leaves of less "
-            "than two axes move with include_vectors=True"
+            f"params, leaves: expected a leaf that moves, got none of {len(pairs)}; leaves with "
+            "fewer than two axes move with include_vectors=True"
         )
     return jax.tree.unflatten(structure, steps)
 
 
-def _axes(where: str, leaf: Any, output_axis: OutputAxis) -> set[int]:
-    """The axes of a leaf along which its filters lie, from 0."""
-    given = output_axis(where) if callable(output_axis) else output_axis
+def _filter_axes(path: str, leaf: Any, output_axis: OutputAxis) -> set[int]:
+    """Return the axes of a leaf that number its filters, counted from 0."""
+    given = output_axis(path) if callable(output_axis) else output_axis
     axes = np.atleast_1d(np.asarray(given))
     if axes.dtype.kind != "i" or axes.ndim > 1 or not (abs(axes + 0.5) < leaf.ndim).all():
         raise ValueError(
-            f"output_axis: expected axes of params{where}, whose shape is {leaf.shape}, got {given}"
+            f"output_axis: expected axes of params{path}, whose shape is {leaf.shape}, got {given}"
         )
     return {int(axis) % leaf.ndim for axis in axes}
 
 
-def orthonormal(u: Any, v: Any) -> tuple[Any, Any]:
-    """The same plane's directions, of length 1 and at a right angle (Gram and Schmidt).
+def is_key(value: Any) -> bool:
+    """Return whether an argument that may also be a direction is a JAX random key."""
+    if not isinstance(value, jax.Array):
+        return False
+    if jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
+        return True
+    # A key of `jax.random.PRNGKey` is a plain array, whose shape depends on the chosen generator.
+    plain = jax.eval_shape(jax.random.PRNGKey, 0)
+    return (value.shape, value.dtype) == (plain.shape, plain.dtype)
 
-    A leaf that both leave alone is left alone; so is one of `v` alone, where they are at a right
-    angle already.
+
+def direction_between(name: str, first: Params, other: Params) -> Direction:
+    """Return the direction from a first solution to another one.
+
+    Args:
+        name: the argument that `other` is.
+        first: parameters.
+        other: parameters of the same structure.
+
+    Returns:
+        other - first, with `None` for each leaf that is the same in both, for instance a layer that
+        was not trained, and for each that is not floating.
+
+    Raises:
+        TypeError: A floating leaf of `first` is not floating in `other`.
+        ValueError: The solutions differ in structure or shapes, are not finite, or are equal.
     """
-    u = scaled(u, 1 / np.sqrt(dot(u, u)))
-    v = at_right_angle(u, v)
-    return u, scaled(v, 1 / np.sqrt(dot(v, v)))
+    check_same_shapes(name, first, other)
+    for argument, params in (("first", first), (name, other)):
+        check_finite(argument, params)
+
+    def step(start: Any, end: Any) -> Any:
+        if not is_parameter(start):
+            return None
+        equal = not is_traced(start, end) and np.array_equal(start, end)
+        return None if equal else jnp.asarray(end) - jnp.asarray(start)
+
+    direction = jax.tree.map(step, first, other, is_leaf=is_none)
+    if not jax.tree.leaves(direction):
+        raise ValueError(f"{name}: expected other parameters than the first's, got the same")
+    return direction
 
 
-def at_right_angle(u: Any, v: Any) -> Any:
-    """What is left of `v` without its part along `u`; `v` itself where that is nothing."""
-    # Twice: what rounding left of u after the first time.
+def dot(u: Direction, v: Direction) -> float:
+    """Return the inner product of two directions, computed in float64."""
+    pairs = zip(*(jax.tree.leaves(d, is_leaf=is_none) for d in (u, v)), strict=True)
+    return sum(
+        (
+            float(np.vdot(np.asarray(p, np.float64), np.asarray(q, np.float64)))
+            for p, q in pairs
+            if p is not None and q is not None
+        ),
+        0.0,
+    )
+
+
+def orthonormalize(u: Direction, v: Direction) -> tuple[Direction, Direction]:
+    """Return directions of length 1 at a right angle that span the same plane (Gram–Schmidt).
+
+    A leaf is `None` in both where it is in both `u` and `v`. Where `u` and `v` are at a right angle
+    already, the second direction has the `None`s of `v`.
+    """
+
+    def unit(direction: Direction) -> Direction:
+        scale = 1 / np.sqrt(dot(direction, direction))
+        return jax.tree.map(lambda leaf: jnp.asarray(leaf) * scale, direction)
+
+    u = unit(u)
+    return u, unit(orthogonal_part(u, v))
+
+
+def orthogonal_part(u: Direction, v: Direction) -> Direction:
+    """Return `v` without its component along `u`; `v` itself if they are at a right angle."""
+    # The second pass removes what rounding left of u.
     for _ in range(2):
         overlap = dot(u, v) / dot(u, u)
         if overlap == 0:
             break
 
-        def part(step: Any, along: Any, overlap: float = overlap) -> Any:
+        def subtract(step: Any, along: Any, overlap: float = overlap) -> Any:
             if along is None:
                 return step
             return (0 if step is None else step) - overlap * along
 
-        v = jax.tree.map(part, v, u, is_leaf=is_none)
+        v = jax.tree.map(subtract, v, u, is_leaf=is_none)
     return v
 
 
-def way(name: str, first: Any, other: Any) -> Any:
-    """The direction from a first solution to another one.
-
-    Raises:
-        TypeError, ValueError: solutions that do not fit, are not finite, or equal.
-    """
-    check_alike(name, first, other)
-    for whose, params in (("first", first), (name, other)):
-        check_finite(whose, params)
-    found = difference(other, first)
-    if not jax.tree.leaves(found):
-        raise ValueError(f"{name}: expected other parameters than the first's, got the same")
-    return found
-
-
-def check_direction(name: str, origin: Any, direction: Any) -> None:
-    """Refuse a direction that does not fit the origin, is not finite, or zero."""
-    check_structure(name, "the origin's structure", origin, direction)
-    if not jax.tree.leaves(direction):
-        raise ValueError(f"{name}: expected a direction, got None for every leaf")
-    for path, leaf, step in paired(origin, direction):
-        if step is None:
-            continue
-        if not is_parameter(leaf):
-            kind = getattr(leaf, "dtype", type(leaf).__name__)
-            raise TypeError(
-                f"{name}{path}: expected None, as the origin holds no floating numbers there but "
-                f"{kind}"
-            )
-        if not is_parameter(step):
-            kind = getattr(step, "dtype", type(step).__name__)
-            raise TypeError(f"{name}{path}: expected floating numbers, got {kind}")
-        if jnp.shape(step) != jnp.shape(leaf):
-            raise ValueError(
-                f"{name}{path}: expected the origin's shape {jnp.shape(leaf)}, "
-                f"got {jnp.shape(step)}"
-            )
-    if is_traced(*jax.tree.leaves(direction)):
-        return
-    check_finite(name, direction)
-    if dot(direction, direction) == 0:
-        raise ValueError(f"{name}: expected a direction, got zeros")
-
-
-def check_directions(origin: Any, u: Any, v: Any) -> None:
-    """Refuse directions that do not fit the origin, or do not make a plane."""
-    check_direction("plane.u", origin, u)
-    check_direction("plane.v", origin, v)
-    check_finite("plane.origin", origin)
-    if are_along_one_line(u, v):
-        raise ValueError(
-            "plane.v: expected another direction than u's, got one along the same line"
-        )
-
-
-def are_along_one_line(u: Any, v: Any) -> bool:
-    """Whether two directions are the same or opposite, to rounding; False if they are traced."""
+def are_parallel(u: Direction, v: Direction) -> bool:
+    """Return whether two directions are the same or opposite, to rounding; False if traced."""
     if is_traced(*jax.tree.leaves((u, v))):
         return False
     lengths = [np.sqrt(dot(d, d)) for d in (u, v)]
@@ -205,3 +220,41 @@ def are_along_one_line(u: Any, v: Any) -> bool:
     dtypes = [x.dtype for x in jax.tree.leaves((u, v)) if hasattr(x, "dtype")]
     rounding = max((float(jnp.finfo(d).eps) for d in dtypes), default=2.0**-52)
     return bool(np.sqrt(dot(rest, rest)) <= 4 * rounding)
+
+
+def check_direction(name: str, origin: Params, direction: Direction) -> None:
+    """Raise an error unless a direction fits the origin, is finite and not zero."""
+    check_same_structure(name, "the origin's structure", origin, direction)
+    if not jax.tree.leaves(direction):
+        raise ValueError(f"{name}: expected a direction, got None for every leaf")
+    for path, leaf, step in zip_with_paths(origin, direction):
+        if step is None:
+            continue
+        if not is_parameter(leaf):
+            raise TypeError(
+                f"{name}{path}: expected None, as the origin holds no floating numbers there but "
+                f"{kind_of(leaf)}"
+            )
+        if not is_parameter(step):
+            raise TypeError(f"{name}{path}: expected floating numbers, got {kind_of(step)}")
+        if jnp.shape(step) != jnp.shape(leaf):
+            raise ValueError(
+                f"{name}{path}: expected the origin's shape {jnp.shape(leaf)}, "
+                f"got {jnp.shape(step)}"
+            )
+    if is_traced(*jax.tree.leaves(direction)):
+        return
+    check_finite(name, direction)
+    if dot(direction, direction) == 0:
+        raise ValueError(f"{name}: expected a direction, got zeros")
+
+
+def check_plane(origin: Params, u: Direction, v: Direction) -> None:
+    """Raise an error unless two directions fit the origin and span a plane."""
+    check_direction("plane.u", origin, u)
+    check_direction("plane.v", origin, v)
+    check_finite("plane.origin", origin)
+    if are_parallel(u, v):
+        raise ValueError(
+            "plane.v: expected a direction that is not parallel to plane.u, got a parallel one"
+        )

@@ -8,45 +8,60 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxscape._util.checks import Key
 from jaxscape._util.devices import in_full_precision
-from jaxscape._util.pytree import check_finite, dot, is_array, is_key, is_none, is_parameter, paired
+from jaxscape._util.pytree import (
+    Params,
+    Static,
+    check_finite,
+    combine,
+    partition,
+    split_arrays,
+    zip_with_paths,
+)
 from jaxscape.data.stream import mean_over
 from jaxscape.losses.batch_statistics import check_data
-from jaxscape.losses.checks import check_is_function, scalar
-from jaxscape.planes.directions import are_along_one_line, check_direction, random_direction
+from jaxscape.losses.checks import ScalarLoss, check_is_function, scalar
+from jaxscape.planes.directions import (
+    Direction,
+    are_parallel,
+    check_direction,
+    dot,
+    is_key,
+    random_direction,
+)
 from jaxscape.planes.plane import Plane
 
 
 def gradient_plane(
-    loss: Callable[[Any, Any], jax.Array],
+    loss: ScalarLoss,
     data: Any,
-    params: Any,
-    direction: Any,
+    params: Params,
+    direction: Key | Direction,
     *,
     leaves: Callable[[str], bool] | None = None,
 ) -> Plane:
-    """The plane of the gradient, which points uphill, and another direction.
+    """Return the plane of the gradient, which points uphill, and another direction.
 
-    Both are of length 1 and at a right angle, so that in the second the loss is flat at the origin.
+    The two are orthonormal. Along the second the loss is flat at the origin.
 
     Args:
         loss: (params, data) -> scalar of a floating dtype.
-        data: what the loss takes; or a `Stream` of it, for which the loss has to be a mean over
-            samples.
-        params: the parameters at (0, 0). Leaves that are not floating numbers stay as they are.
-        direction: a JAX random key for a Gaussian second direction; or a direction.
-        leaves: path of a leaf, as `jax.tree_util.keystr` writes it, -> whether it may move: so that
-            batch statistics, say, stay.
+        data: the second argument of the loss, or a `Stream` of batches of it if the loss is a mean
+            over samples.
+        params: the parameters at (0, 0). Leaves that are not floating numbers do not move.
+        direction: the second direction; or a JAX random key, to draw a Gaussian one.
+        leaves: tree path, as `jax.tree_util.keystr` writes it -> whether the leaf may move; it can
+            exclude batch statistics, for instance.
 
     Returns:
         The plane, with "a" along the gradient.
 
     Raises:
-        TypeError: a loss that does not return a floating scalar; a direction without floating
-            numbers.
-        ValueError: a direction of another structure or shape, not finite, zero, along the gradient,
-            or along a leaf that may not move; parameters that are not finite; a gradient that is
-            zero or not finite.
+        TypeError: The loss does not return a floating scalar, or the direction is not floating.
+        ValueError: The direction differs from the parameters in structure or shape, is not finite,
+            zero or parallel to the gradient, or moves a leaf that may not move; the parameters are
+            not finite; or the gradient is zero or not finite.
 
     Example:
         >>> def bowl(p, data):
@@ -58,64 +73,51 @@ def gradient_plane(
     check_is_function("loss", loss)
     check_data(loss, data)
     check_finite("params", params)
-
-    def moves(path: Any, leaf: Any) -> bool:
-        return is_parameter(leaf) and (leaves is None or leaves(jax.tree_util.keystr(path)))
-
-    moving = jax.tree_util.tree_map_with_path(
-        lambda path, leaf: jnp.asarray(leaf) if moves(path, leaf) else None, params
-    )
+    moving, _ = partition(params, leaves)
+    moving = jax.tree.map(jnp.asarray, moving)
     if not jax.tree.leaves(moving):
         raise ValueError("params, leaves: expected a leaf of floating numbers that moves, got none")
 
     if is_key(direction):
         direction = random_direction(direction, moving, normalize=None, include_vectors=True)
     check_direction("direction", params, direction)
-    for path, leaf, step in paired(moving, direction):
+    for path, leaf, step in zip_with_paths(moving, direction):
         if leaf is None and step is not None:
-            raise ValueError(f"direction{path}: expected None, as `leaves` keeps it still")
+            raise ValueError(f"direction{path}: expected None, as `leaves` excludes this leaf")
 
-    every, structure = jax.tree.flatten(params, is_leaf=is_none)
-    others = tuple(None if is_array(leaf) else leaf for leaf in every)
-    arrays = tuple(leaf if is_array(leaf) else None for leaf in every)
-    uphill = mean_over(data, lambda batch: _slope(loss, structure, others, arrays, moving, batch))
-    # Of a stream they are in float64.
-    uphill = jax.tree.map(lambda step, leaf: jnp.asarray(step, leaf.dtype), uphill, moving)
-    length = np.sqrt(dot(uphill, uphill))
+    arrays, static = split_arrays(params)
+    gradient = mean_over(data, lambda batch: _gradient(loss, static, arrays, moving, batch))
+    # The mean over a stream is in float64.
+    gradient = jax.tree.map(lambda step, leaf: jnp.asarray(step, leaf.dtype), gradient, moving)
+    length = np.sqrt(dot(gradient, gradient))
     if not 0 < length < np.inf:
         raise ValueError(f"loss: expected a gradient of finite length over 0, got {length:g}")
-    if are_along_one_line(uphill, direction):
+    if are_parallel(gradient, direction):
         raise ValueError(
-            "direction: expected another than the gradient's, got one along the same line"
+            "direction: expected one that is not parallel to the gradient, got a parallel one"
         )
-    plane = Plane(params, uphill, direction).orthonormal()
+    plane = Plane(params, gradient, direction).orthonormal()
     units = "distance uphill", "distance across"
     return Plane(params, plane.u, plane.v, units=units, marks=((0, 0, "origin"),))
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+@functools.partial(jax.jit, static_argnums=(0, 1))
 @in_full_precision
-def _slope(
-    loss: Callable, structure: Any, others: tuple, arrays: tuple, moving: Any, data: Any
-) -> Any:
-    """The gradient in the leaves that move, `None` for the rest.
+def _gradient(
+    loss: Callable, static: Static, arrays: Params, moving: Params, data: Any
+) -> Direction:
+    """Return the gradient with respect to the moving leaves, `None` for the others.
 
     Args:
-        loss, data: as in `gradient_plane`, or a batch of a stream.
-        structure: of the parameters.
-        others: their leaves that are no arrays, `None` for the rest.
-        arrays: those that are, likewise.
-        moving: the parameters, `None` for each leaf that stays.
+        loss: as in `gradient_plane`.
+        static: the parameters without their arrays.
+        arrays: the parameters' arrays.
+        moving: the leaves that move, as arrays.
+        data: as in `gradient_plane`, or a batch of a stream.
     """
-    leaves = [
-        other if array is None else array for array, other in zip(arrays, others, strict=True)
-    ]
-    params = jax.tree.unflatten(structure, leaves)
+    params = static.with_arrays(arrays)
 
-    def value(moving: Any) -> jax.Array:
-        filled = jax.tree.map(
-            lambda leaf, new: leaf if new is None else new, params, moving, is_leaf=is_none
-        )
-        return scalar(loss(filled, data))
+    def value(moving: Params) -> jax.Array:
+        return scalar(loss(combine(moving, params), data))
 
     return jax.grad(value)(moving)

@@ -1,34 +1,40 @@
 """A plane through parameter space: two coordinates to parameters, and back."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import numpy as np
+from jax.typing import ArrayLike
 
-from jaxscape._util.checks import check_key
+from jaxscape._util.checks import Key, check_key
 from jaxscape._util.pytree import (
-    check_alike,
+    Params,
+    Static,
     check_finite,
-    dot,
-    is_array,
-    is_key,
+    check_same_shapes,
     is_none,
     is_parameter,
+    split_arrays,
 )
 from jaxscape.losses.two_weights import Weights
 from jaxscape.planes.directions import (
+    Direction,
+    Normalize,
     OutputAxis,
-    are_along_one_line,
-    at_right_angle,
+    are_parallel,
     check_direction,
-    check_directions,
-    orthonormal,
+    check_plane,
+    direction_between,
+    dot,
+    is_key,
+    orthogonal_part,
+    orthonormalize,
     random_direction,
-    way,
 )
-from jaxscape.planes.geometry import nearest, principal_plane
+from jaxscape.planes.geometry import nearest_points, principal_plane
 from jaxscape.results.landscape import Mark, marks_of, units_of
+from jaxscape.results.trajectory import Trajectory
 
 _ORIGIN = (Mark(0, 0, "origin"),)
 _UNITS = {"filter": "filter-normalized", "layer": "layer-normalized", None: "random"}
@@ -38,27 +44,29 @@ _UNITS = {"filter": "filter-normalized", "layer": "layer-normalized", None: "ran
 class Plane:
     """The parameters `origin + a·u + b·v`, for two coordinates a and b.
 
-    A direction holds `None` for each leaf that it leaves alone: a structural zero. Whatever
-    depends on those leaves only is then computed once for all the points along that direction.
+    A direction holds `None` for each leaf that it does not change: a structural zero. What depends
+    on those leaves only is computed once for all points along that direction.
 
     Leaves of the origin that are not floating numbers (functions, strings, whole numbers, random
-    keys) stay as they are at every point.
+    keys) are the same at every point.
 
     Units and marks are for figures. A plane that JAX rebuilds, as `jax.tree.map` does, has none.
 
     Args:
         origin: the parameters at (0, 0), any pytree.
-        u: the first direction: the structure of `origin`, `None` for each leaf left alone.
-        v: the second direction, likewise.
-        names: what the two coordinates are called.
-        units: what 1 along each of them is, in words.
-        marks: places of the plane that figures show, each (a, b, name).
+        u: the first direction, of the structure of `origin`, with `None` for each leaf that does
+            not move.
+        v: the second direction, of the same form.
+        names: the names of the two coordinates.
+        units: the meaning of one unit of each coordinate, in words.
+        marks: points on the plane that figures show, each (a, b, name).
 
     Raises:
-        TypeError: a direction along a leaf that does not hold floating numbers; units or marks
-            that are not as said above.
-        ValueError: directions of another structure or shape than the origin, not finite, zero,
-            or collinear; parameters or marks that are not finite. The leaf is named by its path.
+        TypeError: A direction moves a leaf that does not hold floating numbers, or `units` or
+            `marks` have another form.
+        ValueError: The directions differ from the origin in structure or shape, are not finite,
+            zero or parallel, or the origin or the marks are not finite. The message names the tree
+            path.
 
     Example:
         >>> plane = jxs.Plane({"w": jnp.ones(2), "b": 0.5}, {"w": jnp.ones(2), "b": None},
@@ -69,88 +77,86 @@ class Plane:
         Plane(a moves 2, b 1 of 3 parameters)
     """
 
-    u: Any
-    v: Any
+    u: Direction
+    v: Direction
     names: tuple[str, str]
     units: tuple[str, str]
     marks: tuple[Mark, ...]
 
     def __init__(
         self,
-        origin: Any,
-        u: Any,
-        v: Any,
+        origin: Params,
+        u: Direction,
+        v: Direction,
         names: tuple[str, str] = ("a", "b"),
         units: tuple[str, str] = ("", ""),
         marks: Sequence[tuple[float, float, str]] = (),
     ):
-        self._arrays = jax.tree.map(lambda x: x if is_array(x) else None, origin)
-        # What is not traced is compared when it is decided whether to compile anew.
-        leaves, self._structure = jax.tree.flatten(origin, is_leaf=is_none)
-        self._others = tuple(None if is_array(leaf) else leaf for leaf in leaves)
+        # JAX compares the static part when it decides whether to compile again.
+        self._arrays, self._static = split_arrays(origin)
         self.u, self.v, self.names = u, v, names
         self.units, self.marks = units_of(units), marks_of(marks)
-        check_directions(origin, u, v)
+        check_plane(origin, u, v)
 
     def __repr__(self) -> str:
-        there = [leaf for leaf in jax.tree.leaves(self.origin) if is_parameter(leaf)]
-        u, v, n = (sum(map(np.size, jax.tree.leaves(p))) for p in (self.u, self.v, there))
+        floating = [leaf for leaf in jax.tree.leaves(self.origin) if is_parameter(leaf)]
+        u, v, n = (sum(map(np.size, jax.tree.leaves(p))) for p in (self.u, self.v, floating))
         a, b = self.names
         return f"Plane({a} moves {u:,}, {b} {v:,} of {n:,} parameters)"
 
     @property
-    def origin(self) -> Any:
+    def origin(self) -> Params:
         """The parameters at (0, 0)."""
-        arrays = jax.tree.leaves(self._arrays, is_leaf=is_none)
-        pairs = zip(arrays, self._others, strict=True)
-        leaves = [other if array is None else array for array, other in pairs]
-        return jax.tree.unflatten(self._structure, leaves)
+        return self._static.with_arrays(self._arrays)
 
-    # Rebuilding from leaves skips the checks: transformations put placeholders where arrays were.
-    # What figures say is left out, so that planes that differ in it alone compile nothing.
+    # Rebuilding from leaves skips the checks, because transformations replace arrays by
+    # placeholders. Units and marks are left out, so that planes that differ only in them share
+    # compiled code. Digests of saved grids contain this tuple as text: keep its form.
     def tree_flatten_with_keys(self):
         children = (("origin", self._arrays), ("u", self.u), ("v", self.v))
         keyed = [(jax.tree_util.GetAttrKey(name), child) for name, child in children]
-        return keyed, (self._others, self._structure, self.names)
+        return keyed, (self._static.leaves, self._static.structure, self.names)
 
     @classmethod
     def tree_unflatten(cls, static, children):
         plane = object.__new__(cls)
         plane._arrays, plane.u, plane.v = children
-        plane._others, plane._structure, plane.names = static
+        leaves, structure, plane.names = static
+        plane._static = Static(structure, leaves)
         plane.units, plane.marks = ("", ""), ()
         return plane
 
     @classmethod
     def random(
         cls,
-        key: jax.Array,
-        params: Any,
+        key: Key,
+        params: Params,
         *,
-        normalize: Literal["filter", "layer"] | None = "filter",
+        normalize: Normalize = "filter",
         output_axis: OutputAxis = -1,
         include_vectors: bool = False,
         leaves: Callable[[str], bool] | None = None,
     ) -> "Plane":
-        """The plane of two random directions through parameters.
+        """Return the plane of two random directions through parameters.
 
         Args:
             key: a JAX random key.
             params: the parameters at (0, 0).
-            normalize: "filter" scales every filter of a direction to the norm of the parameters'
-                own (Li et al. 2018, arXiv 1712.09913, section 4), so that 1 along an axis is as
-                far as a filter is long; "layer" scales every leaf as a whole; None leaves normal
-                numbers of variance 1.
-            output_axis: the axis of a leaf along which its filters, or a dense layer's neurons,
-                lie: -1 as in Flax and Haiku, 0 as in Equinox and PyTorch; several of them, as
-                (0, -1) of layers stacked along axis 0; or path of a leaf -> axis or axes.
-            include_vectors: whether leaves of less than two axes, biases and norms' scales, move too,
-                each scaled as a whole; batch statistics as well, unless `leaves` keeps them.
-            leaves: path of a leaf, as `jax.tree_util.keystr` writes it, -> whether it may move.
+            normalize: "filter" scales each filter of a direction to the norm of the corresponding
+                filter of `params` (Li et al. 2018, arXiv 1712.09913, section 4); "layer" scales
+                each leaf as a whole; None keeps the standard normal numbers.
+            output_axis: the axis of a leaf that numbers its filters, or a dense layer's neurons: -1
+                as in Flax and Haiku, 0 as in Equinox and PyTorch; several axes, such as (0, -1) for
+                layers stacked along axis 0; or a function of the tree path that returns either.
+            include_vectors: whether leaves with fewer than two axes move too, such as biases and
+                the scales of normalization layers, each scaled as a whole. Batch statistics are
+                among them, unless `leaves` excludes them.
+            leaves: tree path, as `jax.tree_util.keystr` writes it -> whether the leaf may move.
 
         Raises:
-            TypeError, ValueError: as `Plane`; an unknown `normalize`; an axis that a leaf does not
-                have; no leaf that moves.
+            TypeError: `key` is not a JAX random key.
+            ValueError: `normalize` is unknown, a leaf does not have an axis of `output_axis`, no
+                leaf moves, or the parameters are not finite.
 
         Example:
             >>> params = {"kernel": jnp.ones((3, 2)), "bias": jnp.zeros(2)}
@@ -167,19 +173,22 @@ class Plane:
         u, v = (
             random_direction(k, params, **options, leaves=leaves) for k in jax.random.split(key)
         )
-        return cls(params, u, v, units=(_UNITS[normalize],) * 2, marks=_ORIGIN)
+        unit = _UNITS[normalize]
+        return cls(params, u, v, units=(unit, unit), marks=_ORIGIN)
 
     @classmethod
-    def through(cls, first: Any, second: Any, third: Any) -> "Plane":
-        """The plane through three solutions: they lie at (0, 0), (1, 0) and (0, 1).
+    def through(cls, first: Params, second: Params, third: Params) -> "Plane":
+        """Return the plane through three solutions, which lie at (0, 0), (1, 0) and (0, 1).
 
         Args:
-            first, second, third: parameters of one structure. Leaves that are not floating numbers
-                are the first's.
+            first: parameters. Leaves that are not floating numbers are taken from here.
+            second: parameters of the same structure.
+            third: parameters of the same structure.
 
         Raises:
-            TypeError, ValueError: solutions that do not fit, are not finite, equal to the first,
-                or on one line.
+            TypeError: A leaf is floating in the first solution only.
+            ValueError: The solutions differ in structure or shape, are not finite, lie on a line,
+                or one equals the first.
 
         Example:
             >>> plane = jxs.Plane.through({"w": 1.0, "b": 0.0}, {"w": 2.0, "b": 0.0},
@@ -187,8 +196,11 @@ class Plane:
             >>> plane.at(0.0, 1.0)
             {'b': Array(4., dtype=float32...), 'w': Array(1., dtype=float32...)}
         """
-        u, v = way("second", first, second), way("third", first, third)
-        if are_along_one_line(u, v):
+        u, v = (
+            direction_between(name, first, other)
+            for name, other in (("second", second), ("third", third))
+        )
+        if are_parallel(u, v):
             raise ValueError(
                 "third: expected a point off the line through first and second, got one on it"
             )
@@ -202,55 +214,57 @@ class Plane:
 
     @classmethod
     def between(
-        cls, first: Any, second: Any, direction: Any, *, orthogonal: bool = False
+        cls, first: Params, second: Params, direction: Key | Direction, *, orthogonal: bool = False
     ) -> "Plane":
-        """The plane through two solutions, at (0, 0) and (1, 0), and along another direction.
+        """Return the plane through two solutions, at (0, 0) and (1, 0), and along a direction.
 
         Args:
-            first, second: parameters of one structure. Leaves that are not floating numbers are
-                the first's.
-            direction: a JAX random key for a filter-normalized random one, from the first; or a
-                direction, as `random_direction` draws them otherwise.
-            orthogonal: whether the direction's part along the line through the two is taken off.
+            first: parameters. Leaves that are not floating numbers are taken from here.
+            second: parameters of the same structure.
+            direction: a direction; or a JAX random key, to draw a filter-normalized one at `first`.
+                `random_direction` draws directions of other kinds.
+            orthogonal: whether to remove the direction's component along the line through the two.
 
         Raises:
-            TypeError, ValueError: solutions that do not fit, are not finite, or equal; a direction
-                that does not fit, or along the line through them.
+            TypeError: A leaf is floating in the first solution only, or the direction moves a leaf
+                that does not hold floating numbers.
+            ValueError: The solutions differ in structure or shape, are not finite, or are equal; or
+                the direction does not fit them, or is parallel to the line through them.
 
         Example:
             >>> plane = jxs.Plane.between([0.0, 0.0], [2.0, 0.0], [3.0, 1.0], orthogonal=True)
             >>> plane.at(1.0, 0.0), plane.v
             ([Array(2., dtype=float32...), ...], [Array(0., dtype=float32...), ...])
         """
-        u, unit = way("second", first, second), ""
+        u, unit = direction_between("second", first, second), ""
         if is_key(direction):
             direction, unit = random_direction(direction, first), _UNITS["filter"]
         check_direction("direction", first, direction)
-        if are_along_one_line(u, direction):
+        if are_parallel(u, direction):
             raise ValueError(
-                "direction: expected another than from first to second, got one along the same line"
+                "direction: expected one that is not parallel to the line from first to second, "
+                "got a parallel one"
             )
         if orthogonal:
-            direction = at_right_angle(u, direction)
+            direction = orthogonal_part(u, direction)
             unit = ", ".join(filter(None, (unit, "orthogonal")))
         marks = ((0, 0, "first"), (1, 0, "second"))
         return cls(first, u, direction, units=("first → second", unit), marks=marks)
 
     @classmethod
-    def principal(cls, path: Any) -> "Plane":
-        """The plane in which a path varies most, through its last point.
+    def principal(cls, path: Trajectory | Params) -> "Plane":
+        """Return the plane in which a path varies most, through its last point.
 
         Args:
             path: a `Trajectory`, or a pytree of parameters, each floating array with a leading
                 axis of T points.
 
         Returns:
-            The plane of the two principal directions of the path's points (Li et al. 2018,
-            section 7), of length 1 and at a right angle. They come from the points' T × T matrix
-            of inner products.
+            The plane of the path's first two principal directions (Li et al. 2018, section 7),
+            orthonormal. They are computed from the T × T matrix of the points' inner products.
 
         Raises:
-            ValueError: a path that does not leave a line, to rounding; points that are not finite.
+            ValueError: The points lie on a line, to rounding, or are not finite.
 
         Example:
             >>> t = jnp.linspace(0.0, 3.0, 50)
@@ -262,62 +276,66 @@ class Plane:
         return cls(last, u, v, units=("distance", "distance"))
 
     def orthonormal(self) -> "Plane":
-        """The same plane with directions of length 1 at a right angle, the first kept.
+        """Return the same plane with orthonormal directions, the first along `u`.
+
+        Distances on the plane are then distances in parameter space. Marks keep their places.
 
         Example:
             >>> plane = jxs.Plane([0.0, 0.0], [2.0, None], [1.0, 5.0]).orthonormal()
             >>> float(plane.u[0]), float(plane.v[0]), float(plane.v[1])
             (1.0, 0.0, 1.0)
         """
-        u, v = orthonormal(self.u, self.v)
+        u, v = orthonormalize(self.u, self.v)
         marks = [
             (a * dot(u, self.u) + b * dot(u, self.v), b * dot(v, self.v), name)
             for a, b, name in self.marks
         ]
         return Plane(self.origin, u, v, self.names, ("distance", "distance"), marks)
 
-    def at(self, a: Any, b: Any) -> Any:
-        """The parameters at scalar coordinates a and b."""
+    def at(self, a: ArrayLike, b: ArrayLike) -> Params:
+        """Return the parameters at scalar coordinates a and b."""
 
-        def point(origin, u, v):
-            for coordinate, direction in ((a, u), (b, v)):
-                if direction is not None:
-                    origin = origin + coordinate * direction
-            return origin
+        def point(leaf: Any, u: Any, v: Any) -> Any:
+            for coordinate, step in ((a, u), (b, v)):
+                if step is not None:
+                    leaf = leaf + coordinate * step
+            return leaf
 
         return jax.tree.map(point, self.origin, self.u, self.v, is_leaf=is_none)
 
-    def coordinates(self, params: Any) -> tuple[float, float, float]:
-        """Where the plane comes nearest to parameters, and how far from them.
+    def coordinates(self, params: Params) -> tuple[float, float, float]:
+        """Project parameters onto the plane.
 
         Args:
             params: parameters of the origin's structure.
 
         Returns:
-            a, b and the distance, over all floating leaves, also those that the plane leaves alone;
-            computed in float64.
+            The coordinates a and b of the nearest point, and the distance to it over all floating
+            leaves, also those that the plane does not move. They are computed in float64.
 
         Raises:
-            ValueError: parameters of another structure or shape, or not finite.
+            TypeError: A leaf is floating in the origin only.
+            ValueError: The parameters differ from the origin in structure or shape, or are not
+                finite.
 
         Example:
             >>> plane = jxs.Plane([0.0, 0.0, 0.0], [2.0, None, None], [1.0, 1.0, None])
             >>> plane.coordinates([4.0, 2.0, 7.0])
             (1.0, 2.0, 7.0)
         """
-        check_alike("params", self.origin, params, "the plane's")
+        check_same_shapes("params", self.origin, params, "the plane's")
         check_finite("params", params)
         point = jax.tree.map(lambda x: np.asarray(x)[None] if is_parameter(x) else x, params)
-        at, distance, _ = nearest(self.origin, self.u, self.v, point, 1)
+        at, distance, _ = nearest_points(self.origin, self.u, self.v, point, 1)
         return float(at[0, 0]), float(at[0, 1]), float(distance[0])
 
 
 def weight_plane() -> Plane:
-    """The plane of the two-weight network: its coordinates are the weights themselves.
+    """Return the plane of the two-weight network, whose coordinates are the weights.
 
     Example:
         >>> weight_plane().at(-1.0, 0.5)
         Weights(w1=-1.0, w2=0.5)
     """
-    # Python floats: they take the dtype of the coordinates, whatever it is.
+    # Python floats take the dtype of the coordinates.
     return Plane(Weights(0.0, 0.0), Weights(1.0, None), Weights(None, 1.0), names=("w1", "w2"))

@@ -10,6 +10,7 @@ import optax
 import pytest
 
 import jaxscape as jxs
+from jaxscape._util.pytree import split_arrays
 from jaxscape.connectivity.bezier import Curve, _Task, bezier, train
 from jaxscape.connectivity.lines import interpolate
 from tests.connectivity.test_lines import ROUNDING, error, make_data, mlp, model
@@ -75,10 +76,11 @@ def test_a_step_is_the_gradient_of_the_expected_loss(x64, batch_size):
     first = {"w": np.array([1.0, 0.2, -0.4]), "b": np.float64(0.5)}
     second = {"w": np.array([-0.3, 1.1, 0.9]), "b": np.float64(-0.7)}
     still, count = {"w": 0.0, "b": 0.0}, 20_000
-    task = _Task(quartic, SGD, 1, batch_size, jax.tree.structure(still), (None, None))
-    control, _ = jax.jit(
-        jax.vmap(lambda key: train(task, (first, second), (None, None), samples, key))
-    )(jax.random.split(KEY, count))
+    arrays, static = split_arrays(dict.fromkeys(still))
+    task = _Task(quartic, SGD, 1, batch_size, static)
+    control, _ = jax.jit(jax.vmap(lambda key: train(task, (first, second), arrays, samples, key)))(
+        jax.random.split(KEY, count)
+    )
     start = jax.tree.map(lambda a, b: (a + b) / 2, first, second)
 
     def mean_at(name, k, step):
@@ -233,11 +235,12 @@ def test_ctrl_c_keeps_the_steps_that_are_done(monkeypatch):
     assert part.control["x"] not in (whole.control["x"], 0.2)
     # As far as one block of so many steps goes, to the bit.
     monkeypatch.undo()
-    task = _Task(ring, bezier_module._ADAM, 300, None, jax.tree.structure(ENDS[0]), (None, None))
+    arrays, static = split_arrays(dict.fromkeys(ENDS[0]))
+    task = _Task(ring, bezier_module._ADAM, 300, None, static)
     points = jax.tree.map(jnp.float32, ENDS)
-    state = bezier_module.start(task, points, (None, None), None)
+    state = bezier_module.start(task, points, arrays, None)
     keys = jax.random.split(KEY, 300)
-    state = bezier_module.advance(task, points, (None, None), None, keys, state, 0, done)
+    state = bezier_module.advance(task, points, arrays, None, keys, state, 0, done)
     assert part.control == state.control
     assert f"trained in {done} steps" in repr(part)
 

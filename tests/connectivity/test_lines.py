@@ -1,6 +1,5 @@
 """The loss along lines, against a loop over points in float64."""
 
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp

@@ -14,7 +14,7 @@ from jax.flatten_util import ravel_pytree
 import jaxscape as jxs
 from jaxscape._util.progress import bar
 from jaxscape.curvature import operators
-from jaxscape.curvature.operators import operator_of
+from jaxscape.curvature.operators import make_operator
 from jaxscape.losses.composed import ComposedLoss
 
 # Sums in another order, in float64 and in float32.
@@ -91,7 +91,7 @@ def gauss_newton(loss, params, data):
 )
 def test_the_hessian_times_vectors_is_the_whole_hessian_times_them(x64, loss, data):
     params, data = network((4, 6, 3)), data()
-    operator = operator_of(loss, data, params, "hessian")
+    operator = make_operator(loss, data, params, "hessian")
     whole = np.asarray(hessian(loss, params, data))
     assert operator.size == len(whole) == 51
     vectors = np.random.default_rng(3).normal(size=(5, 51))
@@ -102,7 +102,7 @@ def test_the_hessian_times_vectors_is_the_whole_hessian_times_them(x64, loss, da
 def test_the_gauss_newton_matrix_times_vectors_is_the_whole_one_times_them(x64):
     params, data = network((4, 6, 3)), labeled()
     whole = np.asarray(gauss_newton(CLASSIFIER, params, data))
-    operator = operator_of(CLASSIFIER, data, params, "gauss-newton")
+    operator = make_operator(CLASSIFIER, data, params, "gauss-newton")
     np.testing.assert_allclose(of_all(operator), whole, atol=ROUNDING)
     assert np.linalg.eigvalsh(whole)[0] > -ROUNDING
 
@@ -116,7 +116,7 @@ def test_the_gauss_newton_matrix_of_a_pointwise_loss_weighs_samples_as_the_loss_
             / (3 * jnp.sum(data.sample_weight))
         ),
     )
-    found = of_all(operator_of(REGRESSION, data, params, "gauss-newton"))
+    found = of_all(make_operator(REGRESSION, data, params, "gauss-newton"))
     np.testing.assert_allclose(found, gauss_newton(by_hand, params, data), atol=ROUNDING)
 
 
@@ -126,7 +126,7 @@ def test_the_two_matrices_are_equal_where_the_model_is_linear(x64, loss):
     data = labeled() if loss is CLASSIFIER else weighted()
     for sizes, equal in (((4, 3), True), ((4, 6, 3), False)):
         both = [
-            of_all(operator_of(loss, data, network(sizes), kind))
+            of_all(make_operator(loss, data, network(sizes), kind))
             for kind in ("hessian", "gauss-newton")
         ]
         assert np.allclose(*both, atol=ROUNDING) == equal
@@ -139,11 +139,11 @@ def test_a_stream_of_unequal_batches_is_all_data_at_once(x64, curvature):
     stream = jxs.Stream(
         [jax.tree.map(lambda leaf, s=s: leaf[s], data) for s in (slice(0, 10), slice(10, 23))]
     )
-    whole, parts = (of_all(operator_of(CLASSIFIER, d, params, curvature)) for d in (data, stream))
+    whole, parts = (of_all(make_operator(CLASSIFIER, d, params, curvature)) for d in (data, stream))
     np.testing.assert_allclose(parts, whole, atol=ROUNDING)
     # Batches weighed alike would not be.
     alike = jxs.Stream(stream._source, weight=lambda _: 1)
-    other = of_all(operator_of(CLASSIFIER, alike, params, curvature))
+    other = of_all(make_operator(CLASSIFIER, alike, params, curvature))
     assert np.abs(other - whole).max() > 1e3 * ROUNDING
 
 
@@ -155,8 +155,8 @@ def test_many_vectors_go_through_in_blocks(x64, monkeypatch):
         yield data
 
     vectors = np.random.default_rng(3).normal(size=(10, 51))
-    monkeypatch.setattr(operators, "_MOST_ROWS", 4)
-    operator = operator_of(CLASSIFIER, jxs.Stream(source), params, "hessian")
+    monkeypatch.setattr(operators, "_MAX_ROWS", 4)
+    operator = make_operator(CLASSIFIER, jxs.Stream(source), params, "hessian")
     passes.clear()
     found = times(operator, vectors)
     assert len(passes) == 3
@@ -167,7 +167,7 @@ def test_many_vectors_go_through_in_blocks(x64, monkeypatch):
 @pytest.mark.parametrize("curvature", ["hessian", "gauss-newton"])
 def test_float32_keeps_its_precision(curvature):
     params, data = network((4, 6, 3), dtype=np.float32), labeled(dtype=np.float32)
-    operator = operator_of(CLASSIFIER, data, params, curvature)
+    operator = make_operator(CLASSIFIER, data, params, curvature)
     assert operator.dtype == jnp.float32
     truth = hessian if curvature == "hessian" else gauss_newton
     with jax.enable_x64(True):
@@ -189,7 +189,7 @@ def test_leaves_that_are_no_floating_numbers_stay_as_they_are(x64):
     data = labeled()
     moving, still = eqx.partition(params, eqx.is_inexact_array)
     whole = hessian(lambda m, data: loss(eqx.combine(m, still), data), moving, data)
-    operator = operator_of(loss, data, params, "hessian")
+    operator = make_operator(loss, data, params, "hessian")
     assert operator.size == 4 * 5 + 5 + 5 * 3 + 3
     np.testing.assert_allclose(of_all(operator), whole, atol=ROUNDING)
     directions = operator.directions(np.arange(2.0 * operator.size).reshape(2, -1))
@@ -203,10 +203,10 @@ def test_leaves_that_are_no_floating_numbers_stay_as_they_are(x64):
 
 def test_numbers_are_parameters_too():
     data = jxs.data.teacher_student(jax.random.key(0))
-    operator = operator_of(jxs.squared_error, data, jxs.Weights(1.5, 0.8), "hessian")
+    operator = make_operator(jxs.squared_error, data, jxs.Weights(1.5, 0.8), "hessian")
     whole = hessian(jxs.squared_error, jxs.Weights(jnp.float32(1.5), jnp.float32(0.8)), data)
     np.testing.assert_allclose(of_all(operator), whole, rtol=ROUNDING_32)
-    bowl = operator_of(
+    bowl = make_operator(
         jxs.Function(lambda a, b: a**2 + a * b), None, jxs.Weights(1.0, 2.0), "hessian"
     )
     np.testing.assert_array_equal(of_all(bowl), [[2, 1], [1, 0]])
@@ -218,7 +218,7 @@ def test_other_data_of_the_same_shape_compile_nothing(compilations):
         for curvature in ("hessian", "gauss-newton"):
             params = network((4, 6, 3), seed, np.float32)
             data = jax.tree.map(lambda leaf, s=seed: leaf[s : s + 20], labeled(dtype=np.float32))
-            operator = operator_of(ComposedLoss(logits, cross_entropy), data, params, curvature)
+            operator = make_operator(ComposedLoss(logits, cross_entropy), data, params, curvature)
             for count in (1, 5 + seed):
                 times(operator, np.ones((count, 51)))
     assert len(compilations) == before > 0
@@ -239,7 +239,7 @@ def test_bad_arguments_are_refused():
 
     def refused(error, match, loss=CLASSIFIER, data=data, params=params, curvature="hessian"):
         with pytest.raises(error, match=match):
-            operator_of(loss, data, params, curvature)
+            make_operator(loss, data, params, curvature)
 
     refused(
         ValueError,

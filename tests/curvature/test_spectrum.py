@@ -191,7 +191,7 @@ def test_converged_is_what_was_measured():
 
 
 def test_what_does_not_converge_or_is_not_finite_is_said(monkeypatch, x64):
-    monkeypatch.setattr(lanczos, "_RESTARTS", 1)
+    monkeypatch.setattr(lanczos, "_MAX_RESTARTS", 1)
     matrix = with_eigenvalues(np.linspace(0, 1, 500))
     found = eigenpairs(quadratic, matrix, jnp.zeros(500), 3, KEY, tolerance=1e-12)
     assert not found.converged.any()
@@ -346,7 +346,7 @@ def test_probes_that_do_not_fit_together_go_one_by_one(x64, monkeypatch):
     matrix = with_eigenvalues(np.linspace(-1, 2, 90))
     together = spectral_density(quadratic, matrix, jnp.zeros(90), KEY, probes=5, steps=20)
     for numbers in (1, 2 * 20 * 90):
-        monkeypatch.setattr(lanczos, "_AT_ONCE", numbers)
+        monkeypatch.setattr(lanczos, "_MAX_NUMBERS", numbers)
         apart = spectral_density(quadratic, matrix, jnp.zeros(90), KEY, probes=5, steps=20)
         np.testing.assert_allclose(apart.density, together.density, atol=1e-9)
 
@@ -460,7 +460,7 @@ def test_bad_arguments_are_refused_before_anything_is_computed(compilations):
     refused(ValueError, "probes: expected 1 or more", spectral_density, KEY, probes=0)
     refused(ValueError, "steps: expected 2 or more", spectral_density, KEY, steps=1)
     for width in (0, 2, float("nan")):
-        refused(ValueError, "width: expected a part", spectral_density, KEY, width=width)
+        refused(ValueError, "width: expected a fraction", spectral_density, KEY, width=width)
     for work, arguments in ((eigenpairs, (2,)), (hessian_trace, ()), (spectral_density, ())):
         refused(TypeError, "key: expected a JAX random key", work, *arguments, 0)
         refused(TypeError, "loss: expected a Poin", work, *arguments, KEY, curvature="gauss-newton")

@@ -253,7 +253,11 @@ def test_a_source_is_opened_once_before_the_pass():
 @pytest.mark.parametrize(
     ("build", "error", "message"),
     [
-        (lambda: jxs.Stream(iter([X])), TypeError, "an iterable for several passes, got an iterator"),
+        (
+            lambda: jxs.Stream(iter([X])),
+            TypeError,
+            "an iterable for several passes, got an iterator",
+        ),
         (lambda: jxs.Stream(3), TypeError, "source: expected an iterable"),
         (lambda: list(jxs.Stream([])), ValueError, "at least one batch, got none"),
         (lambda: list(jxs.Stream([X], weight=lambda _: 0)), ValueError, "got 1 of weight 0"),
@@ -266,7 +270,7 @@ def test_a_source_is_opened_once_before_the_pass():
         (
             lambda: jxs.landscape(loss, (batch for batch in [X]), PLANE, **AXES),
             TypeError,
-            "data: expected arrays, or a Stream of batches, got generator; jxs.Stream",
+            "data: expected arrays, or a Stream of batches, got generator; wrap an iterable",
         ),
         (
             lambda: jxs.landscape(loss, {"x": map(jnp.asarray, [X])}, PLANE, **AXES),

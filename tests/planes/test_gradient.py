@@ -124,7 +124,11 @@ def test_any_model_of_equinox():
         ({"loss": lambda p, d: p["w"]}, TypeError, r"expected a scalar, got an array of shape"),
         ({"loss": 3}, TypeError, "loss: expected a function"),
         ({"leaves": lambda path: False}, ValueError, "params, leaves: expected a leaf of floating"),
-        ({"direction": "uphill"}, ValueError, "direction: expected another than the gradient's"),
+        (
+            {"direction": "uphill"},
+            ValueError,
+            "direction: expected one that is not parallel to the gradient",
+        ),
         ({"params": {"w": jnp.full(2, jnp.nan)}}, ValueError, r"params\['w'\]: expected finite"),
     ],
 )
@@ -141,7 +145,11 @@ def test_bad_arguments_are_refused(change, error, message):
     ("direction", "error", "message"),
     [
         ({"w": None}, ValueError, "direction: expected the origin's structure"),
-        ([jnp.ones(2), jnp.ones(3)], ValueError, r"direction\[0\]: expected None, as `leaves`"),
+        (
+            [jnp.ones(2), jnp.ones(3)],
+            ValueError,
+            r"direction\[0\]: expected None, as `leaves` excludes",
+        ),
         ([None, jnp.arange(3)], TypeError, r"direction\[1\]: expected floating numbers, got int32"),
         ([None, jnp.ones(2)], ValueError, r"direction\[1\]: expected the origin's shape"),
         ([None, jnp.zeros(3)], ValueError, "direction: expected a direction, got zeros"),
