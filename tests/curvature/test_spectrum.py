@@ -14,7 +14,6 @@ import jaxscape as jxs
 from jaxscape.curvature import lanczos
 from jaxscape.curvature.spectrum import Eigenpairs, eigenpairs, hessian_trace, spectral_density
 from jaxscape.losses.composed import ComposedLoss
-from jaxscape.plot.spectrum import spectrum as figure_of
 
 KEY = jax.random.key(0)
 # Of sums in another order, as a part of the largest eigenvalue.
@@ -209,8 +208,6 @@ def test_what_does_not_converge_or_is_not_finite_is_said(monkeypatch, x64):
         assert not np.isfinite(hessian_trace(steep, None, high, KEY, samples=20).value)
         density = spectral_density(steep, None, high, KEY, steps=20)
         assert np.isnan(density.density).all()
-        with pytest.raises(ValueError, match="density: expected a finite one"):
-            figure_of(density)
 
 
 @pytest.mark.parametrize("method", ["hutch++", "hutchinson"])
@@ -468,50 +465,6 @@ def test_bad_arguments_are_refused_before_anything_is_computed(compilations):
         bad = np.full(70, np.inf, np.float32)
         refused(ValueError, "params: expected finite", work, *arguments, KEY, params=bad)
     assert len(compilations) == before
-
-
-def test_the_figure_draws_density_error_and_marks():
-    matrix = with_eigenvalues(np.r_[np.linspace(-1, 1, 88), 6, 9], np.float32)
-    density = spectral_density(quadratic, matrix, jnp.zeros(90), KEY, steps=30)
-    pairs = eigenpairs(quadratic, matrix, jnp.zeros(90), 3, KEY)
-    pairs = pairs._replace(converged=np.array([True, True, False]))
-    band, line, marks, open_marks = figure_of(density, pairs).data
-    shown = density.density > 0
-    np.testing.assert_array_equal(line.x, density.eigenvalues)
-    np.testing.assert_array_equal(line.y[shown], density.density[shown])
-    np.testing.assert_array_equal(np.isnan(line.y), ~shown)
-    count = len(density.density)
-    high = density.density + density.error
-    floor = 10 ** figure_of(density).layout.yaxis.range[0]
-    above = high > floor
-    np.testing.assert_allclose(band.y[:count][above], high[above])
-    low = (density.density - density.error)[::-1]
-    np.testing.assert_allclose(band.y[count:][low > floor], low[low > floor])
-    assert (band.y > 0).all()
-    assert (band.y[count:][low <= 0] < floor).all()
-    np.testing.assert_array_equal(marks.x, pairs.values[:2])
-    np.testing.assert_array_equal(open_marks.x, pairs.values[2:])
-    assert [marks.name, open_marks.name] == ["2 eigenvalues", "1 not converged"]
-    assert open_marks.marker.symbol == "diamond-open"
-    # A mark is as high as the density of that many eigenvalues alone, 1 of 90.
-    alone = smoothed(np.array([6.0]), np.array([6.0]), density.width)[0] / 90
-    np.testing.assert_allclose(marks.y, alone)
-    layout = figure_of(density, pairs).layout
-    assert layout.yaxis.type == "log"
-    assert layout.title.text == "Spectrum of the Hessian of quadratic"
-    assert layout.title.subtitle.text == (
-        "90 eigenvalues, from 10 random vectors, 30 steps of Lanczos's method each<br>"
-        f"Gaussian kernel of standard deviation {density.width:.3g}"
-    )
-    assert (
-        "all of them computed"
-        in figure_of(
-            spectral_density(quadratic, matrix, jnp.zeros(90), KEY)
-        ).layout.title.subtitle.text
-    )
-    for bad in ({"density": 3}, {"density": density, "eigenpairs": 3}):
-        with pytest.raises(TypeError, match="expected .*, got int"):
-            figure_of(**bad)
 
 
 def test_results_say_what_they_are():
