@@ -1,52 +1,60 @@
-"""What of a loss is affine in a plane's coordinates, computed once for all cells.
+"""Split a loss into the part that is affine in the plane's coordinates and the rest.
 
-The first layer's `x @ (W + a·U + b·V)` is `x @ W + a·(x @ U) + b·(x @ V)`: three products for a
-whole grid, and two multiply-adds a value for each cell. What depends on one coordinate alone is so
-split in the other. Nothing is sampled: the computation is read equation by equation.
+The first layer's `x @ (W + a·U + b·V)` is `x @ W + a·(x @ U) + b·(x @ V)`: three products for the
+whole grid, and two multiply-adds per value in each cell. Values that depend on one coordinate only
+are split in the other one in the same way. The split is read from the traced equations; nothing is
+sampled.
 
-Maxima over windows of an array, as compilers compute them fast.
+The module also replaces maxima over windows by maxima of slices, which compile to faster code.
 """
 
 import functools
 import itertools
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.extend.core import Literal
+from jax.extend.core import JaxprEqn
 
+from jaxscape._util.jaxpr import PLAIN_CALLS, avals, bind, called_jaxpr, interpret, multiply_adds
 from jaxscape._util.pytree import is_array, is_none
 from jaxscape.planes.plane import Plane
 
-# Multiply-adds of a product's value that are worth two, and the reading of three arrays, in their
-# place: from the cache, and from beyond it. Convolutions are slower, and worth it in any case.
-_WORTH_SPLITTING, _WORTH_READING = 8, 64
-# Coordinates in float16 would overflow where the weights that they make up do not.
-_PRECISIONS = ("float32", "float64")
+# A product is split if each of its values takes at least this many multiply-adds. In its place,
+# each cell does two multiply-adds and reads three arrays: from the cache, or from memory.
+# Convolutions are slower, so that the smaller number holds for them in both cases.
+_MIN_MULTIPLY_ADDS_CACHE, _MIN_MULTIPLY_ADDS_MEMORY = 8, 64
+# The parts of a float16 product could overflow where the product does not.
+_SPLIT_DTYPES = ("float32", "float64")
 _LINEAR = frozenset(
     ("broadcast_in_dim", "neg", "reduce_sum", "reshape", "rev", "slice", "squeeze", "transpose")
 )
+_SUMS = frozenset(("add", "sub"))
 _PRODUCTS = frozenset(("mul", "dot_general", "conv_general_dilated"))
-_CALLS = frozenset(("closed_call", "jit", "pjit"))
+_QUOTIENT = "div"
+_WINDOW_MAX = "reduce_window_max"
 
 Pair = tuple[bool, bool]
+"""Whether something holds for the first and for the second coordinate."""
 _NEITHER: Pair = (False, False)
 
 
-class Form(NamedTuple):
-    """A value constant + a·slopes[0] + b·slopes[1]; its arrays are None where not computed."""
+class AffineValue(NamedTuple):
+    """A value constant + a·slopes[0] + b·slopes[1].
+
+    The arrays are None in the pass that does not compute them.
+    """
 
     constant: Any
     slopes: tuple[Any, Any] = (None, None)
-    along: Pair = _NEITHER
-    """Along which coordinates it has a slope."""
-    depends: Pair = _NEITHER
-    """On which coordinates its constant and slopes depend, none of them one that it slopes in."""
-    given: bool = False
-    """Whether its arrays are there without anything computed."""
+    has_slope: Pair = _NEITHER
+    """Whether it has a slope in each coordinate."""
+    depends_on: Pair = _NEITHER
+    """Whether its constant and slopes depend on each coordinate; never on one with a slope."""
+    available: bool = False
+    """Whether its arrays are inputs, constants or already shared."""
 
 
 def split(
@@ -54,73 +62,82 @@ def split(
     plane: Plane,
     data: Any,
     dtype: Any,
-    cached: int,
-    most: int | None = None,
+    cache_bytes: int,
+    memory_bytes: int | None = None,
 ) -> tuple[Any, Callable[[Any, jax.Array, jax.Array], jax.Array]]:
-    """A function of a plane's parameters, as what is shared by all cells and what is not.
+    """Split a function of a plane's parameters into a shared part and a part for each cell.
 
     Args:
         function: (params, data) -> array.
-        plane: where the parameters lie.
-        data: what the function takes.
-        dtype: of the coordinates.
-        cached: bytes kept for all cells, up to which all that is shared saves time.
-        most: bytes that may be kept for what saves time nevertheless; None for no more.
+        plane: the plane through the parameters.
+        data: the function's second argument.
+        dtype: the dtype of the coordinates.
+        cache_bytes: the bytes that the shared arrays may take and still stay in the cache.
+        memory_bytes: the bytes that they may take in memory, if they do not fit in the cache. Then
+            only longer products are split. None leaves the function as it is.
 
     Returns:
-        Arrays, and a function of them and scalar coordinates: `cell(shared, a, b)` is
-        `function(plane.at(a, b), data)`, but for rounding.
+        The shared arrays, and a function of them and scalar coordinates. `cell(shared, a, b)`
+        equals `function(plane.at(a, b), data)` up to rounding.
     """
 
     def plain(shared: Any, a: jax.Array, b: jax.Array) -> jax.Array:
         return function(plane.at(a, b), data)
 
     dtype = jnp.dtype(dtype)
-    if dtype.name not in _PRECISIONS:
+    if dtype.name not in _SPLIT_DTYPES:
         return (), plain
-    # Leaves that are not moved are those of the origin, whatever they are.
     trees = [jax.tree.flatten(t, is_leaf=is_none) for t in (plane.origin, plane.u, plane.v)]
     leaves, structure = trees[0]
-    seeds = [
-        _Seed(origin, u, v, dtype)
+    parameters = [
+        _Parameter(origin, u, v, dtype)
         for origin, u, v in zip(*(tree[0] for tree in trees), strict=True)
     ]
+    # Leaves that are not arrays, such as functions, keep the origin's value.
     traced = [k for k, leaf in enumerate(leaves) if is_array(leaf)]
 
-    def of_arrays(arrays: Sequence[Any], data: Any) -> jax.Array:
-        here = dict(zip(traced, arrays, strict=True))
-        params = [here.get(k, leaf) for k, leaf in enumerate(leaves)]
+    def function_of_arrays(arrays: Sequence[Any], data: Any) -> jax.Array:
+        array_at = dict(zip(traced, arrays, strict=True))
+        params = [array_at.get(k, leaf) for k, leaf in enumerate(leaves)]
         return function(jax.tree.unflatten(structure, params), data)
 
-    closed = jax.make_jaxpr(of_arrays)([seeds[k].shape() for k in traced], data)
-    inputs = [Form(x, given=True) for x in jax.tree.leaves(data)]
+    jaxpr = jax.make_jaxpr(function_of_arrays)([parameters[k].shape() for k in traced], data)
+    inputs = [_available(x) for x in jax.tree.leaves(data)]
 
-    def run(walk: "_Walk") -> Form:
-        arguments = [walk.seed(seeds[k]) for k in traced] + inputs
-        constants = [Form(x, given=True) for x in closed.consts]
-        (out,) = walk.through(closed.jaxpr, constants, arguments)
-        return walk.crossed(walk.settled(out))
+    def run(evaluation: "_Evaluation") -> AffineValue:
+        arguments = [evaluation.parameter(parameters[k]) for k in traced] + inputs
+        (output,) = interpret(jaxpr, arguments, evaluation.rule, _available)
+        return evaluation.share(evaluation.add_slopes(output))
 
-    def record(least: int) -> list[Any]:
-        recording = _Walk(None, None, None, least)
-        run(recording)
-        return recording.shared
+    def compute_shared(min_multiply_adds: int) -> list[Any]:
+        evaluation = _Evaluation(None, None, None, min_multiply_adds)
+        run(evaluation)
+        return evaluation.shared
 
-    for least, bytes_kept in ((_WORTH_SPLITTING, cached), (_WORTH_READING, most or 0)):
-        # By their shapes first: what does not fit is not to be part of the computation.
-        shapes = jax.tree.leaves(jax.eval_shape(functools.partial(record, least)))
-        if not shapes or sum(x.size * x.dtype.itemsize for x in shapes) > bytes_kept:
+    for min_multiply_adds, max_bytes in (
+        (_MIN_MULTIPLY_ADDS_CACHE, cache_bytes),
+        (_MIN_MULTIPLY_ADDS_MEMORY, memory_bytes or 0),
+    ):
+        # Only shapes are computed here: arrays that do not fit must not enter the program.
+        shapes = jax.tree.leaves(
+            jax.eval_shape(functools.partial(compute_shared, min_multiply_adds))
+        )
+        if not shapes or sum(x.size * x.dtype.itemsize for x in shapes) > max_bytes:
             continue
 
-        def cell(shared: Any, a: jax.Array, b: jax.Array, least: int = least) -> jax.Array:
-            return run(_Walk(a, b, iter(shared), least)).constant
+        def cell(shared: Any, a: Any, b: Any, least: int = min_multiply_adds) -> jax.Array:
+            return run(_Evaluation(a, b, iter(shared), least)).constant
 
-        return record(least), cell
+        return compute_shared(min_multiply_adds), cell
     return (), plain
 
 
-class _Seed(NamedTuple):
-    """A leaf of the parameters, its directions, and the dtype of the coordinates."""
+def _available(array: Any) -> AffineValue:
+    return AffineValue(array, available=True)
+
+
+class _Parameter(NamedTuple):
+    """A leaf of the parameters, its two directions, and the dtype of the coordinates."""
 
     origin: Any
     u: Any
@@ -128,191 +145,179 @@ class _Seed(NamedTuple):
     dtype: Any
 
     @property
-    def along(self) -> Pair:
+    def moves(self) -> Pair:
+        """Whether the leaf moves with each coordinate."""
         return self.u is not None, self.v is not None
 
     @property
-    def is_form(self) -> bool:
-        """Whether what is moved are arrays of the coordinates' dtype."""
+    def is_affine(self) -> bool:
+        """Whether origin and directions are arrays of the coordinates' dtype."""
         arrays = [leaf for leaf in self[:3] if leaf is not None]
         return all(getattr(x, "dtype", None) == self.dtype and jnp.ndim(x) > 0 for x in arrays)
 
     def shape(self) -> Any:
-        """What the leaf is like where it is moved."""
-        if not any(self.along):
+        """Return the shape and dtype of the leaf on the plane; the leaf if it does not move."""
+        if not any(self.moves):
             return self.origin
         moved = (x for x in self[:3] if x is not None)
         zero = jax.ShapeDtypeStruct((), self.dtype)
         return jax.ShapeDtypeStruct(jnp.shape(self.origin), jnp.result_type(zero, *moved))
 
 
-class _Walk:
-    """One way through a computation: first through what is shared, then through the rest."""
+class _Evaluation:
+    """One evaluation of the traced function on affine values.
 
-    def __init__(self, a: Any, b: Any, shared: Any, least: int):
-        self.coordinates, self.least = (a, b), least
-        self.recording = shared is None
+    The first one, with `shared` None, computes what no coordinate enters and collects in `shared`
+    the arrays that cells need. The second one reads these arrays in the same order and computes
+    the rest, for one cell.
+    """
+
+    def __init__(self, a: Any, b: Any, shared: Any, min_multiply_adds: int):
+        self.coordinates, self.min_multiply_adds = (a, b), min_multiply_adds
+        self.computes_shared = shared is None
         self.shared: Any = [] if shared is None else shared
 
-    def seed(self, seed: _Seed) -> Form:
-        """A parameter's form."""
-        steps = (seed.u, seed.v)
-        if seed.is_form or not any(seed.along):
-            return Form(seed.origin, steps, seed.along, given=True)
+    def parameter(self, parameter: _Parameter) -> AffineValue:
+        """Return the affine value of a leaf of the parameters."""
+        steps = (parameter.u, parameter.v)
+        if parameter.is_affine or not any(parameter.moves):
+            return AffineValue(parameter.origin, steps, parameter.moves, available=True)
         value = None
-        if not self.recording:
-            value = seed.origin
+        if not self.computes_shared:
+            value = parameter.origin
             for coordinate, step in zip(self.coordinates, steps, strict=True):
                 value = value if step is None else value + coordinate * step
-        return Form(value, depends=seed.along)
+        return AffineValue(value, depends_on=parameter.moves)
 
-    def through(self, jaxpr: Any, constants: list[Form], arguments: list[Form]) -> list[Form]:
-        """The outputs of a computation."""
-        known: dict[Any, Form] = {}
-        variables = [*getattr(jaxpr, "constvars", ()), *jaxpr.invars]
-        known |= zip(variables, [*constants, *arguments], strict=True)
-
-        def read(variable: Any) -> Form:
-            if isinstance(variable, Literal):
-                return Form(variable.val, given=True)
-            return known[variable]
-
-        for equation in jaxpr.eqns:
-            forms = [read(variable) for variable in equation.invars]
-            if any(any(f.depends) for f in forms):
-                forms = [self.crossed(f) for f in forms]
-                # What was shared once is not shared again.
-                known |= {
-                    variable: form
-                    for variable, form in zip(equation.invars, forms, strict=True)
-                    if not isinstance(variable, Literal)
-                }
-            outputs = self._outputs(equation, forms)
-            known |= zip(equation.outvars, outputs, strict=True)
-        return [read(variable) for variable in jaxpr.outvars]
-
-    def _outputs(self, equation: Any, forms: list[Form]) -> list[Form]:
+    def rule(self, equation: JaxprEqn, values: list[AffineValue]) -> list[AffineValue]:
+        """Return an equation's outputs, and share those inputs that cells need."""
+        if any(any(value.depends_on) for value in values):
+            # `interpret` keeps these, so that no value is shared twice.
+            values[:] = map(self.share, values)
         name = equation.primitive.name
-        sloped = [f for f in forms if any(f.along)]
-        if name in _CALLS and (sloped or len({f.depends for f in forms}) > 1):
-            closed = equation.params["jaxpr"]
-            constants = [Form(x, given=True) for x in getattr(closed, "consts", ())]
-            return self.through(getattr(closed, "jaxpr", closed), constants, forms)
+        sloped = [value for value in values if any(value.has_slope)]
+        if name in PLAIN_CALLS and (sloped or len({value.depends_on for value in values}) > 1):
+            called = called_jaxpr(equation)
+            assert called is not None
+            return interpret(called, values, self.rule, _available)
         if sloped:
             if name in _LINEAR:
-                return [self._linear(equation, *forms)]
-            if name in ("add", "sub"):
-                return [self._sum(equation, *forms)]
-            if name == "div" and not any(forms[1].along):
-                return [self._product(equation, *forms)]
-            if name in _PRODUCTS and len(sloped) == 1 and _worth(equation, self.least):
-                return [self._product(equation, *forms)]
-        forms = [self.settled(f) for f in forms]
-        # What was settled may depend on coordinates on which nothing here did before.
-        depends = _either(f.depends for f in forms)
-        if any(depends):
-            forms = [self.crossed(f) for f in forms]
-        values = self._bound(equation, depends, [f.constant for f in forms])
-        return [Form(value, depends=depends) for value in values]
+                return [self._linear(equation, *values)]
+            if name in _SUMS:
+                return [self._sum(equation, *values)]
+            if name == _QUOTIENT and not any(values[1].has_slope):
+                return [self._product(equation, *values)]
+            if name in _PRODUCTS and len(sloped) == 1 and self._is_worth_splitting(equation):
+                return [self._product(equation, *values)]
+        values = [self.add_slopes(value) for value in values]
+        # The sums may depend on coordinates that no input depended on before.
+        depends_on = _either(value.depends_on for value in values)
+        if any(depends_on):
+            values = [self.share(value) for value in values]
+        outputs = self._apply(equation, depends_on, [value.constant for value in values])
+        return [AffineValue(output, depends_on=depends_on) for output in outputs]
 
-    def _bound(self, equation: Any, depends: Pair, arrays: list[Any]) -> list[Any]:
-        if any(depends) == self.recording:
+    def _is_worth_splitting(self, equation: JaxprEqn) -> bool:
+        count = multiply_adds(equation)
+        if count is None:  # An elementwise product.
+            return True
+        convolution = equation.primitive.name == "conv_general_dilated"
+        return count >= (_MIN_MULTIPLY_ADDS_CACHE if convolution else self.min_multiply_adds)
+
+    def _apply(self, equation: JaxprEqn, depends_on: Pair, arrays: list[Any]) -> list[Any]:
+        """Return an equation's outputs; None for each that the other evaluation computes."""
+        if any(depends_on) == self.computes_shared:
             return [None] * len(equation.outvars)
-        params = equation.primitive.get_bind_params(equation.params)
-        # Some versions of JAX hand functions over apart.
-        functions, params = params if isinstance(params, tuple) else ((), params)
-        if equation.primitive.name == "reduce_window_max":
-            return [largest(*arrays, **params)]
-        found = equation.primitive.bind(*functions, *arrays, **params)
-        return list(found) if equation.primitive.multiple_results else [found]
+        if equation.primitive.name == _WINDOW_MAX:
+            return [window_max(*arrays, **equation.params)]
+        return bind(equation, arrays)
 
-    def _linear(self, equation: Any, form: Form) -> Form:
-        def part(array: Any, there: bool = True) -> Any:
-            return self._bound(equation, form.depends, [array])[0] if there else None
+    def _linear(self, equation: JaxprEqn, value: AffineValue) -> AffineValue:
+        def apply(array: Any) -> Any:
+            return self._apply(equation, value.depends_on, [array])[0]
 
-        slopes = tuple(part(s, there) for s, there in zip(form.slopes, form.along, strict=True))
-        return Form(part(form.constant), slopes, form.along, form.depends)  # type: ignore[arg-type]
+        first, second = (
+            apply(slope) if present else None
+            for slope, present in zip(value.slopes, value.has_slope, strict=True)
+        )
+        return AffineValue(
+            apply(value.constant), (first, second), value.has_slope, value.depends_on
+        )
 
-    def _sum(self, equation: Any, first: Form, second: Form) -> Form:
-        depends = _either((first.depends, second.depends))
-        first, second = self._folded(first, depends), self._folded(second, depends)
-        along = _either((first.along, second.along))
+    def _sum(self, equation: JaxprEqn, first: AffineValue, second: AffineValue) -> AffineValue:
+        depends_on = _either((first.depends_on, second.depends_on))
+        first, second = self._add_slopes(first, depends_on), self._add_slopes(second, depends_on)
+        has_slope = _either((first.has_slope, second.has_slope))
 
-        def both(p: Any, q: Any, in_p: bool, in_q: bool) -> Any:
-            if any(depends) == self.recording or not (in_p or in_q):
+        def add(p: Any, q: Any, has_p: bool, has_q: bool) -> Any:
+            if any(depends_on) == self.computes_shared or not (has_p or has_q):
                 return None
-            if in_p and in_q:
-                return self._bound(equation, depends, [p, q])[0]
-            lone = p if in_p else (-q if equation.primitive.name == "sub" else q)
-            # An axis of one value is spread by the addition itself.
-            return jnp.broadcast_to(lone, equation.outvars[0].aval.shape)
+            if has_p and has_q:
+                return self._apply(equation, depends_on, [p, q])[0]
+            lone = p if has_p else (-q if equation.primitive.name == "sub" else q)
+            # The addition itself broadcasts axes of size 1.
+            return jnp.broadcast_to(lone, avals(equation.outvars)[0].shape)
 
-        parts = zip(first.slopes, second.slopes, first.along, second.along, strict=True)
-        slopes = tuple(itertools.starmap(both, parts))
-        constant = both(first.constant, second.constant, True, True)
-        return Form(constant, slopes, along, depends)  # type: ignore[arg-type]
+        parts = zip(first.slopes, second.slopes, first.has_slope, second.has_slope, strict=True)
+        in_a, in_b = itertools.starmap(add, parts)
+        constant = add(first.constant, second.constant, True, True)
+        return AffineValue(constant, (in_a, in_b), has_slope, depends_on)
 
-    def _product(self, equation: Any, *factors: Form) -> Form:
-        """A product, or a quotient, whose factors do not both have slopes."""
-        depends = _either(f.depends for f in factors)
-        first, second = (self._folded(f, depends) for f in factors)
-        along = _either((first.along, second.along))
-        turned = any(second.along)
+    def _product(self, equation: JaxprEqn, *factors: AffineValue) -> AffineValue:
+        """Multiply or divide two values, only one of which has slopes."""
+        depends_on = _either(factor.depends_on for factor in factors)
+        first, second = (self._add_slopes(factor, depends_on) for factor in factors)
+        has_slope = _either((first.has_slope, second.has_slope))
 
-        def times(p: Any, q: Any) -> Any:
-            return self._bound(equation, depends, [p, q])[0]
+        def multiply(p: Any, q: Any) -> Any:
+            return self._apply(equation, depends_on, [p, q])[0]
 
         def slope(k: int) -> Any:
-            if not along[k]:
+            if not has_slope[k]:
                 return None
-            parts = (first.constant, second.slopes[k]) if turned else (first.slopes[k], None)
-            return times(parts[0], parts[1] if turned else second.constant)
+            if any(second.has_slope):
+                return multiply(first.constant, second.slopes[k])
+            return multiply(first.slopes[k], second.constant)
 
-        return Form(times(first.constant, second.constant), (slope(0), slope(1)), along, depends)
+        constant = multiply(first.constant, second.constant)
+        return AffineValue(constant, (slope(0), slope(1)), has_slope, depends_on)
 
-    def _folded(self, form: Form, coordinates: Pair) -> Form:
-        """The same value without slopes along some coordinates, on which it then depends."""
-        folded = (form.along[0] and coordinates[0], form.along[1] and coordinates[1])
-        if not any(folded):
-            return self.crossed(form) if any(coordinates) else form
-        form = self.crossed(form)
-        constant, slopes = form.constant, list(form.slopes)
+    def _add_slopes(self, value: AffineValue, coordinates: Pair) -> AffineValue:
+        """Return the same value without slopes in some coordinates; it depends on these then."""
+        added = (
+            value.has_slope[0] and coordinates[0],
+            value.has_slope[1] and coordinates[1],
+        )
+        if not any(added):
+            return self.share(value) if any(coordinates) else value
+        value = self.share(value)
+        constant, slopes = value.constant, list(value.slopes)
         for k in (0, 1):
-            if folded[k]:
-                if not self.recording:
+            if added[k]:
+                if not self.computes_shared:
                     constant = constant + self.coordinates[k] * slopes[k]
                 slopes[k] = None
-        along = (form.along[0] and not folded[0], form.along[1] and not folded[1])
-        constant = None if self.recording else constant
-        return Form(constant, (slopes[0], slopes[1]), along, _either((form.depends, folded)))
+        has_slope = (value.has_slope[0] and not added[0], value.has_slope[1] and not added[1])
+        return AffineValue(
+            None if self.computes_shared else constant,
+            (slopes[0], slopes[1]),
+            has_slope,
+            _either((value.depends_on, added)),
+        )
 
-    def settled(self, form: Form) -> Form:
-        """The same value without slopes."""
-        return self._folded(form, form.along) if any(form.along) else form
+    def add_slopes(self, value: AffineValue) -> AffineValue:
+        """Return the same value without slopes."""
+        return self._add_slopes(value, value.has_slope) if any(value.has_slope) else value
 
-    def crossed(self, form: Form) -> Form:
-        """A value that no cell differs in, for use in what cells differ in: it is shared."""
-        if form.given or any(form.depends):
-            return form
-        if self.recording:
-            self.shared.append((form.constant, form.slopes))
-            return form._replace(given=True)
+    def share(self, value: AffineValue) -> AffineValue:
+        """Store or read a value that depends on no coordinate and that cells need."""
+        if value.available or any(value.depends_on):
+            return value
+        if self.computes_shared:
+            self.shared.append((value.constant, value.slopes))
+            return value._replace(available=True)
         constant, slopes = next(self.shared)
-        return form._replace(constant=constant, slopes=slopes, given=True)
-
-
-def _worth(equation: Any, least: int) -> bool:
-    """Whether a product takes so many multiply-adds a value that it is worth splitting."""
-    shapes = [variable.aval.shape for variable in equation.invars]
-    if equation.primitive.name == "dot_general":
-        (contracted, _), _ = equation.params["dimension_numbers"]
-        added = [shapes[0][k] for k in contracted]
-    elif equation.primitive.name == "conv_general_dilated":
-        out = equation.params["dimension_numbers"].rhs_spec[0]
-        added, least = [n for k, n in enumerate(shapes[1]) if k != out], _WORTH_SPLITTING
-    else:
-        return True
-    return math.prod(added) >= least
+        return value._replace(constant=constant, slopes=slopes, available=True)
 
 
 def _either(pairs: Any) -> Pair:
@@ -320,22 +325,23 @@ def _either(pairs: Any) -> Pair:
     return any(p[0] for p in pairs), any(p[1] for p in pairs)
 
 
-# Slices that a maximum is taken of; larger windows stay as they are.
-_MOST_SLICES = 16
+# The most slices of which a maximum is taken; larger windows keep JAX's own operation.
+_MAX_SLICES = 16
 
 
-def largest(x: jax.Array, **params: Any) -> jax.Array:
-    """The largest value in every window, as maxima of slices.
+def window_max(x: jax.Array, **params: Any) -> jax.Array:
+    """Compute the maximum of every window as a maximum of slices.
 
-    XLA goes through a window's values one by one on a processor; slices are read along the array,
-    and fused with what they are of. Values and derivatives are those of the operation, to the bit.
+    On a CPU, XLA reads a window's values one by one. It reads slices along the array, and fuses
+    them with the operations before. Values and derivatives are bitwise those of
+    `reduce_window_max`.
 
     Args:
         x: an array.
-        params: of `reduce_window_max`, as JAX traces `lax.reduce_window` with `lax.max`.
+        params: parameters of `reduce_window_max`, as JAX traces `lax.reduce_window` with `lax.max`.
 
     Returns:
-        What `reduce_window_max` would.
+        The output of `reduce_window_max`.
     """
 
     def plain(x: jax.Array) -> jax.Array:
@@ -344,7 +350,7 @@ def largest(x: jax.Array, **params: Any) -> jax.Array:
     windows, strides, dilations = (
         params[name] for name in ("window_dimensions", "window_strides", "window_dilation")
     )
-    # How far the first values of an axis' windows reach.
+    # Along each axis, the number of places that the first value of a window can have.
     ends = [
         n + sum(padding) - (window - 1) * dilation
         for n, padding, window, dilation in zip(
@@ -354,8 +360,8 @@ def largest(x: jax.Array, **params: Any) -> jax.Array:
     slices = sum(window for window in windows if window > 1)
     floating = jnp.issubdtype(x.dtype, jnp.floating)
     # Booleans have no lowest number to pad with.
-    known = floating or jnp.issubdtype(x.dtype, jnp.integer)
-    if not known or slices > _MOST_SLICES or min(ends) < 1 or max(params["base_dilation"]) > 1:
+    can_pad = floating or jnp.issubdtype(x.dtype, jnp.integer)
+    if not can_pad or slices > _MAX_SLICES or min(ends) < 1 or max(params["base_dilation"]) > 1:
         return plain(x)
 
     @jax.custom_jvp
@@ -373,6 +379,7 @@ def largest(x: jax.Array, **params: Any) -> jax.Array:
             x = functools.reduce(lax.max, parts)
         return x
 
-    # The derivative of a maximum goes to the first of equals, and not to all of them.
+    # The derivative of `reduce_window_max` goes to the first of equal values; that of `lax.max` is
+    # divided between them.
     sliced.defjvp(lambda primals, tangents: jax.jvp(plain, primals, tangents))
     return sliced(x)

@@ -1,4 +1,4 @@
-"""The loss in every cell of some rows of a grid, compiled: dense, or a parabola a row."""
+"""The cost of computing a loss in the cells of a grid, and the shape of a tile that follows."""
 
 import functools
 import itertools
@@ -9,154 +9,163 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from jaxscape._util.jaxpr import avals, innermost_equations, multiply_adds
 from jaxscape.grid import affine, sample_mean
-from jaxscape.grid.parabola import SAMPLES_AT_ONCE
+from jaxscape.grid.parabola import MAX_SAMPLE_BLOCK
 from jaxscape.losses.checks import scalars
 from jaxscape.planes.plane import Plane
 
-# What a tile costs beside its cells, in operations.
-_TILE_OVERHEAD = 10_000
+# The cost of a tile in addition to that of its cells, in operations.
+_TILE_OPERATIONS = 10_000
 
 
-class Limits(NamedTuple):
-    """How large a tile may be."""
+class TileLimits(NamedTuple):
+    """The largest tile, and the largest block of samples."""
 
     cells: int
-    """Cells of a tile: more of them reduce no faster, and far more reduce far slower."""
-    cache: int
-    """Bytes that a tile's matrix products read and write: what stays in the cache is faster."""
-    memory: int
-    """Bytes of all its intermediate values, as if each were stored."""
-    shared: int = 0
-    """Bytes of what all cells share, where it is worth more than the reading of so much memory."""
-    samples: int = SAMPLES_AT_ONCE
-    """Samples that the exact strategy goes through at once."""
+    """Cells of a tile. Sums over more cells are no faster, over far more cells much slower."""
+    cache_bytes: int
+    """Bytes that a tile's matrix products read and write, so that they stay in the cache."""
+    bytes: int
+    """Bytes of all intermediate values of a tile, as if each were stored."""
+    shared_bytes: int = 0
+    """Bytes of the arrays that all cells share, where reading them is cheaper than computing."""
+    samples: int = MAX_SAMPLE_BLOCK
+    """Samples that the exact strategy processes at once."""
 
 
-class Count(NamedTuple):
-    """What computing some cells takes."""
+class Cost(NamedTuple):
+    """The cost of a computation."""
 
     operations: int
-    """Multiply-adds of matrix products, and elements of everything else."""
+    """Multiply-adds of matrix products and convolutions, and output values of everything else."""
     product_bytes: int
-    """Bytes read and written by matrix products and convolutions, which are never fused."""
+    """Bytes read and written by matrix products and convolutions, which XLA never fuses."""
     bytes: int
     """Bytes of all intermediate values."""
 
 
-class Share(NamedTuple):
-    """What is done once for each row, for each column, for each cell, and for all."""
+class GridCost(NamedTuple):
+    """The cost of a loss on a grid, by how often each part of it is computed."""
 
-    row: Count
-    column: Count
-    cell: Count
-    all: Count
+    row: Cost
+    """The part that is computed once for each row."""
+    column: Cost
+    """The part that is computed once for each column."""
+    cell: Cost
+    """The part that is computed once for each cell."""
+    shared: Cost
+    """The part that is computed once for all cells."""
 
-    def of(self, rows: int, columns: int) -> Count:
-        """What rows × columns cells take, beside what is done once for all."""
-        return Count(
+    def of_cells(self, rows: int, columns: int) -> Cost:
+        """Return the cost of rows × columns cells, without the shared part."""
+        return Cost(
             *(
                 rows * row + columns * column + rows * columns * cell
-                for row, column, cell in zip(*self[:3], strict=True)
+                for row, column, cell in zip(self.row, self.column, self.cell, strict=True)
             )
         )
 
 
-def share(limits: Limits, loss: Callable, plane: Plane, a: Any, b: Any, data: Any) -> Share:
-    """What the loss takes for each row, column and cell, by the shapes of a nested `vmap`.
+def grid_cost(
+    limits: TileLimits, loss: Callable, plane: Plane, a: Any, b: Any, data: Any
+) -> GridCost:
+    """Measure the cost of a loss for each row, column and cell of a grid.
 
-    Where a direction leaves parameters alone, `vmap` computes what depends on them only once; so
-    four small grids tell how much that is.
+    `vmap` computes a value that does not depend on a coordinate only once along it. So the traced
+    equations of four small grids determine the four parts of the cost.
+
+    Args:
+        limits: the bytes of the shared arrays.
+        loss: (params, data) -> scalar, or a dictionary of scalars.
+        plane: the plane through the parameters.
+        a: an array of the first coordinate's dtype.
+        b: an array of the second coordinate's dtype.
+        data: the loss's second argument. Only shapes of `plane`, `a`, `b` and `data` matter.
     """
 
     def losses(plane: Plane, data: Any, a: jax.Array, b: jax.Array) -> jax.Array:
-        shared, of = loss_count(limits, loss, plane, data, a.dtype)
-        return of(shared, a, b)
+        shared, compute = split_loss(limits, loss, plane, data, a.dtype)
+        return compute(shared, a, b)
 
-    def count(rows: int, columns: int) -> np.ndarray:
+    def measure(rows: int, columns: int) -> np.ndarray:
         axes = (jax.ShapeDtypeStruct((n,), x.dtype) for n, x in ((rows, a), (columns, b)))
         traced = jax.make_jaxpr(losses)(plane, data, *axes)
-        return np.sum([[0, 0, 0], *_counts(traced.jaxpr)], axis=0)
+        return np.sum([Cost(0, 0, 0), *_costs(traced)], axis=0)
 
-    low, column, row, both = (count(n1, n2) for n1, n2 in ((2, 2), (2, 3), (3, 2), (3, 3)))
-    cell = both - row - column + low
-    row, column = row - low - 2 * cell, column - low - 2 * cell
-    parts = (row, column, cell, low - 2 * row - 2 * column - 4 * cell)
-    return Share(*(Count(*(int(n) for n in part)) for part in parts))
+    base, more_columns, more_rows, both = (
+        measure(rows, columns) for rows, columns in ((2, 2), (2, 3), (3, 2), (3, 3))
+    )
+    cell = both - more_rows - more_columns + base
+    row, column = more_rows - base - 2 * cell, more_columns - base - 2 * cell
+    shared = base - 2 * row - 2 * column - 4 * cell
+    return GridCost(*(Cost(*(int(n) for n in part)) for part in (row, column, cell, shared)))
 
 
-def loss_count(
-    limits: Limits, loss: Callable, plane: Plane, data: Any, dtype: Any
-) -> tuple[Any, Callable]:
-    """What all cells share, and the loss at every pair of coordinates.
+def split_loss(
+    limits: TileLimits, loss: Callable, plane: Plane, data: Any, dtype: Any
+) -> tuple[Any, Callable[[Any, jax.Array, jax.Array], jax.Array]]:
+    """Split a loss on a plane into arrays that all cells share and a function for the cells.
 
-    Of what is shared, (n1,) and (n2,) to (n1, n2), or (n1, n2, K).
+    Returns:
+        The shared arrays, and a function that maps them and coordinates (n1,) and (n2,) to losses
+        (n1, n2); (n1, n2, K) if the loss returns K scalars by name.
     """
 
     def value(params: Any, data: Any) -> jax.Array:
         return scalars(loss(params, data))
 
-    shared, cell = affine.split(value, plane, data, dtype, limits.memory, limits.shared)
+    shared, cell = affine.split(value, plane, data, dtype, limits.bytes, limits.shared_bytes)
 
     def losses(shared: Any, a: jax.Array, b: jax.Array) -> jax.Array:
-        return sample_mean.over_grid(functools.partial(cell, shared), a, b)
+        return sample_mean.map_grid(functools.partial(cell, shared), a, b)
 
     return shared, losses
 
 
-def _counts(jaxpr: Any, times: int = 1) -> Iterator[tuple[int, int, int]]:
-    """(operations, bytes of products, bytes) of every equation."""
-    for equation in jaxpr.eqns:
-        inner = [
-            getattr(value, "jaxpr", value)
-            for parameter in equation.params.values()
-            for value in (parameter if isinstance(parameter, tuple | list) else [parameter])
-            if hasattr(getattr(value, "jaxpr", value), "eqns")
-        ]
-        if inner:
-            repeated = times * equation.params.get("length", 1)
-            for part in inner:
-                yield from _counts(part, repeated)
-            continue
-        outputs = [out.aval for out in equation.outvars]
-        size = sum(out.size for out in outputs)
-        written = sum(_bytes(out) for out in outputs)
-        inputs = [value.aval for value in equation.invars]
-        if equation.primitive.name == "dot_general":
-            (contracted, _), _ = equation.params["dimension_numbers"]
-            size *= math.prod(inputs[0].shape[k] for k in contracted)
-        elif equation.primitive.name == "conv_general_dilated":
-            channel = equation.params["dimension_numbers"].rhs_spec[0]
-            size *= inputs[1].size // inputs[1].shape[channel]
+def _costs(jaxpr: Any) -> Iterator[Cost]:
+    """Yield the cost of each equation."""
+    for equation, repeats in innermost_equations(jaxpr):
+        inputs, outputs = avals(equation.invars), avals(equation.outvars)
+        size = sum(output.size for output in outputs)
+        written = sum(map(_bytes, outputs))
+        per_value = multiply_adds(equation)
+        if per_value is None:
+            yield Cost(repeats * size, 0, written)
         else:
-            yield times * size, 0, written
-            continue
-        yield times * size, written + sum(map(_bytes, inputs)), written
+            yield Cost(repeats * size * per_value, written + sum(map(_bytes, inputs)), written)
 
 
 def _bytes(aval: Any) -> int:
     return aval.size * getattr(aval.dtype, "itemsize", 0)
 
 
-def tile(limits: Limits, share: Share, n1: int, n2: int) -> tuple[int, int]:
-    """The rows and columns of the tile with least work a cell that the limits allow."""
+def tile_shape(limits: TileLimits, cost: GridCost, n1: int, n2: int) -> tuple[int, int]:
+    """Return the rows and columns of the tile with the fewest operations per cell.
 
-    def work(size: tuple[int, int]) -> float:
-        return (share.of(*size).operations + _TILE_OVERHEAD) / math.prod(size)
+    Args:
+        limits: the largest tile.
+        cost: the cost of the loss.
+        n1: the rows of the grid.
+        n2: the columns of the grid.
+    """
 
-    def fits(size: tuple[int, int]) -> bool:
-        count = share.of(*size)
+    def operations_per_cell(shape: tuple[int, int]) -> float:
+        return (cost.of_cells(*shape).operations + _TILE_OPERATIONS) / math.prod(shape)
+
+    def fits(shape: tuple[int, int]) -> bool:
+        needed = cost.of_cells(*shape)
         return (
-            math.prod(size) <= limits.cells
-            and count.product_bytes <= limits.cache
-            and count.bytes <= limits.memory
+            math.prod(shape) <= limits.cells
+            and needed.product_bytes <= limits.cache_bytes
+            and needed.bytes <= limits.bytes
         )
 
-    sizes = itertools.product(_even_parts(n1), _even_parts(n2))
-    return min(filter(fits, sizes), key=work, default=(1, 1))
+    shapes = itertools.product(_even_parts(n1), _even_parts(n2))
+    return min(filter(fits, shapes), key=operations_per_cell, default=(1, 1))
 
 
 def _even_parts(n: int) -> list[int]:
-    """Sizes that cut n into 1, 2, 4, ... parts with little left over, largest first."""
+    """Return the sizes of the parts if n is divided by 1, 2, 4, ... or n, largest first."""
     counts = [2**k for k in range(n.bit_length())] + [n]
     return sorted({math.ceil(n / count) for count in counts}, reverse=True)

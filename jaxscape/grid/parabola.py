@@ -1,9 +1,10 @@
-"""The exact squared error where the prediction is affine in the second coordinate.
+"""Losses that are a parabola in the second coordinate along every row of a grid.
 
-There the error of row a is a parabola in b, floor + curvature·(b - lowest)²; its three numbers
-cost one pass over the data, and every cell of the row follows from them.
+If the prediction is affine in the second coordinate, the squared error of row a is
+floor + curvature·(b - lowest)². Its three numbers cost one pass over the data, and every cell of
+the row follows from them.
 
-A parabola a row of a loss of which nothing is known, compared with the loss itself.
+For any other loss, a parabola is fitted to each row and compared with the loss itself.
 """
 
 import functools
@@ -22,20 +23,20 @@ from jaxscape.losses.pointwise import PointwiseLoss, square
 from jaxscape.losses.two_weights import TwoWeightNetwork
 from jaxscape.planes.plane import Plane
 
-SAMPLES_AT_ONCE = 2**17
-"""Of more samples than this, blocks of so many or less are gone through one after the other."""
-# A block of fewer is not worth its step.
-_FEWEST_AT_ONCE = 2**12
-# Of caches, what a block may hold, as if each value were stored: with networks of 1 to 256 hidden
-# values, none of the blocks was much faster.
-_CACHES_OF_A_BLOCK = 32
-IN_CACHE = 1 / 6
-"""Of the cache, what the predictions of some rows take: all that is computed then stays there."""
-# Of a network of two weights nothing but the predictions is stored. On blocks so many times larger
-# XLA shares its operations out to threads, which is worth it from some three megabytes on.
-_BEYOND_CACHE = 6
-_SCALED_BELOW = 1e-12
-"""Mean squares of slopes smaller than this may have lost digits to underflow."""
+MAX_SAMPLE_BLOCK = 2**17
+"""The most samples that are processed at once; more of them are divided into blocks."""
+# With fewer samples, the fixed cost of a step shows.
+_MIN_SAMPLE_BLOCK = 2**12
+# The most bytes of a block of samples, as if each value were stored, over the bytes of the cache.
+# With networks of 1 to 256 hidden values, no other block size was much faster.
+_BLOCK_PER_CACHE = 32
+CACHE_FRACTION = 1 / 6
+"""Bytes of the predictions of some rows over those of the cache, in which all values then stay."""
+# The same for the two-weight network, of which only the predictions are stored. XLA divides the
+# operations on such large blocks between threads, which pays from about three megabytes on.
+_CACHE_FRACTION_TWO_WEIGHTS = 6
+# A mean square of slopes below this may have lost digits to underflow.
+_MIN_MEAN_SQUARE = 1e-12
 
 
 class Parabola(NamedTuple):
@@ -44,17 +45,17 @@ class Parabola(NamedTuple):
     floor: jax.Array
     """The lowest error of the row."""
     curvature: jax.Array
-    """Mean square of the prediction's scaled slope in b; 0 where the prediction ignores b."""
+    """The mean square of the prediction's scaled slope in b; 0 if it does not depend on b."""
     scale: jax.Array
-    """The power of two next above the largest slope of a prediction in b."""
+    """The smallest power of two above the largest slope of a prediction in b."""
     lowest: jax.Array
-    """scale·b at the lowest error, rounded."""
+    """The value of scale·b at the lowest error, rounded."""
     correction: jax.Array
-    """What rounding left out of `lowest`."""
+    """The rounding error of `lowest`."""
 
     def at(self, b: jax.Array) -> jax.Array:
-        """The mean squared error at b."""
-        # The subtraction of `lowest` is exact near it; only then does the small correction come.
+        """Return the mean squared error at b."""
+        # Near `lowest` its subtraction is exact; so subtract the small correction after it.
         distance = (self.scale * b - self.lowest) - self.correction
         return self.floor + self.curvature * distance * distance
 
@@ -66,32 +67,36 @@ def parabolas(
     a: jax.Array,
     data: Dataset,
     cache: int,
-    samples: int = SAMPLES_AT_ONCE,
-    of_cache: float | None = None,
+    samples: int = MAX_SAMPLE_BLOCK,
+    cache_fraction: float | None = None,
 ) -> Parabola:
-    """The parabolas of all rows, a block of them at a time.
+    """Compute the parabolas of rows, one block of rows after another.
 
     Args:
-        predict, plane, data: as in `parabola`.
+        predict: as in `parabola`.
+        plane: as in `parabola`.
         a: (rows,) the first coordinates.
-        cache: its bytes.
+        data: as in `parabola`.
+        cache: the bytes of the cache.
         samples: as in `parabola`.
-        of_cache: how many times the cache the predictions of a block take; chosen if None.
+        cache_fraction: bytes of the predictions of a block over those of the cache; None chooses
+            a fraction that suits `predict`.
 
     Returns:
         A parabola of arrays, (rows,), of the prediction's dtype.
     """
 
     def block(a: jax.Array) -> Parabola:
-        return _block(predict, plane, a, data, samples)
+        return _block_parabolas(predict, plane, a, data, samples)
 
-    if of_cache is None:
-        of_cache = _BEYOND_CACHE if isinstance(predict, TwoWeightNetwork) else IN_CACHE
+    if cache_fraction is None:
+        two_weights = isinstance(predict, TwoWeightNetwork)
+        cache_fraction = _CACHE_FRACTION_TWO_WEIGHTS if two_weights else CACHE_FRACTION
     outputs = data.y.size // len(data)
-    row = outputs * min(len(data), samples) * a.dtype.itemsize
-    # Sums over a single row are slower on a processor than those over two at once.
-    most = max(2, int(of_cache * cache) // row)
-    size = math.ceil(a.size / math.ceil(a.size / most))
+    row_bytes = outputs * min(len(data), samples) * a.dtype.itemsize
+    # On a CPU, sums over a single row are slower than sums over two at once.
+    max_rows = max(2, int(cache_fraction * cache) // row_bytes)
+    size = math.ceil(a.size / math.ceil(a.size / max_rows))
     whole = a.size // size * size
     blocks = jax.lax.map(block, a[:whole].reshape(-1, size))
     done = jax.tree.map(lambda leaf: leaf.reshape(whole, *leaf.shape[2:]), blocks)
@@ -101,33 +106,37 @@ def parabolas(
 
 
 @functools.partial(jax.jit, static_argnums=2)
-def cells_of(parts: Sequence[Parabola], b: jax.Array, n: int) -> tuple[jax.Array, jax.Array]:
-    """The loss in every cell of rows, and whether all of a row are finite.
+def evaluate_parabolas(
+    parts: Sequence[Parabola], b: jax.Array, n: int
+) -> tuple[jax.Array, jax.Array]:
+    """Evaluate the parabolas of rows in every cell.
 
     Args:
-        parts: parabolas of n rows or more, one after the other.
+        parts: parabolas of consecutive rows, n of them or more.
         b: (n2,) the second coordinates.
-        n: how many rows count, the first ones.
+        n: the number of rows to evaluate.
 
     Returns:
-        (n, n2) losses and (n,) bool.
+        The losses, (n, n2), and whether each row is finite, (n,).
     """
     rows = jax.tree.map(lambda *leaves: jnp.concatenate(leaves)[:n], *parts)
     cells = jax.vmap(lambda row: row.at(b))(rows)
-    # A parabola is finite between two finite ends: its distance from the lowest point, as
-    # rounded, grows to both sides. No second pass over the cells is needed.
+    # A parabola with finite ends is finite in between: the rounded distance from its lowest point
+    # increases to both sides. So the other cells need no check.
     ends = jax.vmap(lambda row: row.at(b[jnp.array([0, -1])]))(rows)
     return cells, jnp.isfinite(ends).all(axis=1)
 
 
-def _block(predict: Callable, plane: Plane, a: jax.Array, data: Dataset, samples: int) -> Parabola:
-    """The parabolas of some rows at once, with scaled slopes if one of them needs it."""
+def _block_parabolas(
+    predict: Callable, plane: Plane, a: jax.Array, data: Dataset, samples: int
+) -> Parabola:
+    """Compute the parabolas of a row block, with scaled slopes if one of its rows needs them."""
 
     def of_rows(a: jax.Array, scaled: bool) -> Parabola:
         return jax.vmap(lambda a: parabola(predict, plane, a, data, scaled, samples))(a)
 
     plain = of_rows(a, False)
-    safe = jnp.all((plain.curvature > _SCALED_BELOW) & jnp.isfinite(plain.curvature))
+    safe = jnp.all((plain.curvature > _MIN_MEAN_SQUARE) & jnp.isfinite(plain.curvature))
     return jax.lax.cond(safe, lambda _: plain, lambda a: of_rows(a, True), a)
 
 
@@ -137,27 +146,27 @@ def parabola(
     a: jax.Array,
     data: Dataset,
     scaled: bool = True,
-    samples: int = SAMPLES_AT_ONCE,
+    samples: int = MAX_SAMPLE_BLOCK,
 ) -> Parabola:
-    """The parabola of row a.
+    """Compute the parabola of row a.
 
     Args:
         predict: (params, x) -> predictions, affine in the plane's second coordinate.
-        plane: where the parameters lie.
+        plane: the plane through the parameters.
         a: () the first coordinate.
         data: n samples.
         scaled: whether slopes are scaled before they are squared. It takes two more passes over
-            them, and is needed where their squares would underflow or overflow.
-        samples: of more than so many, blocks of so many are gone through one after the other.
+            them, and is needed if their squares would underflow or overflow.
+        samples: the most samples that are processed at once.
 
     Returns:
         Scalars of the prediction's dtype.
     """
-    # Constants of the program, by which it need not multiply.
+    # NumPy scalars are constants of the program: XLA removes multiplications by 1.
     zero, one = a.dtype.type(0), a.dtype.type(1)
 
     def line(samples: Dataset) -> tuple[jax.Array, jax.Array]:
-        """Residuals at b = 0 and slopes in b: the predictions are a line in b."""
+        """Return the residuals at b = 0 and the slopes in b."""
         start, slope = jax.jvp(lambda b: predict(plane.at(a, b), samples.x), (zero,), (one,))
         check_same_shape(start, samples.y)
         return start - samples.y, slope
@@ -168,8 +177,8 @@ def parabola(
         if not scaled:
             squares = squares + _sum(slope * slope, samples)
             return scale, squares, products + _sum(residual * slope, samples)
-        # Slopes are scaled to at most 1: with w1 = 1e-20 their squares would underflow in float32,
-        # and the parabola be flat where the loss is not. A power of two scales without rounding.
+        # Slopes are scaled to at most 1. With w1 = 1e-20 their squares would underflow in float32,
+        # and the parabola would be flat although the loss is not. Powers of two do not round.
         steepest = jax.lax.stop_gradient(jnp.max(jnp.abs(slope)))
         larger = jnp.maximum(scale, jnp.ldexp(jnp.ones_like(steepest), jnp.frexp(steepest)[1]))
         slope, shrunk = slope / larger, scale / larger
@@ -177,19 +186,19 @@ def parabola(
         return larger, squares, shrunk * products + _sum(residual * slope, samples)
 
     n = data.y.size if data.sample_weight is None else _sum(jnp.ones_like(data.y), data)
-    scale, squares, products = _over_samples(
+    scale, squares, products = _fold_samples(
         add_moments, (zero if scaled else one, zero, zero), data, samples
     )
-    # Nothing overflows below it, so that a derivative through rows computed both ways is finite.
-    least = 0 if scaled else _SCALED_BELOW * n
-    divisor = jnp.where(squares > least, squares, 1)
+    # Below the threshold divide by 1: under `vmap` a row is computed with and without scaling, and
+    # the derivative of the result that is not used must be finite as well.
+    threshold = 0 if scaled else _MIN_MEAN_SQUARE * n
+    divisor = jnp.where(squares > threshold, squares, 1)
     lowest = -products / divisor
 
     def add_rest(total: tuple, samples: Dataset) -> tuple:
-        # The floor is a mean of squares of residuals at the lowest point, not c - m²/q, which
-        # cancels near a perfect fit. The same residuals give the part of the lowest point below
-        # its last digit: without it, half a unit there is an error of 1e-4 in losses a millionth
-        # of the range.
+        # The floor is the mean square of the residuals at the lowest point, not c - m²/q, which
+        # cancels near a perfect fit. The same residuals give the rounding error of the lowest
+        # point. Without it, losses of a millionth of the range have a relative error of 1e-4.
         residual, slope = line(samples)
         slope = slope / scale if scaled else slope
         residual = residual + lowest * slope
@@ -199,62 +208,63 @@ def parabola(
             products + _sum(residual * slope, samples),
         )
 
-    floor, product = _over_samples(add_rest, (zero, zero), data, samples)
+    floor, product = _fold_samples(add_rest, (zero, zero), data, samples)
     return Parabola(floor / n, squares / n, scale, lowest, -product / divisor)
 
 
-def samples_at_once(each: float, n: int, cache: int, memory: int) -> int:
-    """How many samples of n are gone through at once.
+def sample_block_size(sample_bytes: float, n: int, cache: int, memory: int) -> int:
+    """Return how many samples to process at once.
 
     Args:
-        each: bytes of all values that a sample takes in a row, as if each were stored.
-        n: how many there are.
-        cache, memory: bytes of them.
+        sample_bytes: bytes of all values of one sample in one row, as if each were stored.
+        n: the number of samples.
+        cache: the bytes of the cache.
+        memory: the bytes that a block may take.
     """
-    samples = SAMPLES_AT_ONCE
-    most = min(_CACHES_OF_A_BLOCK * cache, memory)
-    while each * min(samples, n) > most and fewer(samples) < samples:
-        samples = fewer(samples)
+    samples = MAX_SAMPLE_BLOCK
+    max_bytes = min(_BLOCK_PER_CACHE * cache, memory)
+    while sample_bytes * min(samples, n) > max_bytes and smaller_block(samples) < samples:
+        samples = smaller_block(samples)
     return samples
 
 
-def fewer(samples: int) -> int:
-    """The next smaller block, or the smallest."""
-    return max(_FEWEST_AT_ONCE, samples // 8)
+def smaller_block(samples: int) -> int:
+    """Return the next smaller number of samples to process at once; the smallest stays."""
+    return max(_MIN_SAMPLE_BLOCK, samples // 8)
 
 
 def _sum(values: jax.Array, samples: Dataset) -> jax.Array:
-    """The sum of values, (n, ...), each row counting as its sample weighs."""
+    """Return the sum of values (n, ...), weighted by the sample weights."""
     if samples.sample_weight is None:
         return jnp.sum(values)
     weight = jnp.expand_dims(samples.sample_weight, tuple(range(1, values.ndim)))
     return jnp.sum(jnp.broadcast_to(weight, values.shape) * values)
 
 
-def _over_samples(add: Callable, total: tuple, data: Dataset, at_once: int) -> tuple:
-    """`add(total, samples)` over all samples, a block of them at a time, so that it stays in cache.
+def _fold_samples(add: Callable, total: tuple, data: Dataset, block_size: int) -> tuple:
+    """Apply `total = add(total, samples)` to blocks of samples that fit in the cache.
 
-    All at once where they are few: a second pass then finds the predictions already there.
+    Few samples are one block. XLA then computes the predictions once for two such passes.
     """
     n = len(data)
-    blocks = n // at_once if n > at_once else 0
+    blocks = n // block_size if n > block_size else 0
     if blocks:
         blocked = jax.tree.map(
-            lambda leaf: leaf[: blocks * at_once].reshape(blocks, at_once, *leaf.shape[1:]),
+            lambda leaf: leaf[: blocks * block_size].reshape(blocks, block_size, *leaf.shape[1:]),
             data,
         )
-        # Computed again for a derivative, not kept for all blocks.
+        # A derivative recomputes a block's intermediate values instead of storing those of all.
         add_block = jax.checkpoint(add)
         total, _ = jax.lax.scan(lambda total, part: (add_block(total, part), None), total, blocked)
-    rest = jax.tree.map(lambda leaf: leaf[blocks * at_once :], data)
+    rest = jax.tree.map(lambda leaf: leaf[blocks * block_size :], data)
     return add(total, rest) if len(rest) else total
 
 
 def why_not_exact(loss: Any, plane: Plane, data: Any) -> str | None:
-    """Why the exact squared error does not hold for this loss on this plane; None if it does.
+    """Return why a loss is not proved to be a parabola along every row; None if it is.
 
-    Whether predictions are affine in b is not sampled but read off the computation: their
-    derivative in b must not depend on b at all.
+    The loss must be the squared error over a `Dataset`, and the prediction must be affine in b.
+    That is proved from the traced computation: the derivative in b must not depend on b.
     """
     if not (isinstance(loss, PointwiseLoss) and loss.error is square and isinstance(data, Dataset)):
         return "it holds for squared_error (or squared_error.of(model)) over a Dataset only"
@@ -267,12 +277,12 @@ def why_not_exact(loss: Any, plane: Plane, data: Any) -> str | None:
 
 @functools.lru_cache(maxsize=256)
 def _is_affine(predict: Callable, structure: Any, shapes: tuple) -> bool:
-    def slope(b, leaves):
+    def slope(b: jax.Array, leaves: Any) -> jax.Array:
         plane, x = jax.tree.unflatten(structure, leaves)
         _, tangent = jax.jvp(lambda b: predict(plane.at(0.0, b), x), (b,), (jnp.ones_like(b),))
         return tangent
 
-    # vmap refuses `out_axes=None` for an output that depends on the mapped input.
+    # `vmap` raises an error if an output with `out_axes=None` depends on the mapped input.
     along_b = jax.vmap(slope, in_axes=(0, None), out_axes=None)
     two_points = jax.ShapeDtypeStruct((2,), jnp.result_type(float))
     try:
@@ -284,139 +294,163 @@ def _is_affine(predict: Callable, structure: Any, shapes: tuple) -> bool:
     return True
 
 
-# Units in the last place of a loss that two ways of adding it up may differ by. Means of 10⁵ errors
-# differ by some ten.
-_SUMS = 32
-# Of a row's range, the most that is put down to rounding of the parameters.
-_NOISE = 1 / 100
+# Units in the last place by which two sums of the same errors may differ. Means of 10⁵ errors
+# differ by about ten.
+_SUM_TOL = 32
+# The largest deviation, over a row's range, that is attributed to rounding of the parameters.
+_MAX_NOISE = 1 / 100
 
 
-class Checked(NamedTuple):
-    """Of every row, the checked cell that is farthest beyond what rounding can be."""
+class FitCheck(NamedTuple):
+    """The sampled cell of each row that exceeds the tolerance most, or comes closest to it."""
 
     wrong: jax.Array
-    """(rows,) bool: whether the parabola is not the loss there."""
+    """(rows,) bool, whether the parabola differs from the loss there."""
     b: jax.Array
-    """(rows,) where."""
+    """(rows,) the second coordinate of the cell."""
     loss: jax.Array
-    """(rows,) the loss itself."""
+    """(rows,) the loss."""
     parabola: jax.Array
-    """(rows,) the parabola's."""
+    """(rows,) the value of the parabola."""
 
 
-def of_any_loss(
+def quadratic_losses(
     loss: Callable[[Any, Any], jax.Array], plane: Plane, a: jax.Array, b: jax.Array, data: Any
-) -> tuple[jax.Array, Checked]:
-    """The loss in every cell if it is a quadratic function of b along every row, and whether it is.
+) -> tuple[jax.Array, FitCheck]:
+    """Compute the loss in every cell from one parabola per row, and compare some cells.
 
-    Of a row, value, slope and curvature are taken in its middle, and once more value and slope at
-    its lowest point, or at the end of the row that is nearest to it. From there on nothing cancels:
-    c + d·(slope + curvature/2·d), d being the distance in b, with a slope of 0 but for rounding.
+    Value, slope and curvature are computed in the middle of a row, and once more value and slope at
+    the row's lowest point, or at the end of the row nearest to it. From there nothing cancels: the
+    parabola is c + d·(slope + curvature/2·d), where d is the distance in b and the slope is 0 up to
+    rounding.
 
-    Nothing is proved of a function that is not known. At both ends of every row and in three cells
-    drawn at random the loss itself is computed. It has to be the parabola's, but for half of the
-    dtype's digits of the row's range, some last digits of the loss as it is, and what the loss is
-    off by where each parameter is off by as many of its own. The last is the rounding of
-    predictions near a perfect fit, to first order; beyond a hundredth
-    of the range it is refused all the same, as a row that holds little but rounding.
+    The comparison is no proof. It computes the loss itself at both ends of every row and in three
+    random cells. The tolerance is the sum of
+
+    - half of the dtype's digits of the row's range,
+    - some last digits of the loss,
+    - the change of the loss if each parameter changes by some of its last digits. This is, to first
+      order, the rounding of the predictions near a perfect fit. It is limited to a hundredth of the
+      row's range: a row that is mostly rounding is an error.
 
     Args:
         loss: (params, data) -> scalar.
-        plane, data: as in `parabola`.
-        a, b: (n1,) and (n2,) the coordinates.
+        plane: the plane through the parameters.
+        a: (n1,) the first coordinates.
+        b: (n2,) the second coordinates.
+        data: the loss's second argument.
 
     Returns:
-        (n1, n2) cells, and what was checked.
+        The losses, (n1, n2), and the comparison.
     """
     eps = jnp.finfo(b.dtype).eps.astype(b.dtype)
 
-    def row(a: jax.Array) -> tuple[jax.Array, Checked]:
+    def row(a: jax.Array) -> tuple[jax.Array, FitCheck]:
         def value(b: jax.Array) -> jax.Array:
             return scalar(loss(plane.at(a, b), data)).astype(b.dtype)
 
-        def off(b: jax.Array) -> jax.Array:
-            """The derivative of the loss in a relative error of all parameters."""
+        def sensitivity(b: jax.Array) -> jax.Array:
+            """Return the derivative of the loss in a relative error of all parameters."""
             params = plane.at(a, b)
 
             def value(error: jax.Array) -> jax.Array:
-                moved = jax.tree.map(lambda leaf: _scaled(leaf, error), params)
+                moved = jax.tree.map(lambda leaf: _perturb(leaf, error), params)
                 return scalar(loss(moved, data)).astype(b.dtype)
 
             return jax.jvp(value, (jnp.zeros_like(b),), (jnp.ones_like(b),))[1]
 
-        def line(at: jax.Array) -> tuple[jax.Array, jax.Array]:
-            return jax.jvp(value, (at,), (jnp.ones_like(at),))
+        def value_and_slope(b: jax.Array) -> tuple[jax.Array, jax.Array]:
+            return jax.jvp(value, (b,), (jnp.ones_like(b),))
 
         middle = b[b.size // 2]
-        (_, slope), (_, bend) = jax.jvp(line, (middle,), (jnp.ones_like(middle),))
-        turn = middle - slope / jnp.where(bend == 0, 1, bend)
-        start = jnp.clip(jnp.where(bend == 0, middle, turn), b[0], b[-1])
-        lowest, slope = line(start)
-        away = b - start
-        cells = lowest + away * (slope + bend / 2 * away)
+        (_, slope), (_, bend) = jax.jvp(value_and_slope, (middle,), (jnp.ones_like(middle),))
+        lowest = middle - slope / jnp.where(bend == 0, 1, bend)
+        start = jnp.clip(jnp.where(bend == 0, middle, lowest), b[0], b[-1])
+        start_loss, slope = value_and_slope(start)
+        distance = b - start
+        cells = start_loss + distance * (slope + bend / 2 * distance)
 
         bits = jax.lax.bitcast_convert_type(a.astype(jnp.float32), jnp.uint32)
         drawn = jax.random.randint(jax.random.fold_in(jax.random.key(0), bits), (3,), 0, b.size)
         at = jnp.concatenate([jnp.asarray([0, b.size - 1], drawn.dtype), drawn])
-        true, ours = jax.lax.map(value, b[at]), cells[at]
-        # At the end that is farther up, where it is largest.
-        change = off(jnp.where(2 * start < b[0] + b[-1], b[-1], b[0]))
-        height = jnp.abs(cells - lowest)
+        true, fitted = jax.lax.map(value, b[at]), cells[at]
+        # At the end of the row with the larger loss, where the sensitivity is largest.
+        change = sensitivity(jnp.where(2 * start < b[0] + b[-1], b[-1], b[0]))
+        height = jnp.abs(cells - start_loss)
         height = jnp.max(jnp.where(jnp.isfinite(height), height, 0))
-        noise = _SUMS * eps * jnp.where(jnp.isfinite(change), jnp.abs(change), 0)
-        allowed = _SUMS * eps * jnp.abs(true) + jnp.sqrt(eps) * height
-        allowed += jnp.minimum(noise, _NOISE * height)
-        beyond = jnp.abs(ours - true) - allowed
-        beyond = jnp.where(jnp.isnan(beyond), jnp.inf, beyond)
-        # What is not finite is to stay so.
-        beyond = jnp.where(jnp.isfinite(true), beyond, jnp.where(jnp.isfinite(ours), jnp.inf, 0))
-        worst = jnp.argmax(beyond)
-        return cells, Checked(beyond[worst] > 0, b[at][worst], true[worst], ours[worst])
+        noise = _SUM_TOL * eps * jnp.where(jnp.isfinite(change), jnp.abs(change), 0)
+        tolerance = _SUM_TOL * eps * jnp.abs(true) + jnp.sqrt(eps) * height
+        tolerance += jnp.minimum(noise, _MAX_NOISE * height)
+        excess = jnp.abs(fitted - true) - tolerance
+        excess = jnp.where(jnp.isnan(excess), jnp.inf, excess)
+        # Where the loss is not finite, the parabola must not be finite either.
+        not_finite = jnp.where(jnp.isfinite(fitted), jnp.inf, 0)
+        excess = jnp.where(jnp.isfinite(true), excess, not_finite)
+        worst = jnp.argmax(excess)
+        return cells, FitCheck(excess[worst] > 0, b[at][worst], true[worst], fitted[worst])
 
     return jax.lax.map(row, a)
 
 
-def _scaled(leaf: Any, error: jax.Array) -> Any:
-    """A leaf, each of its numbers off by plus or minus a relative error."""
+def _perturb(leaf: Any, error: jax.Array) -> Any:
+    """Multiply each number of a parameter by 1 + error or 1 - error."""
     if not is_parameter(leaf):
         return leaf
-    # Multiples of the golden ratio, modulo 1: drawn signs would be kept for all parameters.
+    # The signs come from multiples of the golden ratio, modulo 1, which XLA computes in place.
+    # Random signs would be stored for all parameters.
     count = jax.lax.iota(jnp.uint32, max(1, jnp.size(leaf))).reshape(jnp.shape(leaf))
     up = count * jnp.uint32(2654435769) < jnp.uint32(2**31)
     moved = leaf * (1 + jnp.where(up, error, -error))
     return moved.astype(getattr(leaf, "dtype", error.dtype))
 
 
-def refuse_wrong(checked: Checked, a: Any, names: tuple[str, str]) -> None:
-    """Refuse rows whose parabolas are not the loss.
+def check_fit(check: FitCheck, a: np.ndarray, names: tuple[str, str]) -> None:
+    """Raise an error unless the parabolas of all rows equal the loss.
+
+    Args:
+        check: the comparison, of len(a) rows or more.
+        a: the first coordinates.
+        names: the names of both coordinates.
 
     Raises:
-        ValueError: the first, and where.
+        ValueError: A parabola differs from the loss; the message names the first such cell.
     """
-    wrong = np.asarray(checked.wrong)[: len(a)]
+    wrong = np.asarray(check.wrong)[: len(a)]
     if wrong.any():
         k = int(np.argmax(wrong))
         raise ValueError(
             f"method: 'exact' does not hold here: at {names[0]} = {a[k]:g}, "
-            f"{names[1]} = {checked.b[k]:g} the loss is {checked.loss[k]:.6g}, and "
-            f"{checked.parabola[k]:.6g} on the parabola of its row; use 'dense'"
+            f"{names[1]} = {check.b[k]:g} the loss is {check.loss[k]:.6g}, and "
+            f"{check.parabola[k]:.6g} on the parabola of its row; use 'dense'"
         )
 
 
-def chosen(
-    method: Literal["auto", "dense", "exact"], loss: Any, plane: Plane, data: Any, several: bool
+def choose_method(
+    method: Literal["auto", "dense", "exact"],
+    loss: Any,
+    plane: Plane,
+    data: Any,
+    several_scalars: bool,
 ) -> Literal["dense", "exact"]:
-    """The strategy for a loss.
+    """Return the strategy for a loss.
+
+    Args:
+        method: the strategy that was asked for. "auto" is "exact" if the loss is proved to be a
+            parabola along every row, and "dense" otherwise.
+        loss: (params, data) -> scalar, or a dictionary of scalars.
+        plane: the plane through the parameters.
+        data: the loss's second argument.
+        several_scalars: whether the loss returns a dictionary.
 
     Raises:
-        ValueError: "exact" where it is known not to hold, or could not be checked.
+        ValueError: `method` is "exact", and the loss is not a parabola or cannot be compared.
     """
     if method == "dense":
         return "dense"
     objection: str | None = None
     if method == "auto" or isinstance(loss, PointwiseLoss):
         objection = why_not_exact(loss, plane, data)
-    elif several:
+    elif several_scalars:
         objection = "the loss returns several scalars"
     elif _is_traced(loss, plane, data):
         objection = "it could not be checked under a transformation of JAX"
@@ -426,9 +460,8 @@ def chosen(
 
 
 def _is_traced(loss: Any, plane: Plane, data: Any) -> bool:
-    """Whether plane or data, or a value that the loss holds on to, are traced."""
-    computed = jax.make_jaxpr(lambda plane, data: loss(plane.at(0.0, 0.0), data))(plane, data)
+    """Return whether plane, data or a value that the loss closes over are traced."""
+    jaxpr = jax.make_jaxpr(lambda plane, data: loss(plane.at(0.0, 0.0), data))(plane, data)
     return any(
-        isinstance(leaf, jax.core.Tracer)
-        for leaf in jax.tree.leaves((plane, data, computed.consts))
+        isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((plane, data, jaxpr.consts))
     )

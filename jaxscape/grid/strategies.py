@@ -1,4 +1,4 @@
-"""The loss in every cell of some rows of a grid, compiled: dense, or a parabola a row."""
+"""The compiled strategies that compute the loss in every cell of some rows: dense and exact."""
 
 import functools
 import math
@@ -11,8 +11,8 @@ from jax.sharding import Mesh, PartitionSpec
 
 from jaxscape._util.devices import in_full_precision
 from jaxscape.grid import sample_mean
-from jaxscape.grid.cost import Limits, loss_count, share, tile
-from jaxscape.grid.parabola import Checked, cells_of, of_any_loss, parabolas
+from jaxscape.grid.cost import TileLimits, grid_cost, split_loss, tile_shape
+from jaxscape.grid.parabola import FitCheck, evaluate_parabolas, parabolas, quadratic_losses
 from jaxscape.losses.pointwise import PointwiseLoss
 from jaxscape.planes.plane import Plane
 
@@ -22,24 +22,35 @@ from jaxscape.planes.plane import Plane
 def dense(
     loss: Callable,
     mesh: Mesh | None,
-    limits: Limits,
+    limits: TileLimits,
     plane: Plane,
     a: jax.Array,
     b: jax.Array,
     data: Any,
 ) -> tuple[jax.Array, jax.Array]:
-    """The loss in every cell, (n1, n2), and whether all of a row are finite, (n1,).
+    """Compute the loss in every cell.
 
-    Of a loss that returns K scalars by name, (n1, n2, K).
+    Args:
+        loss: (params, data) -> scalar, or a dictionary of K scalars.
+        mesh: the devices between which the rows are split; None for the default device.
+        limits: the largest tile.
+        plane: the plane through the parameters.
+        a: (n1,) the first coordinates.
+        b: (n2,) the second coordinates.
+        data: the loss's second argument.
+
+    Returns:
+        The losses, (n1, n2) or (n1, n2, K), and whether each row is finite, (n1,).
     """
 
-    def rows(plane, a, b, data):
-        streamed = sample_mean.is_summed(loss, plane, data, a.dtype)
-        compute = sample_mean.over_samples if streamed else functools.partial(_tiled, limits)
-        cells = compute(loss, plane, a, b, data)
-        return cells, jnp.isfinite(cells).all(axis=tuple(range(1, cells.ndim)))
+    def rows(plane: Plane, a: jax.Array, b: jax.Array, data: Any) -> tuple[jax.Array, jax.Array]:
+        if sample_mean.is_summed_by_sample(loss, plane, data, a.dtype):
+            losses = sample_mean.losses_by_sample(loss, plane, a, b, data)
+        else:
+            losses = _losses_by_tile(limits, loss, plane, a, b, data)
+        return losses, jnp.isfinite(losses).all(axis=tuple(range(1, losses.ndim)))
 
-    return _over_devices(rows, mesh)(plane, a, b, data)
+    return _split_rows(rows, mesh)(plane, a, b, data)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
@@ -47,55 +58,62 @@ def dense(
 def exact(
     loss: Callable,
     mesh: Mesh | None,
-    limits: Limits,
+    limits: TileLimits,
     plane: Plane,
     a: jax.Array,
     b: jax.Array,
     data: Any,
-) -> tuple[jax.Array, jax.Array, Checked | None]:
-    """As `dense`, from a parabola a row, which is checked where it is not proved."""
+) -> tuple[jax.Array, jax.Array, FitCheck | None]:
+    """Compute the loss in every cell from one parabola per row.
 
-    def band(plane, a, b, data):
+    Args and returns are those of `dense`. The third result compares the parabolas with the loss;
+    it is None for a pointwise loss, where they are proved.
+    """
+
+    def rows(plane: Plane, a: jax.Array, b: jax.Array, data: Any) -> tuple:
         if not isinstance(loss, PointwiseLoss):
-            cells, checked = of_any_loss(loss, plane, a, b, data)
-            return cells, jnp.isfinite(cells).all(axis=1), checked
-        rows = [parabolas(loss.predict, plane, a, data, limits.cache, limits.samples)]
-        return *cells_of(rows, b, a.size), None
+            losses, check = quadratic_losses(loss, plane, a, b, data)
+            return losses, jnp.isfinite(losses).all(axis=1), check
+        of_rows = parabolas(loss.predict, plane, a, data, limits.cache_bytes, limits.samples)
+        return *evaluate_parabolas([of_rows], b, a.size), None
 
-    return _over_devices(band, mesh)(plane, a, b, data)
+    return _split_rows(rows, mesh)(plane, a, b, data)
 
 
-def _over_devices(rows: Callable, mesh: Mesh | None) -> Callable:
-    """`rows(plane, a, b, data)` with the rows shared out over a mesh."""
+def _split_rows(rows: Callable, mesh: Mesh | None) -> Callable:
+    """Return `rows(plane, a, b, data)` with the rows split between the devices of a mesh."""
     if mesh is None:
         return rows
-    shared, whole = PartitionSpec(mesh.axis_names), PartitionSpec()
+    by_row, replicated = PartitionSpec(mesh.axis_names), PartitionSpec()
     return jax.shard_map(
         rows,
         mesh=mesh,
-        in_specs=(whole, shared, whole, whole),
-        out_specs=shared,
+        in_specs=(replicated, by_row, replicated, replicated),
+        out_specs=by_row,
         check_vma=False,
     )
 
 
-def _tiled(limits: Limits, loss: Callable, plane: Plane, a: jax.Array, b: jax.Array, data: Any):
-    """Any loss, tile by tile: each a nested `vmap` that stays in the cache."""
-    shared, losses = loss_count(limits, loss, plane, data, a.dtype)
-    rows, columns = tile(limits, share(limits, loss, plane, a, b, data), a.size, b.size)
+def _losses_by_tile(
+    limits: TileLimits, loss: Callable, plane: Plane, a: jax.Array, b: jax.Array, data: Any
+) -> jax.Array:
+    """Compute any loss tile by tile; each tile is a nested `vmap` that stays in the cache."""
+    shared, losses = split_loss(limits, loss, plane, data, a.dtype)
+    cost = grid_cost(limits, loss, plane, a, b, data)
+    rows, columns = tile_shape(limits, cost, a.size, b.size)
     if (rows, columns) == (a.size, b.size):
         return losses(shared, a, b)
 
-    def blocks(values, size):
+    def blocks(values: jax.Array, size: int) -> jax.Array:
         count = math.ceil(values.size / size)
         return jnp.pad(values, (0, count * size - values.size), mode="edge").reshape(count, size)
 
-    # What a tile computed is computed again for a derivative, and not kept for all tiles.
+    # A derivative recomputes a tile's intermediate values instead of storing those of all tiles.
     losses = jax.checkpoint(losses)
-    of_columns = blocks(b, columns)
+    column_blocks = blocks(b, columns)
     grid = jax.lax.map(
-        lambda a: jax.lax.map(lambda b: losses(shared, a, b), of_columns), blocks(a, rows)
+        lambda a: jax.lax.map(lambda b: losses(shared, a, b), column_blocks), blocks(a, rows)
     )
-    across = grid.shape[0] * rows, grid.shape[1] * columns
+    padded_shape = grid.shape[0] * rows, grid.shape[1] * columns
     grid = grid.swapaxes(1, 2)
-    return grid.reshape(*across, *grid.shape[4:])[: a.size, : b.size]
+    return grid.reshape(*padded_shape, *grid.shape[4:])[: a.size, : b.size]

@@ -13,10 +13,10 @@ import pytest
 import jaxscape as jxs
 from jaxscape.grid import cost
 from jaxscape.grid.affine import split
-from jaxscape.grid.cost import Limits
+from jaxscape.grid.cost import TileLimits
 
 AT = [(0.0, 0.0), (0.7, -1.3), (-2.1, 0.4)]
-PLENTY, LIMITS = 2**30, Limits(4096, 2**19, 2**30)
+PLENTY, LIMITS = 2**30, TileLimits(4096, 2**19, 2**30)
 
 
 def make(sizes=(11, 9, 4), n=13, dtype=None):
@@ -183,7 +183,7 @@ def test_at_the_origin_the_loss_is_the_models_own():
 
 def share(loss, plane, data, limits=LIMITS):
     axes = np.zeros(2, np.float32), np.zeros(3, np.float32)
-    return cost.share(limits, loss, plane, *axes, data)
+    return cost.grid_cost(limits, loss, plane, *axes, data)
 
 
 def test_the_first_layers_products_are_three_for_all_cells():
@@ -193,12 +193,15 @@ def test_the_first_layers_products_are_three_for_all_cells():
     found = share(cross_entropy, plane, data)
     first = 4 * (13 * 11 + 11 * 9 + 13 * 9)
     second = 4 * (13 * 9 + 9 * 4 + 13 * 4)
-    assert found.all.product_bytes == 3 * first
+    assert found.shared.product_bytes == 3 * first
     assert found.cell.product_bytes == second
     # Not where it does not fit.
-    found = share(cross_entropy, plane, data, Limits(4096, 2**19, 3 * 4 * 13 * 9 - 1))
+    found = share(cross_entropy, plane, data, TileLimits(4096, 2**19, 3 * 4 * 13 * 9 - 1))
     inputs = 4 * 13 * 11
-    assert (found.all.product_bytes, found.cell.product_bytes) == (inputs, first + second - inputs)
+    assert (found.shared.product_bytes, found.cell.product_bytes) == (
+        inputs,
+        first + second - inputs,
+    )
 
 
 def test_logits_of_a_last_layers_plane_are_products_of_rows():
@@ -238,7 +241,7 @@ def test_logits_of_a_real_model_are_two_products_a_row(model):
     found = share(loss, plane, data)
     assert found.cell.product_bytes == found.column.product_bytes == 0
     # x @ W and x @ U, then of each row its hidden values times W and times V, which all rows read.
-    assert found.all.product_bytes == 2 * 4 * (13 * 11 + 11 * 9 + 13 * 9) + 2 * 4 * 9 * 4
+    assert found.shared.product_bytes == 2 * 4 * (13 * 11 + 11 * 9 + 13 * 9) + 2 * 4 * 9 * 4
     assert found.row.product_bytes == 2 * 4 * (13 * 9 + 13 * 4)
     axes = {"a": (-1, 1, 3), "b": (-1, 2, 4)}
     surface = jxs.landscape(loss, data, plane, **axes)
@@ -252,17 +255,17 @@ def test_frozen_layers_are_computed_once_for_all_cells():
     last = directions(layers, lambda k, n: k == 2), directions(layers, lambda k, n: k == 2, 1)
     found = share(cross_entropy, jxs.Plane(layers, *last), data)
     assert found.cell.product_bytes == found.row.product_bytes == found.column.product_bytes == 0
-    assert found.all.product_bytes > 0
+    assert found.shared.product_bytes > 0
 
 
 def test_products_of_few_multiply_adds_are_not_split():
     layers, data = make((7, 9, 4), dtype=jnp.float32)
     plane = jxs.Plane(layers, directions(layers), directions(layers, seed=1))
     inputs = 4 * 13 * 7
-    assert share(cross_entropy, plane, data).all.product_bytes == inputs
+    assert share(cross_entropy, plane, data).shared.product_bytes == inputs
     layers, data = make((8, 9, 4), dtype=jnp.float32)
     plane = jxs.Plane(layers, directions(layers), directions(layers, seed=1))
-    assert share(cross_entropy, plane, data).all.product_bytes > 3 * inputs
+    assert share(cross_entropy, plane, data).shared.product_bytes > 3 * inputs
 
 
 def test_beyond_the_cache_only_long_products_and_convolutions_are_split():

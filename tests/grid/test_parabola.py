@@ -72,10 +72,10 @@ def test_blocks_of_samples_equal_a_loop(n, samples, weighted, monkeypatch):
         limits = plan.limits_for
         fewer = lambda *given: limits(*given)._replace(samples=samples)  # noqa: E731
         monkeypatch.setattr(plan, "limits_for", fewer)
-        plan._plan.cache_clear()
+        plan._cached_plan.cache_clear()
     surface = jxs.landscape(jxs.squared_error, data, method="exact", **axes)
     if samples:
-        plan._plan.cache_clear()
+        plan._cached_plan.cache_clear()
     assert reference.relative_error(surface, reference.surface(surface, data)) < 2e-6
 
 

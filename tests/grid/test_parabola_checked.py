@@ -7,7 +7,7 @@ import optax
 import pytest
 
 import jaxscape as jxs
-from jaxscape.grid.parabola import of_any_loss
+from jaxscape.grid.parabola import quadratic_losses
 from tests import reference
 from tests.grid.test_parabola import EXACT_FLOAT32, error_to_range
 
@@ -150,7 +150,7 @@ def test_it_would_have_been_a_wrong_surface(loss, along):
     """The twin: unchecked, the parabolas are far from the loss somewhere."""
     where, (_, data) = plane(*along), make()
     dense = jxs.landscape(loss, data, where, **AXES)
-    ours, checked = jax.jit(of_any_loss, static_argnums=0)(
+    ours, checked = jax.jit(quadratic_losses, static_argnums=0)(
         loss, where, dense.a.values, dense.b.values, data
     )
     assert np.abs(ours / dense.loss - 1).max() > 0.05
@@ -184,7 +184,7 @@ def test_a_row_takes_as_many_products_however_many_cells_it_has():
 
     def products(n):
         grid = jnp.linspace(-1, 1, 5), jnp.linspace(-2, 1, n)
-        text = str(jax.make_jaxpr(lambda a, b: of_any_loss(squares, where, a, b, data))(*grid))
+        text = str(jax.make_jaxpr(lambda a, b: quadratic_losses(squares, where, a, b, data))(*grid))
         return text.count("dot_general[")
 
     assert products(9) == products(900)

@@ -73,7 +73,7 @@ MEANS = [
 @pytest.mark.parametrize("loss", MEANS)
 def test_a_mean_over_samples_is_added_up_as_numpy_does_one_by_one(loss, x64):
     data = jax.tree.map(lambda x: jnp.asarray(x, float), DATA)
-    assert sample_mean.is_summed(loss, weight_plane(), data, jnp.float64)
+    assert sample_mean.is_summed_by_sample(loss, weight_plane(), data, jnp.float64)
     grid = jxs.landscape(loss, data, w1=(-2, 1.5, 9), w2=(-1, 2.5, 5))
     one = [jxs.Dataset(data.x[k : k + 1], data.y[k : k + 1]) for k in range(N)]
     for i, j in [(0, 0), (3, 4), (8, 1)]:
@@ -242,7 +242,7 @@ OTHERS = [
 
 @pytest.mark.parametrize("loss", OTHERS)
 def test_what_is_no_mean_of_one_sample_each_is_not_taken_for_one(loss):
-    assert not sample_mean.is_summed(loss, weight_plane(), DATA, jnp.float32)
+    assert not sample_mean.is_summed_by_sample(loss, weight_plane(), DATA, jnp.float32)
 
 
 OPERATIONS = [
@@ -333,7 +333,7 @@ def test_data_may_be_any_tree_with_whole_numbers_and_numbers_for_all():
     def loss(p, d):
         return jnp.mean(jnp.where(d["class"] == 1, p.w1 * d["x"], p.w2) * d["scale"])
 
-    assert sample_mean.is_summed(loss, weight_plane(), data, jnp.float32)
+    assert sample_mean.is_summed_by_sample(loss, weight_plane(), data, jnp.float32)
     grid = jxs.landscape(loss, data, w1=(-2, 1.5, 4), w2=(-1, 2.5, 3))
     a, b = (np.asarray(axis.values, float)[:, None] for axis in (grid.a, grid.b))
     expected = np.where(k % 3 == 1, a[:, None] * X.astype(float), b) * np.float64(np.float32(0.7))
@@ -344,7 +344,7 @@ def test_a_sample_that_is_not_finite_is_so_in_the_cells_where_it_is():
     def loss(p, d):
         return jnp.mean(jnp.log(d.x * p.w1 + 1.8) + p.w2)
 
-    assert sample_mean.is_summed(loss, weight_plane(), DATA, jnp.float32)
+    assert sample_mean.is_summed_by_sample(loss, weight_plane(), DATA, jnp.float32)
     with pytest.warns(jxs.NonFiniteWarning):
         grid = jxs.landscape(loss, DATA, w1=(0.5, 2, 7), w2=(-1, 1, 3))
     expected = [bool(np.isfinite(loss(jxs.Weights(a, 0.0), DATA))) for a in grid.a.values]
@@ -363,7 +363,7 @@ def test_derivatives_are_those_that_the_loss_defines(x64):
         moved = jxs.Dataset(x, data.y)
         return jxs.landscape(loss, moved, w1=(0.0, 1.0, 2), w2=(0.0, 1.0, 2)).loss[0, 0]
 
-    assert sample_mean.is_summed(loss, weight_plane(), data, jnp.float64)
+    assert sample_mean.is_summed_by_sample(loss, weight_plane(), data, jnp.float64)
     np.testing.assert_allclose(jax.grad(corner)(data.x), [0, 0, -1 / 3])
 
 
@@ -376,7 +376,7 @@ def test_a_model_of_ones_own_with_sample_weights_is_added_up(x64):
     loss = jxs.absolute_error.of(predict)
     origin = {"slope": jnp.array(0.4), "shift": jnp.array(-0.3)}
     plane = jxs.Plane(origin, {"slope": 1.0, "shift": None}, {"slope": 0.5, "shift": -2.0})
-    assert sample_mean.is_summed(loss, plane, data, jnp.float64)
+    assert sample_mean.is_summed_by_sample(loss, plane, data, jnp.float64)
     grid = jxs.landscape(loss, data, plane, a=(-1, 2, 6), b=(-1, 1, 4))
     for i, j in [(0, 3), (5, 0), (2, 2)]:
         at = plane.at(grid.a.values[i], grid.b.values[j])
@@ -390,4 +390,4 @@ def test_many_parameters_are_left_to_the_tiles():
     for count, expected in ((2, True), (40, False)):
         u, v = np.eye(count, dtype=np.float32)[:2]
         plane = jxs.Plane(jnp.ones(count), u, v)
-        assert sample_mean.is_summed(loss, plane, DATA, jnp.float32) == expected
+        assert sample_mean.is_summed_by_sample(loss, plane, DATA, jnp.float32) == expected

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import jaxscape as jxs
-from jaxscape.grid.affine import largest
+from jaxscape.grid.affine import window_max
 
 X = np.random.default_rng(0).normal(size=(2, 9, 8, 3)).astype(np.float32)
 X[0, 3, 4, 1], X[1, 0, 0, 2] = np.nan, -np.inf
@@ -43,13 +43,15 @@ def params(window, strides, padding, dilation, base):
 def test_values(case, dtype):
     x = X if dtype is np.float32 else np.nan_to_num(10 * X, neginf=-99).astype(dtype)
     given = params(*CASES[case])
-    np.testing.assert_array_equal(largest(x, **given), jax.lax.reduce_window_max_p.bind(x, **given))
+    np.testing.assert_array_equal(
+        window_max(x, **given), jax.lax.reduce_window_max_p.bind(x, **given)
+    )
 
 
 def test_windows_of_booleans():
     """Any of a window's values, which a loss may ask for of a mask."""
     given = params(*CASES["pooling"])
-    found = largest(jnp.asarray(X > 1), **given)
+    found = window_max(jnp.asarray(X > 1), **given)
     np.testing.assert_array_equal(found, jax.lax.reduce_window_max_p.bind(X, **given) > 1)
 
     def loss(weights, mask):
@@ -74,12 +76,12 @@ def test_derivatives_where_values_are_equal():
         return jax.grad(lambda x: jnp.nansum(weight * pool(x)))(x)
 
     expected = gradient(lambda x: jax.lax.reduce_window_max_p.bind(x, **given))
-    np.testing.assert_array_equal(gradient(lambda x: largest(x, **given)), expected)
+    np.testing.assert_array_equal(gradient(lambda x: window_max(x, **given)), expected)
 
 
 def test_pooling_takes_no_windows():
     """The operation that XLA goes through value by value is left only where it is not replaced."""
     for case in CASES:
-        traced = str(jax.make_jaxpr(lambda x, case=case: largest(x, **params(*CASES[case])))(X))
+        traced = str(jax.make_jaxpr(lambda x, case=case: window_max(x, **params(*CASES[case])))(X))
         kept = "reduce_window_max" in traced.replace("jvp_jaxpr", "").split("jvp")[0]
         assert kept == (case in ("whole", "larger than the array", "of a dilated array")), case
