@@ -1,4 +1,4 @@
-"""What a figure needs in a browser beside plotly: a mark under the mouse, cameras, a slider."""
+"""Scripts that a figure needs on a page beside plotly: linked panels, slider, small windows."""
 
 from collections.abc import Mapping
 from importlib import resources
@@ -8,7 +8,9 @@ import plotly.graph_objects as go
 
 
 def figure_meta(figure: go.Figure) -> Mapping[str, Any]:
-    """What a figure says of itself by name: plotly lets its `meta` be anything.
+    """Return the figure's metadata if it is a mapping, as the library writes it; otherwise none.
+
+    Plotly accepts any value as a figure's `meta`.
 
     Example:
         >>> import plotly.graph_objects as go
@@ -16,12 +18,14 @@ def figure_meta(figure: go.Figure) -> Mapping[str, Any]:
         >>> scripts.figure_meta(go.Figure(layout_meta=["linked"]))
         {}
     """
-    said = figure.layout.meta
-    return said if isinstance(said, Mapping) else {}
+    meta = figure.layout.meta
+    return meta if isinstance(meta, Mapping) else {}
 
 
 def page_script(figure: go.Figure) -> str | None:
-    """For plotly's `write_html(post_script=...)`; None for a figure with nothing to link.
+    """Return a figure's script for plotly's `write_html(post_script=...)`, or None.
+
+    `write` adds it to its pages.
 
     Example:
         >>> from jaxscape.plot import scripts
@@ -33,11 +37,11 @@ def page_script(figure: go.Figure) -> str | None:
         True
     """
     scenes = {trace.scene for trace in figure.select_traces({"type": "surface"})}
-    parts = {
-        "linked.js": "linked" in figure_meta(figure),
+    needed = {
+        "linked_panels.js": "linked" in figure_meta(figure),
         "slider.js": bool(figure.layout.sliders),
-        "scene.js": scenes == {None} or scenes == {"scene"},
+        "narrow_window.js": scenes == {None} or scenes == {"scene"},
     }
-    page = resources.files("jaxscape.plot") / "js"
-    scripts = [(page / name).read_text(encoding="utf-8") for name, there in parts.items() if there]
+    folder = resources.files("jaxscape.plot") / "js"
+    scripts = [(folder / name).read_text(encoding="utf-8") for name in needed if needed[name]]
     return "\n".join(scripts) or None

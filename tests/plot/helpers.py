@@ -30,6 +30,28 @@ def make_path(w1, w2, diverged=-1, stride=1, name=""):
 PATH = make_path([-1, 0, 0.5], [3, 1, 2])
 
 
+def make_descents(runs, diverged=()):
+    """Return runs of 5 points each within the landscape, of which some diverge at the end."""
+    generator = np.random.default_rng(runs)
+    w1, w2 = generator.uniform(-2, 1, (runs, 5)), generator.uniform(0, 4, (runs, 5))
+    loss = generator.uniform(1, 3, (runs, 5))
+    diverged_step = np.full(runs, -1)
+    for k in diverged:
+        w1[k, 4], loss[k, 4], diverged_step[k] = np.nan, np.nan, 8
+    return jxs.Descents(
+        params=jxs.Weights(w1, w2),
+        step=2 * np.arange(5),
+        training_loss=loss,
+        evaluation_loss=None,
+        diverged_step=diverged_step,
+        step_size=np.ones((runs, 5)),
+        path_length=np.ones((runs, 5)),
+        learning_rate=None,
+        gradient_norm=np.ones(runs),
+        steps_per_epoch=2,
+    )
+
+
 def make_projection(surface_loss, coordinates):
     """Return a projection onto the plane of w1 and w2, at distance 0."""
     count = len(coordinates)

@@ -7,7 +7,6 @@ import pytest
 import jaxscape as jxs
 from jaxscape import plot
 from jaxscape.plot.parts import legend
-from jaxscape.plot.parts import paths as paths_module
 
 
 def make_landscape():
@@ -151,25 +150,6 @@ def test_a_path_off_the_plane_has_its_head_at_its_tip(log):
         np.testing.assert_allclose(at[:2], tip[:2])
         # A hair apart, in parts of the surface's height.
         assert abs(at[2] - tip[2]) < 0.01 * float(np.ptp(figure.data[0].z))
-
-
-def test_a_thinned_projection_keeps_the_columns_together():
-    numbers = np.arange(1000.0)
-    seen = jxs.Projection(
-        coordinates=np.stack([numbers, 2 * numbers], axis=1),
-        distance=3 * numbers,
-        loss=4 * numbers,
-        surface_loss=5 * numbers,
-        epoch=6 * numbers,
-        explained=0.5,
-        names=("a", "b"),
-        name="seen",
-    )
-    [shorter], notes = paths_module.thin([seen], 7)
-    assert notes == ["7 of 1000 points of seen are drawn"]
-    np.testing.assert_allclose(shorter.coordinates[:, 0], [0, 166, 333, 500, 666, 832, 999], atol=1)
-    for k, field in enumerate(("distance", "loss", "surface_loss", "epoch"), start=3):
-        np.testing.assert_array_equal(getattr(shorter, field), k * shorter.coordinates[:, 0])
 
 
 @pytest.mark.parametrize(

@@ -224,7 +224,7 @@ def hovered_on_surface(page, places):
 
 MARK = """
 () => {
-  const mark = document.querySelector(".linked-mark");
+  const mark = document.querySelector(".linked-marker");
   const box = mark.getBoundingClientRect();
   return [mark.style.display, box.x + box.width / 2, box.y + box.height / 2, mark.textContent];
 }

@@ -7,9 +7,8 @@ import pytest
 
 import jaxscape as jxs
 from jaxscape import plot
-from jaxscape.plot import scripts
+from tests.plot.helpers import PATH, make_landscape, make_path, traces
 from tests.plot.parts.test_scale import steep
-from tests.plot.test_surface import PATH, make_landscape, make_path, traces
 
 WIDE, SMALL = make_landscape(9, 6), make_landscape(5, 4, lambda a, b: 40 + a - b)
 SMALL = jxs.Landscape(SMALL.loss, jxs.Axis(np.linspace(0, 7, 5), "w1"), SMALL.b, "other", "dense")
@@ -133,16 +132,6 @@ def test_surfaces_over_other_coordinates_are_refused():
     words = r"surfaces\['b'\]: expected coordinates \('w1', 'w2'\), .* got \('s', 'w2'\)"
     with pytest.raises(ValueError, match=words):
         plot.compare({"a": WIDE, "b": other})
-
-
-def test_only_figures_with_several_views_have_a_script():
-    assert scripts.page_script(plot.contour(WIDE)) is None
-    # From further away in a narrow window, which several scenes beside each other have not.
-    assert "innerWidth" in scripts.page_script(plot.surface(WIDE))
-    assert "innerWidth" not in scripts.page_script(plot.compare({"a": WIDE, "b": WIDE}))
-    assert scripts.page_script(plot.contour(WIDE, PATH)) is None
-    for figure in (plot.side_by_side(WIDE), plot.compare({"a": WIDE, "b": WIDE})):
-        assert "{plot_id}" in scripts.page_script(figure)
 
 
 def test_what_is_noted_of_several_is_said_once():

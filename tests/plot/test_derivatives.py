@@ -10,7 +10,7 @@ import pytest
 import jaxscape as jxs
 from jaxscape.grid.derivatives import derivatives
 from jaxscape.plot.derivatives import curvature, slopes, zero_line
-from tests.plot.test_surface import make_path
+from tests.plot.helpers import make_path
 
 DRAW = pytest.mark.parametrize("draw", [slopes, curvature])
 

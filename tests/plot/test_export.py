@@ -1,5 +1,6 @@
-"""Figures as files: pages, what is refused, and pictures put together."""
+"""Figures as files: pages, images, and animations as GIF and MP4."""
 
+import asyncio
 import io
 import re
 import subprocess
@@ -14,15 +15,15 @@ from PIL import Image
 from jaxscape import plot
 from jaxscape.plot import export
 from jaxscape.plot.explorer.page import Explorer
-from tests.plot.test_animation import STAYER, make_landscape
+from tests.plot.helpers import PATH, make_landscape
 
 
 @pytest.fixture(scope="module")
 def figure():
-    return plot.animation(make_landscape(), STAYER)
+    return plot.animation(make_landscape(), PATH)
 
 
-def test_a_page_is_whole_offline_the_same_each_time_and_cannot_upload(figure, tmp_path):
+def test_a_page_is_complete_offline_reproducible_and_cannot_upload(figure, tmp_path):
     for name in ("a.html", "b.HTML"):
         plot.write(figure, tmp_path / name)
     page = (tmp_path / "a.html").read_text()
@@ -36,7 +37,7 @@ def test_a_page_is_whole_offline_the_same_each_time_and_cannot_upload(figure, tm
     assert list(tmp_path.iterdir()) == [tmp_path / "a.html", tmp_path / "b.HTML"]
 
 
-def test_a_page_from_the_network_is_small_and_as_large_as_asked(figure, tmp_path):
+def test_a_page_that_loads_plotly_is_small_and_has_the_given_size(figure, tmp_path):
     plot.write(figure, tmp_path / "a.html", cdn=True, width=640, height=480)
     page = (tmp_path / "a.html").read_text()
     assert len(page) < 100_000
@@ -44,10 +45,10 @@ def test_a_page_from_the_network_is_small_and_as_large_as_asked(figure, tmp_path
     assert "height:480px; width:640px" in page
 
 
-def test_a_write_that_fails_leaves_what_was_there(figure, tmp_path, monkeypatch):
+def test_a_failed_write_leaves_the_existing_file(figure, tmp_path, monkeypatch):
     file = tmp_path / "a.gif"
     file.write_bytes(b"before")
-    monkeypatch.setattr(export, "_movie", lambda *_: 1 / 0)
+    monkeypatch.setattr(export, "_animate", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         plot.write(figure, file)
     assert file.read_bytes() == b"before"
@@ -66,19 +67,19 @@ def test_a_write_that_fails_leaves_what_was_there(figure, tmp_path, monkeypatch)
         ("a.html", {"height": -3}, "height: expected 1 pixel or more, got -3"),
     ],
 )
-def test_what_cannot_be_written_is_refused(figure, file, more, message, tmp_path, monkeypatch):
+def test_wrong_files_and_sizes_are_errors(figure, file, more, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match=message):
         plot.write(figure, file, **more)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_no_figure_or_has_no_frames_is_refused(tmp_path):
+def test_other_objects_and_animations_without_frames_are_errors(tmp_path):
     with pytest.raises(TypeError, match="figure: expected a plotly figure, got Landscape"):
         plot.write(make_landscape(), tmp_path / "a.html")
-    with pytest.raises(TypeError, match=r"got Explorer; its write_html\(file\) writes it"):
+    with pytest.raises(TypeError, match=r"got Explorer; use its write_html\(file\)"):
         plot.write(Explorer("page"), tmp_path / "a.html")
-    with pytest.raises(TypeError, match="width: expected a number of pixels, got '600'"):
+    with pytest.raises(TypeError, match="width: expected a number, got '600'"):
         plot.write(go.Figure(), tmp_path / "a.html", width="600")
     for suffix in (".gif", ".mp4"):
         with pytest.raises(ValueError, match=f"expected frames for {suffix}.*plot.animation"):
@@ -86,15 +87,15 @@ def test_what_is_no_figure_or_has_no_frames_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("meta", ["linked", ["linked", 3]])
-def test_a_figure_of_any_meta_is_written(meta, tmp_path, monkeypatch):
-    shown = []
-    monkeypatch.setattr(export, "_run", lambda work: work.close())
-    monkeypatch.setitem(export._MOVIES, ".gif", lambda _, pause: shown.append(pause) or b"gif")
+def test_a_figure_with_any_metadata_is_written(meta, tmp_path, monkeypatch):
+    durations = []
+    monkeypatch.setattr(export, "_run_coroutine", lambda coroutine: coroutine.close())
+    monkeypatch.setitem(export._ENCODERS, ".gif", lambda _, t: durations.append(t) or b"gif")
     figure = go.Figure(go.Scatter(y=[1, 2]), {"meta": meta}, [go.Frame(name="one")])
     plot.write(figure, tmp_path / "a.gif")
     plot.write(figure, tmp_path / "a.html", cdn=True)
-    assert shown == [100]
-    # The script of linked parts is for figures that say so by name.
+    assert durations == [100]
+    # Only figures with a mapping as metadata have linked panels.
     assert "plotly_hover" not in (tmp_path / "a.html").read_text()
 
 
@@ -105,18 +106,20 @@ def test_a_figure_of_any_meta_is_written(meta, tmp_path, monkeypatch):
 def test_a_missing_package_is_named(figure, suffix, packages, tmp_path, monkeypatch):
     for module in ("kaleido", "PIL", "imageio_ffmpeg"):
         monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(ImportError, match=f"{suffix} needs more packages: pip install {packages}$"):
+    with pytest.raises(
+        ImportError, match=f"{suffix} needs other packages; run pip install {packages}$"
+    ):
         plot.write(figure, tmp_path / f"a{suffix}")
     plot.write(figure, tmp_path / "a.html", cdn=True)
 
 
-def test_a_missing_browser_is_said_with_what_to_do(figure, tmp_path, monkeypatch):
+def test_a_missing_browser_is_an_error_that_says_what_to_install(figure, tmp_path, monkeypatch):
     monkeypatch.setenv("BROWSER_PATH", str(tmp_path / "none"))
     with pytest.raises(RuntimeError, match=r"\.png needs a browser.* kaleido_get_chrome"):
         plot.write(figure, tmp_path / "a.png")
 
 
-def test_an_image_has_nothing_to_press_and_the_size_asked_for(figure, tmp_path, monkeypatch):
+def test_an_image_has_no_controls_and_the_given_size(figure, tmp_path, monkeypatch):
     drawn = []
 
     def to_image(self, *arguments, **more):
@@ -133,26 +136,26 @@ def test_an_image_has_nothing_to_press_and_the_size_asked_for(figure, tmp_path, 
 @pytest.mark.slow
 @pytest.mark.usefixtures("browser")
 @pytest.mark.parametrize(
-    ("suffix", "begins", "least"),
+    ("suffix", "beginning", "min_bytes"),
     [
         (".svg", rb"<svg ", 20_000),
         (".pdf", rb"%PDF-1\.", 10_000),
         (".mp4", rb"(?s)....ftyp", 10_000),
     ],
 )
-def test_a_figure_is_drawn_in_every_other_format(suffix, begins, least, tmp_path):
-    """A GIF and a PNG are looked at in `test_browser`."""
-    figure = plot.animation(make_landscape(), STAYER, kind="contour")
+def test_a_figure_is_written_in_the_other_formats(suffix, beginning, min_bytes, tmp_path):
+    """`test_browser` tests PNG and GIF."""
+    figure = plot.animation(make_landscape(), PATH, kind="contour")
     plot.write(figure, tmp_path / f"a{suffix}", width=500, height=400)
     content = (tmp_path / f"a{suffix}").read_bytes()
-    assert re.match(begins, content)
-    assert len(content) > least
+    assert re.match(beginning, content)
+    assert len(content) > min_bytes
     if suffix == ".svg":
         assert b"rgb(255, 75, 31)" in content
 
 
 def pictures():
-    """A smooth ground of two colors on white, and a square that moves over it."""
+    """Five images and their PNGs: a smooth color gradient on white, and a square that moves."""
     drawn = []
     for k in range(5):
         image = np.full((60, 90, 3), 255, np.uint8)
@@ -166,7 +169,7 @@ def pictures():
     return drawn
 
 
-def test_a_gif_has_each_picture_its_time_and_nearly_its_colors():
+def test_a_gif_has_all_pictures_their_durations_and_nearly_their_colors():
     drawn = pictures()
     with Image.open(io.BytesIO(export.encode_gif([png for _, png in drawn], 120))) as file:
         assert file.n_frames == 5
@@ -175,15 +178,15 @@ def test_a_gif_has_each_picture_its_time_and_nearly_its_colors():
             file.seek(k)
             assert file.info["duration"] == (120 if k < 4 else 2000)
             shown = np.asarray(file.convert("RGB")).astype(int)
-            # The ground is exact; of 2,800 colors on it, 254 are left.
+            # The background is exact. The palette has 255 of 2,800 other colors.
             np.testing.assert_array_equal(shown[(image == 255).all(axis=2)], 255)
             assert abs(shown - image).max() < 24
-            # Dots: on average a stretch keeps its color.
-            away = shown[31:50, 10:80] - image[31:50, 10:80].astype(int)
-            assert abs(away.mean(axis=(0, 1))).max() < 2
+            # Dithering keeps the mean color of an area.
+            difference = shown[31:50, 10:80] - image[31:50, 10:80].astype(int)
+            assert abs(difference.mean(axis=(0, 1))).max() < 2
 
 
-def test_a_movie_has_each_picture_and_holds_the_last(tmp_path):
+def test_an_mp4_has_all_pictures_and_repeats_the_last(tmp_path):
     file = tmp_path / "a.mp4"
     file.write_bytes(export.encode_mp4([png for _, png in pictures()], 250))
     read = f"-loglevel error -i {file} -f rawvideo -pix_fmt rgb24 -"
@@ -198,6 +201,22 @@ def test_a_movie_has_each_picture_and_holds_the_last(tmp_path):
     assert abs(shown[-1].astype(int) - shown[4]).max() < 12
 
 
-def test_what_ffmpeg_says_is_passed_on():
+def test_errors_of_ffmpeg_are_in_the_message():
     with pytest.raises(RuntimeError, match="ffmpeg failed: .*[Ii]nvalid"):
         export.encode_mp4([b"no picture"], 100)
+
+
+def test_the_dither_pattern_has_each_value_once_and_mean_zero():
+    matrix = export._bayer_matrix(4, amplitude=32)
+    assert sorted(matrix.ravel()) == sorted(np.round(2.0 * np.arange(16) - 15))
+    assert abs(matrix.mean()) < 1e-12
+
+
+def test_a_coroutine_runs_inside_and_outside_of_an_event_loop():
+    async def work():
+        return [b"done"]
+
+    async def notebook():
+        return export._run_coroutine(work())
+
+    assert export._run_coroutine(work()) == asyncio.run(notebook()) == [b"done"]

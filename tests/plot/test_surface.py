@@ -9,40 +9,16 @@ import pytest
 
 import jaxscape as jxs
 from jaxscape import plot
-from jaxscape.plot.parts import paths as paths_module
+from tests.plot.helpers import (
+    PATH,
+    make_landscape,
+    make_path,
+    make_projection,
+    points_of,
+    traces,
+)
 
-
-def make_landscape(n1=7, n2=5, function=lambda a, b: a**2 + 3 * b + a * b):
-    a, b = np.linspace(-2, 1, n1), np.linspace(0, 4, n2)
-    loss = function(*np.meshgrid(a, b, indexing="ij"))
-    axes = jxs.Axis(a, "w1"), jxs.Axis(b, "w2")
-    return jxs.Landscape(loss, *axes, loss_name="squared error", method="dense")
-
-
-def make_path(w1, w2, diverged=-1, stride=1):
-    length = len(w1)
-    return jxs.Trajectory(
-        params=jxs.Weights(np.asarray(w1, float), np.asarray(w2, float)),
-        step=stride * np.arange(length),
-        training_loss=np.full(length, 99.0),
-        evaluation_loss=10.0 + np.arange(length),
-        diverged_step=np.int32(diverged),
-        steps_per_epoch=2,
-    )
-
-
-PATH = make_path([-1, 0, 0.5], [3, 1, 2])
 KINDS = {"surface": plot.surface, "contour": plot.contour}
-
-
-def traces(figure, kind, name=None):
-    return [t for t in figure.data if t.type == kind and (name is None or t.name == name)]
-
-
-def points_of(figure, kind, name="descent"):
-    """The recorded points of a path: the one trace of it that has a hover of its own."""
-    [trace] = [t for t in traces(figure, kind) if t.legendgroup == name and t.hovertemplate]
-    return trace
 
 
 @pytest.mark.parametrize("kind", ["surface", "heatmap", "contour"])
@@ -143,16 +119,6 @@ def test_a_path_that_leaves_is_at_the_edge_as_far_above_the_surface_as_before(fa
     assert end.z[0] == pytest.approx(expected, abs=0.03 * float(np.ptp(figure.data[0].z)))
     [line, _] = [t for t in traces(figure, "scatter3d") if t.mode == "lines"]
     assert line.z[-1] == pytest.approx(expected, abs=0.03 * float(np.ptp(figure.data[0].z)))
-
-
-def test_a_path_that_leaves_and_returns_is_drawn_in_pieces():
-    way = paths_module.clip_polyline(
-        np.array([[0.5, 0.5, 0], [1.5, 0.5, 10], [1.5, 2, 20], [0.5, 0.75, 30], [0.25, 0.75, 40]]),
-        np.array([[0.0, 1.0], [0.0, 1.0]]),
-    )  # fmt: skip
-    expected = [[0.5, 0.5, 0], [1, 0.5, 5], [np.nan] * 3, [0.7, 1, 28], [0.5, 0.75, 30],
-                [0.25, 0.75, 40]]  # fmt: skip
-    np.testing.assert_allclose(way, expected)
 
 
 def test_a_path_wholly_beyond_the_grid_is_counted():
@@ -292,24 +258,15 @@ def test_paths_of_one_name_are_told_apart():
     assert {t.legendgroup for t in figure.data} == {None, "SGD (1)", "SGD (2)"}
 
 
-def projection(surface_loss, coordinates):
-    count = len(coordinates)
-    own = np.zeros(count)
-    return jxs.Projection(
-        np.asarray(coordinates, float), own, own + surface_loss, np.asarray(surface_loss, float),
-        np.arange(count), 1.0, ("w1", "w2"), "walk",
-    )  # fmt: skip
-
-
 def test_a_path_projected_on_another_plane_is_refused():
     """Between the cells too, where the loss is none of theirs; but not if losses are others."""
     landscape = make_landscape(31, 21)
     places = np.random.default_rng(0).uniform((-2.3, 0), (1.3, 4.4), (40, 2))
     a, b = places.T
     here = a**2 + 3 * b + a * b
-    assert plot.surface(landscape, projection(here, places)).layout.meta["notes"]
+    assert plot.surface(landscape, make_projection(here, places)).layout.meta["notes"]
     with pytest.raises(ValueError, match="paths: .* the landscape's plane, got 'walk', whose loss"):
-        plot.contour(landscape, projection(here[::-1], places))
+        plot.contour(landscape, make_projection(here[::-1], places))
 
 
 def sun(figure):

@@ -1,5 +1,6 @@
-// Where a press of the slider ends after a frame came and before it is drawn, plotly.js ends the
-// drag of a slider that the figure no longer has: the one it has would follow nothing that plays.
+// Work around plotly.js: if the mouse is released after a frame arrives and before it is drawn,
+// plotly.js ends the drag of an outdated slider object. The current slider would stay in its
+// dragging state and no longer follow the animation.
 (() => {
   const figure = document.getElementById("{plot_id}");
   figure.on("plotly_sliderend", () => {

@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 
 from jaxscape._util.checks import check_type
 from jaxscape.critical.points import CriticalPoints, format_number
-from jaxscape.plot.parts import layout, scene
+from jaxscape.plot.parts import colors, layout, scene
 from jaxscape.plot.parts.paths import (
     EDGE_TOL,
     clip_polyline,
@@ -18,15 +18,14 @@ from jaxscape.plot.parts.scale import Scale
 from jaxscape.results.landscape import Landscape
 from jaxscape.topology.valleys import MinimaxPath, Valley
 
-# Colors after Okabe and Ito's for color-blind readers. Neither a color nor a symbol is one of
-# those of paths, whose ends are circles and diamonds.
+# Neither a color nor a symbol is one of those of paths, whose ends are circles and diamonds.
 _MARKERS = {
-    "minimum": ("square", "#0072b2"),
-    "saddle": ("x", "#f0e442"),
+    "minimum": ("square", colors.BLUE),
+    "saddle": ("x", colors.YELLOW),
     "maximum": ("square", "#000000"),
-    "degenerate": ("cross", "#cc79a7"),
+    "degenerate": ("cross", colors.PINK),
 }
-_VALLEY_COLOR, _MINIMAX_COLOR = "#56b4e9", "#009e73"
+_VALLEY_COLOR, _MINIMAX_COLOR = colors.SKY_BLUE, colors.GREEN
 _MIN_VALUES = 15
 """Values along an axis from which on the grid resolves a valley well enough to compare losses."""
 # In 3-D, plotly draws its cross symbols as boxes or hairlines.

@@ -1,4 +1,4 @@
-"""Critical points, valleys and passes where they are on the figures."""
+"""Overlays: critical points, valleys, minimax paths and marks at their places."""
 
 import dataclasses
 
@@ -27,7 +27,7 @@ def named(figure, part):
 
 
 @pytest.mark.parametrize("draw", [plot.contour, plot.surface])
-def test_points_are_where_they_are(draw):
+def test_critical_points_are_drawn_at_their_coordinates(draw):
     figure = draw(SURFACE, critical=FOUND)
     (minima,), (saddle,) = named(figure, "2 minima"), named(figure, "1 saddle")
     known = FOUND.of_kind("minimum")
@@ -43,8 +43,8 @@ def test_points_are_where_they_are(draw):
 
 
 @pytest.mark.parametrize("draw", [plot.contour, plot.surface])
-def test_kinds_and_paths_are_told_apart(draw):
-    """Each kind by its shape and color, from the marks of paths by both; the 7th path, too."""
+def test_kinds_and_paths_differ_in_symbol_and_color(draw):
+    """Kinds differ in symbol and color from each other and from the ends of paths."""
     point, kinds = FOUND.points[0], ("minimum", "saddle", "maximum", "degenerate")
     found = dataclasses.replace(FOUND, points=tuple(point._replace(kind=kind) for kind in kinds))
     numbers = np.array([0.0, 0.5])
@@ -76,8 +76,8 @@ def test_kinds_and_paths_are_told_apart(draw):
     ("draw", "size"),
     [(plot.contour, (9, 7)), (plot.surface, (15, 21)), (plot.contour, (201, 151))],
 )
-def test_what_was_found_on_another_surface_is_noted(draw, size):
-    """None of it knows of which loss it is. Coarse cells do not tell a valley's bottom."""
+def test_overlays_of_another_loss_are_noted(draw, size):
+    """A coarse grid does not resolve a valley, which is not compared there."""
     axes = {"w1": (-3, 2.5, size[0]), "w2": (-2, 2.7, size[1])}
     box = {name: ends[:2] for name, ends in axes.items()}
     mine, other = (
@@ -94,12 +94,12 @@ def test_what_was_found_on_another_surface_is_noted(draw, size):
         }
         notes = draw(surface, **found).layout.meta["notes"]
         for name in ("critical points", "the valley", "the minimax path"):
-            apart = [note for note in notes if note.startswith(f"losses of {name} differ")]
-            told = size[0] > 9 or name != "the valley"
-            assert len(apart) == (data is other and told)
+            mismatches = [note for note in notes if note.startswith(f"losses of {name} differ")]
+            is_compared = size[0] > 9 or name != "the valley"
+            assert len(mismatches) == (data is other and is_compared)
 
 
-def test_points_beyond_the_grid_are_counted():
+def test_critical_points_outside_the_grid_are_counted():
     wide = jxs.critical_points(LOSS, w1=(-2.0, 2.0), w2=(-1.5, 1.7))
     half = jxs.landscape(LOSS, None, w1=(0.5, 2, 31), w2=(-1.5, 1.7, 41))
     figure = plot.contour(half, critical=wide)
@@ -108,19 +108,19 @@ def test_points_beyond_the_grid_are_counted():
 
 
 @pytest.mark.parametrize("draw", [plot.contour, plot.surface])
-def test_the_way_over_is_the_barriers(draw):
+def test_a_minimax_path_goes_through_its_cells(draw):
     ends = FOUND.of_kind("minimum")
-    way = jxs.topology.minimax_path(SURFACE, *ends, FOUND)
-    figure = draw(SURFACE, minimax_path=way)
+    path = jxs.topology.minimax_path(SURFACE, *ends, FOUND)
+    figure = draw(SURFACE, minimax_path=path)
     under, line = named(figure, "minimax path, ")
-    np.testing.assert_allclose(line.x, [cell.a for cell in way.path], atol=1e-6)
-    np.testing.assert_allclose(line.y, [cell.b for cell in way.path], atol=1e-6)
+    np.testing.assert_allclose(line.x, [cell.a for cell in path.path], atol=1e-6)
+    np.testing.assert_allclose(line.y, [cell.b for cell in path.path], atol=1e-6)
     assert line.showlegend
     assert not under.showlegend
 
 
 @pytest.mark.parametrize("draw", [plot.contour, plot.surface])
-def test_the_bottom_is_cut_at_the_edge_and_not_joined_through_infinity(draw):
+def test_a_valley_is_clipped_at_the_edge_and_has_a_gap_at_its_pole(draw):
     data = jxs.data.teacher_student(jax.random.key(0), noise=0.3)
     surface = jxs.landscape(jxs.squared_error, data, w1=(-3, 3, 61), w2=(-2, 2, 41))
     bottom = jxs.topology.valley(jxs.squared_error, data, w1=(-4, 4, 400))
@@ -130,14 +130,14 @@ def test_the_bottom_is_cut_at_the_edge_and_not_joined_through_infinity(draw):
     assert gaps.sum() == 1
     assert np.nanmax(abs(x)) <= 3 + 1e-6
     assert np.nanmax(abs(y)) <= 2 + 1e-6
-    # Between its two halves no line crosses the grid.
+    # No line connects the two halves across the grid.
     steps = np.hypot(np.diff(x), np.diff(y))
     assert np.nanmax(steps) < 0.5
 
 
 @pytest.mark.parametrize("draw", [plot.contour, plot.surface])
-def test_solutions_are_marked_where_they_are(draw):
-    """On no node: the height is that of the surface as it is drawn, to the right side."""
+def test_solutions_of_a_plane_are_marked_between_nodes(draw):
+    """In 3-D they have the interpolated height of the drawn surface."""
     corners = [{"p": np.float32(p), "q": np.float32(q)} for p, q in ((0, 0), (2, 1), (-1, 3))]
     plane = jxs.Plane.through(*corners)
     loss = jax.jit(lambda p, _: 3 * p["p"] - p["q"] + 7)
@@ -149,13 +149,13 @@ def test_solutions_are_marked_where_they_are(draw):
     assert list(marks.text) == ["first", "second"]
     titles = figure.layout if draw is plot.contour else figure.layout.scene
     units = "a (first → second)", "b (first → third)"
-    # Names in space would be cut off with their units.
-    named_so = ("a", "b") if draw is plot.surface else units
-    assert (titles.xaxis.title.text, titles.yaxis.title.text) == named_so
+    # In 3-D, titles with units would be cut off; a note has the units.
+    expected = ("a", "b") if draw is plot.surface else units
+    assert (titles.xaxis.title.text, titles.yaxis.title.text) == expected
     in_note = f"axes: {', '.join(units)}" in figure.layout.meta["notes"]
     assert in_note == (draw is plot.surface)
-    words = titles.annotations
-    assert [(word.x, word.text) for word in words] == [(0, "first"), (1, "second")]
+    labels = titles.annotations
+    assert [(label.x, label.text) for label in labels] == [(0, "first"), (1, "second")]
     if draw is plot.surface:
         above = np.array(marks.z) - [7, 12]
         assert (above > 0).all()
@@ -163,17 +163,7 @@ def test_solutions_are_marked_where_they_are(draw):
     assert not named(draw(SURFACE), "first")
 
 
-def test_a_mark_on_a_node_has_its_loss_beside_what_is_not_finite():
-    loss = np.array([[1.0, np.nan, 3.0], [4.0, 5.0, np.inf]])
-    axes = jxs.Axis(np.arange(2.0), "a"), jxs.Axis(np.arange(3.0), "b")
-    marks = (Mark(1, 1, "here"), Mark(0, 2, "there"), Mark(0.5, 0, "between"))
-    surface = jxs.Landscape(loss, *axes, "loss", "dense", marks)
-    names, places = paths_module.marks_on_grid(surface)
-    assert names == ["here", "there", "between"]
-    np.testing.assert_array_equal(places[:, 2], [5, 3, 2.5])
-
-
-def test_units_and_marks_of_a_plane_are_those_of_all_that_is_computed_on_it():
+def test_units_and_marks_of_a_plane_are_on_all_figures_of_the_plane():
     marks, units = (Mark(0.5, 1, "here"), Mark(9, 9, "away")), ("mm", "s")
     plane = jxs.Plane(
         jxs.Weights(0.0, 0.0),
@@ -207,7 +197,7 @@ def test_units_and_marks_of_a_plane_are_those_of_all_that_is_computed_on_it():
 
 @pytest.mark.parametrize("draw", [plot.contour, plot.surface, plot.side_by_side])
 def test_a_grid_of_one_row_or_column_has_its_marks(draw):
-    """As of an interrupted landscape that came as far as its first row."""
+    """An interrupted landscape may have one row."""
     row, line = jxs.Axis(np.float32([0.1]), "a"), jxs.Axis(np.array([0.0, 2, 3]), "b")
     marks = (Mark(0.1, 0.5, "on it"), Mark(0.1, 3, "last"), Mark(0.2, 1, "off it"))
     loss = np.array([[4.0, 8, 7]])
@@ -220,7 +210,7 @@ def test_a_grid_of_one_row_or_column_has_its_marks(draw):
         assert "marks outside the grid: 1" in draw(surface).layout.title.subtitle.text
 
 
-def test_what_is_something_else_is_refused():
+def test_overlays_of_other_types_or_coordinates_are_errors():
     for name in ("critical", "valley", "minimax_path"):
         with pytest.raises(TypeError, match=f"{name}: expected .*, got int"):
             plot.contour(SURFACE, **{name: 3})
@@ -232,26 +222,9 @@ def test_what_is_something_else_is_refused():
         plot.contour(SURFACE, critical=other)
 
 
-def test_the_profile_marks_what_lies_on_it():
-    data = jxs.data.teacher_student(jax.random.key(0), noise=0.3)
-    bottom = jxs.topology.valley(jxs.squared_error, data, w1=(0.1, 6, 300))
-    found = jxs.critical_points(jxs.squared_error, data, w1=(-6.0, 6.0), w2=(-5.0, 5.0))
-    figure = plot.profile(bottom, found)
-    above, below = named(figure, "minimum of the surface")
-    minimum = next(point for point in found.of_kind("minimum") if point.a > 0)
-    np.testing.assert_allclose([above.x[0], above.y[0]], [minimum.a, minimum.loss])
-    np.testing.assert_allclose([below.x[0], below.y[0]], [minimum.a, minimum.b])
-    assert above.yaxis != below.yaxis
-    (limit,) = named(figure, "as w1 → 0")
-    np.testing.assert_allclose(limit.y, found.limits["w1_to_0"])
-    for arguments, name in (((3,), "valley"), ((bottom, 3), "critical")):
-        with pytest.raises(TypeError, match=f"{name}: expected"):
-            plot.profile(*arguments)
-
-
 @pytest.mark.parametrize(("count", "size"), [(1, 18), (3, 14)])
-def test_beside_a_legend_of_many_rows_names_are_short_and_titles_small(count, size):
-    """At 600 × 450 three whole names and two kinds of points took a third of the picture."""
+def test_a_high_legend_has_short_entries_and_the_scene_small_titles(count, size):
+    """At 600 × 450, three complete entries and two kinds of points took a third of the figure."""
     numbers = np.array([-1.25, 0.5])
     path = jxs.Trajectory(
         jxs.Weights(numbers, numbers), np.arange(2), numbers, hills(numbers, numbers), -1, 1
