@@ -1,8 +1,7 @@
-"""The loss with its gradient and Hessian in a plane's two coordinates, at all nodes of a grid."""
+"""Compute the loss, its gradient and its Hessian in a plane's two coordinates, on a grid."""
 
 import functools
 import math
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -11,33 +10,40 @@ import jax
 import jax.numpy as jnp
 
 from jaxscape._util import thumbnails
+from jaxscape._util.checks import check_choice, check_type
 from jaxscape._util.devices import cache_bytes, default_device, in_full_precision
 from jaxscape._util.pytree import is_traced
-from jaxscape._util.warnings import NonFiniteWarning
+from jaxscape._util.warnings import NonFiniteWarning, warn
 from jaxscape.data.dataset import Dataset
-from jaxscape.grid import cost
-from jaxscape.grid.axes import make_axes
+from jaxscape.grid.axes import AxisValues, make_axes
+from jaxscape.grid.cost import TileLimits, grid_cost
 from jaxscape.grid.parabola import Parabola, parabolas, why_not_exact
-from jaxscape.losses.checks import check_is_function, loss_name, mean_over_samples, scalar
+from jaxscape.losses.checks import (
+    ScalarLoss,
+    check_is_function,
+    loss_name,
+    mean_over_samples,
+    scalar,
+)
 from jaxscape.losses.pointwise import PointwiseLoss
 from jaxscape.planes.plane import Plane, weight_plane
 from jaxscape.results.landscape import STATIC, Array, Axis, Landscape, Mark
 
-# Intermediate values of the loss in a tile of cells; derivatives take about as much again. With
-# 3,000 samples that is some hundred cells: of 16 to 4096, as many were fastest on two cores.
+# Bytes of intermediate values of the loss in a tile; its derivatives take about as many again.
+# With 3,000 samples a tile has some hundred cells: the fastest of 16 to 4096 on two cores.
 _TILE_BYTES = 2**23
-# With one row, XLA reduced over samples four times slower.
-_LEAST_ROWS = 2
-# Derivatives are taken of the loss as it is written.
-_NOTHING_SHARED = cost.TileLimits(0, 0, 0)
-# Predictions held at once by the exact method.
-_EXACT_BLOCK = 2**18
+# With a single row, XLA's reduction over samples was four times slower.
+_MIN_ROWS = 2
+# The cost of a loss as it is written, with no array shared between cells.
+_NOTHING_SHARED = TileLimits(0, 0, 0)
+# Predictions that the exact method holds at once.
+_MAX_PREDICTIONS = 2**18
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class Derivatives:
-    """A loss and its derivatives on a grid: index [i, j] is at `(a.values[i], b.values[j])`.
+    """A loss and its derivatives on a grid; index [i, j] is at `(a.values[i], b.values[j])`.
 
     Example:
         >>> bowl = jxs.Function(lambda w1, w2: w1**2 + 3 * w2**2)
@@ -47,44 +53,44 @@ class Derivatives:
     """
 
     loss: Array
-    """(n1, n2) float."""
+    """(n1, n2) float, the loss."""
     gradient: Array
-    """(n1, n2, 2) first derivatives, in a and in b."""
+    """(n1, n2, 2) the first derivatives, in a and in b."""
     hessian: Array
-    """(n1, n2, 2, 2) second derivatives, exactly symmetric."""
+    """(n1, n2, 2, 2) the second derivatives, exactly symmetric."""
     eigenvalues: Array
-    """(n1, n2, 2) of the Hessian, the smaller first; NaN where it is not finite."""
+    """(n1, n2, 2) the eigenvalues of the Hessian in increasing order; NaN if it is not finite."""
     eigenvectors: Array
-    """(n1, n2, 2, 2) of length 1: `[..., :, k]` belongs to the k-th eigenvalue."""
+    """(n1, n2, 2, 2) the eigenvectors, of length 1. `[..., :, k]` is that of eigenvalue k."""
     a: Axis
     """n1 values of the first coordinate."""
     b: Axis
     """n2 values of the second coordinate."""
     loss_name: str = field(metadata=STATIC)
-    """What was measured, in words."""
+    """The name of the loss."""
     method: str = field(metadata=STATIC)
-    """How it was computed: `"dense"` or `"exact"`."""
+    """The method, `"dense"` or `"exact"`."""
     marks: tuple[Mark, ...] = field(default=(), metadata=STATIC)
     """The plane's marks, which figures show."""
 
     @property
     def landscape(self) -> Landscape:
-        """The loss alone."""
+        """The loss without its derivatives."""
         return Landscape(self.loss, self.a, self.b, self.loss_name, self.method, self.marks)
 
     @property
     def gradient_norm(self) -> jax.Array:
-        """(n1, n2) the length of the gradient."""
+        """The Euclidean norm of the gradient, (n1, n2)."""
         return jnp.hypot(self.gradient[..., 0], self.gradient[..., 1])
 
     @property
     def laplacian(self) -> Array:
-        """(n1, n2) the sum of the eigenvalues: the trace of the Hessian."""
+        """The trace of the Hessian, (n1, n2), which is the sum of the eigenvalues."""
         return self.hessian[..., 0, 0] + self.hessian[..., 1, 1]
 
     @property
     def condition_number(self) -> jax.Array:
-        """(n1, n2) the largest over the smallest |eigenvalue|; infinite where one is 0."""
+        """The largest |eigenvalue| over the smallest, (n1, n2); infinite if one is 0."""
         size = jnp.abs(self.eigenvalues)
         small, large = size.min(axis=-1), size.max(axis=-1)
         return jnp.where(small == 0, jnp.inf, large / jnp.where(small == 0, 1, small))
@@ -94,45 +100,45 @@ class Derivatives:
         return f"Derivatives({n1} × {n2}, {self.method}, {self.loss.dtype})"
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the losses as colors."""
+        """Return what a notebook shows: the losses as colors, and the text."""
         return self.landscape._repr_html_() + thumbnails.text(self)
 
 
 def derivatives(
-    loss: Callable[[Any, Any], jax.Array],
+    loss: ScalarLoss,
     data: Any,
     plane: Plane | None = None,
     *,
     method: Literal["auto", "dense", "exact"] = "auto",
-    **axes: Any,
+    **axes: AxisValues,
 ) -> Derivatives:
-    """Compute a loss, its gradient and its Hessian at every point of a grid, in one compiled call.
+    """Compute the loss, its gradient and its Hessian on a grid of a plane, in one compiled call.
 
-    They are derivatives in the two coordinates, by differentiation and not by differences. Where
-    the loss has kinks, as with absolute errors or ReLU, they are those of the smooth piece that a
-    point is on, and know nothing of the kinks.
+    The derivatives are in the two coordinates, by automatic differentiation. Where the loss has
+    kinks, as absolute errors and ReLU have, they are those of the smooth piece that contains the
+    point; the kinks add nothing.
 
     Args:
-        loss: (params, data) -> scalar of a floating dtype, differentiable forward: not by a
-            `jax.custom_vjp` alone.
-        data: what the loss takes: a `Dataset` or any pytree of arrays.
-        plane: where the parameters lie; None for the plane of the two weights.
-        method: "dense" differentiates the loss in every cell; "exact" uses that a squared error is
-            a parabola in the second coordinate where the prediction is affine in it, which costs
-            a few passes over the data a row; "auto" takes "exact" where it holds.
-        axes: for each of the plane's two names (lo, hi, n) or an array, as in `landscape`.
+        loss: (params, data) -> scalar of a floating dtype. It must be differentiable in forward
+            mode, so a function with only a `jax.custom_vjp` does not work.
+        data: the second argument of the loss, a `Dataset` or any pytree of arrays.
+        plane: maps the two coordinates to parameters; None for the plane of the two weights.
+        method: "dense" differentiates the loss in every cell. "exact" uses that a squared error is
+            a parabola in the second coordinate where the prediction is affine in it, and passes
+            over the data a few times per row. "auto" uses "exact" where it holds.
+        axes: the values of both coordinates, by the plane's names: (lo, hi, n) or an array, as in
+            `landscape`.
 
     Returns:
-        `Derivatives`, in the dtype of the plane and the data.
+        The `Derivatives`, in the dtype of the plane and the data.
 
     Raises:
-        TypeError: a loss that is not a function of (params, data) with a floating scalar result.
-        ValueError: an axis that is missing, unknown, empty or not increasing; "exact" where it
-            does not hold; predictions and targets of unequal shapes.
+        TypeError: `loss` is not a function of (params, data) that returns a floating scalar.
+        ValueError: An axis is missing, unknown, too short or not increasing. "exact" does not hold.
+            The predictions and the targets differ in shape.
 
     Warns:
-        NonFiniteWarning: some losses or derivatives are NaN or infinite; they are kept as they
-            are.
+        NonFiniteWarning: Some losses or derivatives are NaN or infinite; they are kept.
 
     Example:
         >>> data = jxs.data.teacher_student(jax.random.key(0))
@@ -142,26 +148,22 @@ def derivatives(
         >>> found.hessian.shape, int((found.eigenvalues[..., 0] < 0).sum()) > 0
         ((41, 31, 2, 2), True)
     """
-    if plane is None:
-        plane = weight_plane()
-    if not isinstance(plane, Plane):
-        raise TypeError(f"plane: expected a Plane, got {type(plane).__name__}")
+    plane = weight_plane() if plane is None else plane
+    check_type("plane", plane, Plane)
     check_is_function("loss", loss)
     a, b = make_axes(plane, data, axes)
-    if method not in ("auto", "dense", "exact"):
-        raise ValueError(f"method: expected 'auto', 'dense' or 'exact', got {method!r}")
+    check_choice("method", method, ("auto", "dense", "exact"))
     if method != "dense":
         objection = why_not_exact(loss, plane, data)
         if objection and method == "exact":
             raise ValueError(f"method: 'exact' does not hold here: {objection}; use 'dense'")
         method = "dense" if objection else "exact"
-    arrays, lost, lost_derivatives = _compute(method, loss, plane, a.values, b.values, data)
-    if not is_traced(lost, lost_derivatives) and (lost or lost_derivatives):
-        warnings.warn(
-            f"of {len(a) * len(b)} cells, {lost} have a loss that is not finite, and "
-            f"{lost_derivatives} more a gradient or Hessian that is not",
+    arrays, bad_losses, bad_derivatives = _compute(method, loss, plane, a.values, b.values, data)
+    if not is_traced(bad_losses, bad_derivatives) and (bad_losses or bad_derivatives):
+        warn(
+            f"of {len(a) * len(b)} cells, {bad_losses} have a loss that is not finite, and "
+            f"{bad_derivatives} more a gradient or Hessian that is not",
             NonFiniteWarning,
-            stacklevel=2,
         )
     return Derivatives(
         **arrays, a=a, b=b, loss_name=loss_name(loss), method=method, marks=plane.marks
@@ -173,15 +175,19 @@ def derivatives(
 def _compute(
     method: str, loss: Any, plane: Plane, a: jax.Array, b: jax.Array, data: Any
 ) -> tuple[dict[str, jax.Array], jax.Array, jax.Array]:
-    """The arrays of `Derivatives`; how many losses are not finite, and derivatives beside those."""
-    value, in_a, in_b, in_aa, in_ab, in_bb = (_exact if method == "exact" else _dense)(
-        loss, plane, a, b, data
-    )
-    eigenvalues, eigenvectors = _eigen(in_aa, in_ab, in_bb)
+    """Compute the arrays of `Derivatives`.
+
+    Returns:
+        The arrays by name; the number of cells whose loss is not finite; and the number of other
+        cells whose gradient or Hessian is not.
+    """
+    differentiate = _exact_derivatives if method == "exact" else _dense_derivatives
+    value, in_a, in_b, in_aa, in_ab, in_bb = differentiate(loss, plane, a, b, data)
+    eigenvalues, eigenvectors = _eigenpairs(in_aa, in_ab, in_bb)
     gradient = jnp.stack([in_a, in_b], axis=-1)
     hessian = _matrix(in_aa, in_ab, in_ab, in_bb)
     finite = jnp.isfinite(gradient).all(axis=-1) & jnp.isfinite(hessian).all(axis=(-2, -1))
-    lost = ~jnp.isfinite(value)
+    bad_loss = ~jnp.isfinite(value)
     arrays = {
         "loss": value,
         "gradient": gradient,
@@ -189,108 +195,120 @@ def _compute(
         "eigenvalues": eigenvalues,
         "eigenvectors": eigenvectors,
     }
-    return arrays, lost.sum(), (~lost & ~finite).sum()
+    return arrays, bad_loss.sum(), (~bad_loss & ~finite).sum()
 
 
-def _in_a(function: Callable) -> Callable:
-    """(a, b) -> what a function of them returns, and its derivative in a."""
+def _with_derivative_in_a(function: Callable) -> Callable:
+    """Return (a, b) -> the function's value, and its derivative in a."""
     return lambda a, b: jax.jvp(lambda a: function(a, b), (a,), (jnp.ones_like(a),))
 
 
-def _in_b(function: Callable) -> Callable:
+def _with_derivative_in_b(function: Callable) -> Callable:
+    """Return (a, b) -> the function's value, and its derivative in b."""
     return lambda a, b: jax.jvp(lambda b: function(a, b), (b,), (jnp.ones_like(b),))
 
 
-def _dense(loss: Callable, plane: Plane, a: jax.Array, b: jax.Array, data: Any) -> tuple:
-    """Loss, its derivatives in a and b, and in aa, ab and bb, each (n1, n2)."""
+def _dense_derivatives(
+    loss: Callable, plane: Plane, a: jax.Array, b: jax.Array, data: Any
+) -> tuple[jax.Array, ...]:
+    """Differentiate the loss in every cell.
+
+    Returns:
+        The loss and its derivatives in a, b, aa, ab and bb, each (n1, n2).
+    """
 
     def value(a: jax.Array, b: jax.Array) -> jax.Array:
         return scalar(loss(plane.at(a, b), data))
 
     def cell(a: jax.Array, b: jax.Array) -> tuple:
-        # Forward both times, one coordinate at a time: nothing is kept for a way back, and what
-        # does not depend on a coordinate has no derivative in it.
-        (here, in_b), (in_a, in_ab) = _in_a(_in_b(value))(a, b)
-        _, (_, in_aa) = _in_a(_in_a(value))(a, b)
-        _, (_, in_bb) = _in_b(_in_b(value))(a, b)
-        return here, in_a, in_b, in_aa, in_ab, in_bb
+        # Forward mode twice, one coordinate at a time: no intermediate values are stored, and
+        # values that do not depend on a coordinate have no derivative in it.
+        in_a, in_b = _with_derivative_in_a, _with_derivative_in_b
+        (at_point, d_b), (d_a, d_ab) = in_a(in_b(value))(a, b)
+        _, (_, d_aa) = in_a(in_a(value))(a, b)
+        _, (_, d_bb) = in_b(in_b(value))(a, b)
+        return at_point, d_a, d_b, d_aa, d_ab, d_bb
 
     tile = jax.vmap(jax.vmap(cell, (None, 0)), (0, None), out_axes=1)
-    each = cost.grid_cost(_NOTHING_SHARED, loss, plane, a, b, data).of_cells(1, 1).bytes
-    at_once = max(1, _TILE_BYTES // max(1, each))
-    columns = min(b.size, max(1, at_once // _LEAST_ROWS))
+    cell_bytes = grid_cost(_NOTHING_SHARED, loss, plane, a, b, data).of_cells(1, 1).bytes
+    cells = max(1, _TILE_BYTES // max(1, cell_bytes))
+    columns = min(b.size, max(1, cells // _MIN_ROWS))
 
     def rows(a: jax.Array) -> tuple:
-        return jax.tree.map(jnp.transpose, _in_blocks(lambda b: tile(a, b), b, columns))
+        return jax.tree.map(jnp.transpose, _map_blocks(lambda b: tile(a, b), b, columns))
 
-    return _in_blocks(rows, a, max(1, at_once // columns))
+    return _map_blocks(rows, a, max(1, cells // columns))
 
 
-def _exact(loss: PointwiseLoss, plane: Plane, a: jax.Array, b: jax.Array, data: Dataset) -> tuple:
-    """As `_dense`, from the moments of each row's residuals and slopes."""
+def _exact_derivatives(
+    loss: PointwiseLoss, plane: Plane, a: jax.Array, b: jax.Array, data: Dataset
+) -> tuple[jax.Array, ...]:
+    """Compute the same as `_dense_derivatives` from moments of each row's residuals and slopes."""
 
     def row(a: jax.Array, parabola: Parabola) -> tuple:
-        # Moments are taken at the row's lowest point, so that nothing cancels near a perfect fit;
-        # or at the end of the row nearest to it: far away they would be large, and then cancel.
-        lowest = jnp.clip(parabola.lowest / parabola.scale, b[0], b[-1])
+        # The moments are taken at the row's minimum, so that nothing cancels near a perfect fit;
+        # or at the end of the row nearest to it, as moments far away would be large and cancel.
+        center = jnp.clip(parabola.lowest / parabola.scale, b[0], b[-1])
 
         def moments(a: jax.Array) -> tuple[jax.Array, ...]:
             prediction, slope = jax.jvp(
-                lambda b: loss.predict(plane.at(a, b), data.x), (lowest,), (jnp.ones_like(lowest),)
+                lambda b: loss.predict(plane.at(a, b), data.x), (center,), (jnp.ones_like(center),)
             )
             residual = prediction - data.y
             products = residual * residual, residual * slope, slope * slope
             return tuple(mean_over_samples(part, data.sample_weight) for part in products)
 
         one = jnp.ones_like(a)
-        # Of the loss c + 2·m·d + q·d² at a distance d from there.
+        # The loss at a distance d from the center is c + 2·m·d + q·d²; c1 and c2 are the first and
+        # second derivatives of c in a, and so for m and q.
         ((_, m, q), (c1, m1, q1)), (_, (c2, m2, q2)) = jax.jvp(
             lambda a: jax.jvp(moments, (a,), (one,)), (a,), (one,)
         )
-        d = b - lowest
-        in_b, in_bb = 2 * (m + q * d), jnp.full_like(b, 2 * q)
-        in_a, in_ab = c1 + (2 * m1 + q1 * d) * d, 2 * (m1 + q1 * d)
-        return parabola.at(b), in_a, in_b, c2 + (2 * m2 + q2 * d) * d, in_ab, in_bb
+        d = b - center
+        d_b, d_bb = 2 * (m + q * d), jnp.full_like(b, 2 * q)
+        d_a, d_ab = c1 + (2 * m1 + q1 * d) * d, 2 * (m1 + q1 * d)
+        return parabola.at(b), d_a, d_b, c2 + (2 * m2 + q2 * d) * d, d_ab, d_bb
 
     def rows(a: jax.Array) -> tuple:
         cache = cache_bytes(default_device().platform)
         return jax.vmap(row)(a, parabolas(loss.predict, plane, a, data, cache))
 
-    return _in_blocks(rows, a, max(1, _EXACT_BLOCK // data.y.size))
+    return _map_blocks(rows, a, max(1, _MAX_PREDICTIONS // data.y.size))
 
 
-def _in_blocks(function: Callable, values: jax.Array, most: int) -> Any:
-    """`function` of all values, (n,) -> (n, ...), of at most so many at a time."""
+def _map_blocks(function: Callable, values: jax.Array, max_size: int) -> Any:
+    """Apply a function (n,) -> (n, ...) to blocks of at most `max_size` values."""
     n = values.size
-    count = math.ceil(n / most)
+    count = math.ceil(n / max_size)
     size = math.ceil(n / count)
-    # The last block is filled up, so that one program serves all.
+    # Pad the last block with its last value, so that all blocks use one compiled program.
     padded = jnp.pad(values, (0, count * size - n), mode="edge").reshape(count, size)
-    done = jax.lax.map(function, padded)
-    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:n], done)
+    blocks = jax.lax.map(function, padded)
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:n], blocks)
 
 
-def _eigen(p: jax.Array, q: jax.Array, s: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The eigenvalues, (..., 2), and eigenvectors, (..., 2, 2), of [[p, q], [q, s]].
+def _eigenpairs(p: jax.Array, q: jax.Array, s: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Return the eigenvalues, (..., 2), and eigenvectors, (..., 2, 2), of [[p, q], [q, s]].
 
-    After LAPACK's dlaev2: an eigenvalue far smaller than the other has an error of its own size,
-    where the determinant does not cancel, and that of a diagonal matrix none.
+    The algorithm is LAPACK's dlaev2: an eigenvalue far smaller than the other has an error of its
+    own size if the determinant does not cancel, and the eigenvalues of a diagonal matrix have none.
     """
     finite = jnp.isfinite(p) & jnp.isfinite(q) & jnp.isfinite(s)
     p, q, s = (jnp.where(finite, entry, jnp.nan) for entry in (p, q, s))
     total, difference, twice = p + s, p - s, 2 * q
     spread = jnp.hypot(difference, twice)
     largest = (total + jnp.where(total < 0, -spread, spread)) / 2
-    first = jnp.abs(p) > jnp.abs(s)
-    more, less = jnp.where(first, p, s), jnp.where(first, s, p)
+    p_is_larger = jnp.abs(p) > jnp.abs(s)
+    larger, smaller = jnp.where(p_is_larger, p, s), jnp.where(p_is_larger, s, p)
     divisor = jnp.where(largest == 0, 1, largest)
-    # The determinant over the larger one; a quotient comes first, so that no product overflows.
-    other = jnp.where(total == 0, -largest, more / divisor * less - q / divisor * q)
+    # The determinant over the larger eigenvalue; the division comes first, so that no product
+    # overflows.
+    other = jnp.where(total == 0, -largest, larger / divisor * smaller - q / divisor * q)
     eigenvalues = jnp.stack([jnp.minimum(largest, other), jnp.maximum(largest, other)], axis=-1)
 
-    # Of the larger one: of two multiples of it the one that does not cancel.
-    long = spread + jnp.abs(difference)
-    x, y = (jnp.where(difference >= 0, *pair) for pair in ((long, twice), (twice, long)))
+    # The eigenvector of the larger eigenvalue; of its two forms, the one that does not cancel.
+    longer = spread + jnp.abs(difference)
+    x, y = (jnp.where(difference >= 0, *pair) for pair in ((longer, twice), (twice, longer)))
     length = jnp.hypot(x, y)
     x, y = jnp.where(length == 0, 1, x), jnp.where(length == 0, 0, y)
     length = jnp.where(length == 0, 1, length)
@@ -299,5 +317,5 @@ def _eigen(p: jax.Array, q: jax.Array, s: jax.Array) -> tuple[jax.Array, jax.Arr
 
 
 def _matrix(*entries: jax.Array) -> jax.Array:
-    """(..., 2, 2) of its four entries, row by row."""
+    """Return the matrix (..., 2, 2) of four entries, row by row."""
     return jnp.stack(entries, axis=-1).reshape(*entries[0].shape, 2, 2)

@@ -141,7 +141,10 @@ def test_it_is_not_exact_where_it_is_refused():
     """The twin of the refusal: there the closed form is far from the derivatives."""
     data, plane = make_data(23), deep_plane("v", "w")
     given = jxs.squared_error.of(deep), plane, jnp.linspace(-1, 1, 3), jnp.linspace(-1, 1, 4), data
-    exact, dense = derivatives_module._exact(*given), derivatives_module._dense(*given)
+    exact, dense = (
+        derivatives_module._exact_derivatives(*given),
+        derivatives_module._dense_derivatives(*given),
+    )
     assert np.max(abs(exact[4] - dense[4])) > 0.1 * np.max(abs(dense[4]))
 
 
@@ -176,10 +179,12 @@ def test_near_a_perfect_fit_the_gradient_keeps_its_digits(monkeypatch):
     axes = jnp.float32(1.5) + jnp.linspace(-2e-3, 2e-3, 5), jnp.float32([0, 0.799, 0.8, 0.801])
 
     def error(data):
-        in_a = derivatives_module._exact(jxs.squared_error, weight_plane(), *axes, data)[1]
+        in_a = derivatives_module._exact_derivatives(
+            jxs.squared_error, weight_plane(), *axes, data
+        )[1]
         with jax.enable_x64(True):
             wide = jax.tree.map(reference.numbers, (*axes, data))
-            dense = derivatives_module._dense(jxs.squared_error, weight_plane(), *wide)
+            dense = derivatives_module._dense_derivatives(jxs.squared_error, weight_plane(), *wide)
             expected = reference.numbers(dense[1])
         return np.max(abs(reference.numbers(in_a) - expected)[:, 1:] / abs(expected[:, 1:]).max())
 
@@ -235,7 +240,9 @@ def test_eigenvalues_and_vectors_equal_eigh(x64):
         np.array([[0.0, 5], [5, 0]]), np.array([[1e200, 3], [3, 1]]), np.full((2, 2), 1e-200),
     ]  # fmt: skip
     h = np.concatenate([*random_matrices(), special])
-    values, vectors = map(np.asarray, derivatives_module._eigen(h[:, 0, 0], h[:, 0, 1], h[:, 1, 1]))
+    values, vectors = map(
+        np.asarray, derivatives_module._eigenpairs(h[:, 0, 0], h[:, 0, 1], h[:, 1, 1])
+    )
     size = abs(h).max(axis=(1, 2))
     np.testing.assert_array_less(
         abs(values - np.linalg.eigvalsh(h)).max(axis=1), 1e-15 * size + 1e-300
@@ -252,7 +259,7 @@ def test_a_small_eigenvalue_has_an_error_of_its_own_size(x64):
     """Where no determinant cancels; the difference of mean and radius would be off by 1e-16 of
     the larger one, and so is eigh."""
     q = 3e-9
-    values, _ = derivatives_module._eigen(*map(jnp.array, (1.0, q, 1e-10)))
+    values, _ = derivatives_module._eigenpairs(*map(jnp.array, (1.0, q, 1e-10)))
     # The quadratic's solution in more digits than a float64 has.
     p, s = np.longdouble(1), np.longdouble(1e-10)
     exact = (p * s - np.longdouble(q) ** 2) / ((p + s + np.hypot(p - s, 2 * np.longdouble(q))) / 2)
@@ -262,7 +269,7 @@ def test_a_small_eigenvalue_has_an_error_of_its_own_size(x64):
 
 def test_eigenvalues_of_diagonal_matrices_are_its_entries():
     p, s = np.random.default_rng(0).normal(0, 9, (2, 300)).astype(np.float32)
-    values, vectors = derivatives_module._eigen(p, np.zeros_like(p), s)
+    values, vectors = derivatives_module._eigenpairs(p, np.zeros_like(p), s)
     np.testing.assert_allclose(values, np.sort([p, s], axis=0).T, rtol=3e-7)
     assert set(np.unique(abs(np.asarray(vectors)))) == {0, 1}
 
@@ -318,7 +325,7 @@ def test_temporaries_stay_far_below_all_cells_times_the_data(method):
 def test_tiles_that_do_not_divide_the_grid(shape, monkeypatch):
     """Some hundred cells a tile at this size; the blocks' fill is cut off again."""
     monkeypatch.setattr(derivatives_module, "_TILE_BYTES", 2**17)
-    monkeypatch.setattr(derivatives_module, "_EXACT_BLOCK", 300)
+    monkeypatch.setattr(derivatives_module, "_MAX_PREDICTIONS", 300)
     data = make_data(50)
     axes = {"w1": (-1.2, 1.9, shape[0]), "w2": (-3, 1, shape[1])}
     found = derivatives(jxs.squared_error, data, method="dense", **axes)

@@ -63,7 +63,7 @@ def test_the_error_is_that_of_a_loop_in_float64(x64):
 
 def test_blocks_of_rows_find_the_same(monkeypatch):
     whole = jxs.refine(grid(smooth), smooth, 0.0, tolerance=0.1)
-    monkeypatch.setattr(refine, "_NODES_AT_ONCE", 40)
+    monkeypatch.setattr(refine, "_NODES_PER_BLOCK", 40)
     parts = jxs.refine(grid(smooth), smooth, 0.0, tolerance=0.1)
     np.testing.assert_array_equal(whole.interpolation_error, parts.interpolation_error)
 
