@@ -1,4 +1,4 @@
-"""What training does on a surface: how runs end, what a network predicts, how batches differ."""
+"""Analyze training: outcomes of runs, predictions along a path, and surfaces of mini-batches."""
 
 from jaxscape.training.batch_landscapes import BatchLandscapes, batch_landscapes
 from jaxscape.training.hyperparameters import FinalLoss, hyperparameter_plane

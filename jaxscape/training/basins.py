@@ -1,8 +1,7 @@
-"""Basins of attraction: which limit a descent reaches from every start on a grid."""
+"""Basins of attraction: the limit that a descent reaches from every start on a grid."""
 
 import functools
-import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -12,48 +11,49 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxscape._util import pytree, thumbnails
+from jaxscape._util import thumbnails
+from jaxscape._util.blocks import run_blocks
+from jaxscape._util.checks import check_count, check_positive, check_type
 from jaxscape._util.devices import cores, default_device, in_full_precision
-from jaxscape._util.progress import bar
-from jaxscape._util.warnings import InterruptedWarning
-from jaxscape.grid.axes import axes_of
+from jaxscape._util.pytree import Params, norm
+from jaxscape.grid.axes import AxisValues, make_axes
 from jaxscape.losses.checks import check_is_function, loss_name, scalar
 from jaxscape.planes.plane import Plane, weight_plane
-from jaxscape.results.landscape import STATIC, Axis, Mark
-from jaxscape.training import limits as limits_
-from jaxscape.training.limits import Limit
+from jaxscape.results.landscape import STATIC, Array, Axis, Mark
+from jaxscape.training.limits import Limit, check_parameter_count, find_limits
 from jaxscape.training.optimizers import check_optimizer, update
 
-# Starts in one compiled call, and steps until those that have stopped are left out.
-_STARTS_AT_ONCE = 2048
-_STEPS_AT_ONCE = 50
-# Blocks that are brought to their end before others begin: what is done is not lost, and as starts
-# stop, the blocks of those that go on are few but full.
-_BLOCKS_AT_ONCE = 16
+# The starts of a block, which are advanced in one compiled call.
+_BLOCK_STARTS = 2048
+# The steps of a call. Afterwards, descents that have stopped are left out.
+_STEPS_PER_CALL = 50
+# Blocks whose descents are finished before other blocks begin. After Ctrl-C few descents are
+# unfinished, and the remaining descents of several blocks fill a few full ones.
+_BLOCKS_PER_GROUP = 16
 _RUNNING, _STOPPED, _DIVERGED = 0, 1, 2
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class Basins:
-    """Which limit each start of a grid reaches: `limits[label[i, j]]` from `(a[i], b[j])`."""
+    """The limits of descents from a grid: `(a[i], b[j])` leads to `limits[label[i, j]]`."""
 
     label: np.ndarray
     """(n1, n2) int: the index of the limit."""
     steps: np.ndarray
-    """(n1, n2) int: how many steps it took."""
+    """(n1, n2) int: the number of steps of the descent."""
     loss: np.ndarray
-    """(n1, n2) float: the loss where the descent ended."""
+    """(n1, n2) float: the loss at the end of the descent."""
     a: Axis
-    """n1 starts along the first coordinate: the rows."""
+    """n1 starts along the first coordinate, one for each row."""
     b: Axis
-    """n2 starts along the second coordinate: the columns."""
+    """n2 starts along the second coordinate, one for each column."""
     limits: tuple[Limit, ...]
-    """The limits, lowest loss first; then "diverged" and "unfinished", where there are any."""
+    """The limits, lowest loss first; then "diverged" and "unfinished", if there are any."""
     loss_name: str = field(metadata=STATIC)
-    """What was descended, in words."""
+    """The name of the loss in figures."""
     marks: tuple[Mark, ...] = field(default=(), metadata=STATIC)
-    """The plane's marks, which figures show."""
+    """The plane's marks, which figures draw."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -70,18 +70,20 @@ class Basins:
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: a color for each limit, gray where none is reached."""
+        """Show a color for each limit, and gray for no limit, in a notebook."""
         reached = np.array([limit.params is not None for limit in self.limits])
         labels = np.where(reached[self.label], self.label, -1)
         a, b = np.asarray(self.a.values, float), np.asarray(self.b.values, float)
-        return thumbnails.kinds(labels, a, b, (self.a.name, self.b.name)) + thumbnails.text(self)
+        return thumbnails.label_map(labels, a, b, (self.a.name, self.b.name)) + thumbnails.text(
+            self
+        )
 
 
 class _State(NamedTuple):
-    params: Any
-    memory: Any
-    steps: jax.Array
-    status: jax.Array
+    params: Params
+    optimizer_state: Any
+    steps: Array
+    status: Array
 
 
 def basins(
@@ -92,33 +94,37 @@ def basins(
     optimizer: optax.GradientTransformation,
     steps: int = 10_000,
     tolerance: float = 1e-4,
-    **axes: Any,
+    **axes: AxisValues,
 ) -> Basins:
-    """Descend on all of the data from every point of a grid, and tell the limits apart.
+    """Descend from every point of a grid and find the limits that the descents reach.
 
-    A descent stops where the norm of the gradient is within the tolerance. Limits are then found
-    by Newton's method from where descents stopped: a stop belongs to a stationary point if it is
-    as near as the gradient and the smallest curvature there allow. Stops near no stationary
-    point that curves in every direction lie along a valley, flat or falling away to infinity;
-    they are one limit as far as they lie close together, in steps of a 20th of the grid's diagonal.
-    Descents take place in the space of all parameters; they only start on the plane.
+    Each descent takes full-batch steps in the space of all parameters; only the starts lie on the
+    plane. It stops at the first point whose gradient norm is at most `tolerance`.
+
+    Newton's method from the stops then finds the stationary points. A stop belongs to a stationary
+    point if its distance is within 4 times `tolerance` divided by the smallest absolute eigenvalue
+    of the Hessian there. All other stops lie in valleys, which are flat or descend to infinity.
+    Stops belong to one valley if they are connected in steps of about 1/20 of the grid's diagonal.
 
     Args:
         loss: (params, data) -> scalar.
-        data: what the loss takes.
-        plane: through all starts; for the two-weight network by default.
+        data: the data of the loss.
+        plane: the plane of the starts; None for the plane of the two-weight network.
         optimizer: any optax gradient transformation.
-        steps: the most steps of a descent; one that is still going then is "unfinished".
-        tolerance: a norm of the gradient, in units of loss per unit of the parameters.
-        **axes: as in `landscape`, `(lo, hi, n)` or increasing values by the coordinates' names.
+        steps: the largest number of steps of a descent. A descent that needs more is "unfinished".
+        tolerance: the gradient norm at which a descent stops, in units of the loss per unit of the
+            parameters.
+        **axes: the two axes by name, `(lo, hi, n)` or increasing values, as in `landscape`.
 
     Returns:
-        `Basins`. After Ctrl-C, descents that are not done are "unfinished".
+        The limits and the limit of every start. After Ctrl-C, descents that are not done are
+        "unfinished".
 
     Raises:
-        TypeError: a loss that does not return a floating scalar, an optimizer that is not optax's.
-        ValueError: fewer than 1 step, a tolerance that is not positive and finite, more than 64
-            parameters, bad axes or planes.
+        TypeError: The loss does not return a floating scalar, or `optimizer` is not an optax
+            gradient transformation.
+        ValueError: `steps` is less than 1, `tolerance` is not positive and finite, there are more
+            than 64 parameters, or an axis or the plane is not valid.
 
     Example:
         >>> data = jxs.data.teacher_student(jax.random.key(0))
@@ -130,23 +136,18 @@ def basins(
     """
     check_is_function("loss", loss)
     plane = weight_plane() if plane is None else plane
-    if not isinstance(plane, Plane):
-        raise TypeError(f"plane: expected a Plane, got {type(plane).__name__}")
-    a, b = axes_of(plane, data, axes)
-    if not isinstance(steps, int | np.integer) or isinstance(steps, bool):
-        raise TypeError(f"steps: expected a whole number, got {steps!r}")
-    if steps < 1:
-        raise ValueError(f"steps: expected 1 or more, got {steps}")
-    if not 0 < tolerance < np.inf:
-        raise ValueError(f"tolerance: expected a positive finite number, got {tolerance}")
+    check_type("plane", plane, Plane)
+    a, b = make_axes(plane, data, axes)
+    steps = check_count("steps", steps)
+    tolerance = check_positive("tolerance", tolerance)
     dtype = a.values.dtype
     starts = _starts(plane, jnp.repeat(a.values, len(b)), jnp.tile(b.values, len(a)))
     first = jax.tree.map(lambda leaf: leaf[0], starts)
-    limits_.check_size(first)
+    check_parameter_count(first)
     check_optimizer("optimizer", optimizer, first, {})
 
-    end = _descend_all(loss, optimizer, starts, data, int(steps), dtype.type(tolerance))
-    found, label, losses = limits_.tell_apart(
+    end = _descend_all(loss, optimizer, starts, data, steps, dtype.type(tolerance))
+    limits, label, losses = find_limits(
         loss,
         data,
         starts,
@@ -162,75 +163,93 @@ def basins(
         losses.reshape(shape),
         a,
         b,
-        found,
+        limits,
         loss_name(loss),
         plane.marks,
     )
 
 
 @jax.jit
-def _starts(plane: Plane, a: jax.Array, b: jax.Array) -> Any:
-    """The parameters at all pairs of coordinates, each leaf with a leading axis."""
+def _starts(plane: Plane, a: jax.Array, b: jax.Array) -> Params:
+    """Return the parameters at pairs of coordinates, each leaf with a leading axis."""
     return jax.vmap(lambda a, b: jax.tree.map(jnp.asarray, plane.at(a, b)))(a, b)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _memory(optimizer: Any, starts: Any) -> Any:
-    """The optimizer's state at every start."""
+def _initial_optimizer_states(optimizer: optax.GradientTransformation, starts: Params) -> Any:
     return jax.vmap(optimizer.init)(starts)
 
 
 def _descend_all(
-    loss: Callable, optimizer: Any, starts: Any, data: Any, steps: int, tolerance: Any
+    loss: Callable,
+    optimizer: optax.GradientTransformation,
+    starts: Params,
+    data: Any,
+    steps: int,
+    tolerance: np.floating,
 ) -> _State:
-    """Where all descents end; those that have stopped are left out of the blocks that follow."""
+    """Descend from all starts; after Ctrl-C, return the states so far.
+
+    The descents of a group of blocks advance together, and those that have stopped are left out of
+    the group's next blocks.
+    """
     count = jax.tree.leaves(starts)[0].shape[0]
-    size = min(count, _STARTS_AT_ONCE)
-    memory = _memory(optimizer, starts)
-    state = _State(starts, memory, jnp.zeros(count, jnp.int32), jnp.zeros(count, jnp.int32))
-    # NumPy's, of which parts can be overwritten.
-    state = jax.tree.map(np.array, state)
+    size = min(count, _BLOCK_STARTS)
+    optimizer_states = _initial_optimizer_states(optimizer, starts)
+    zeros = np.zeros(count, np.int32)
+    # NumPy arrays, which can be written to.
+    state = jax.tree.map(np.array, _State(starts, optimizer_states, zeros, zeros))
     block = jax.tree.map(lambda leaf: leaf[:size], state)
     compiled = _advance.lower(loss, optimizer, block, data, steps, tolerance).compile()
 
-    def given(chosen: np.ndarray) -> tuple:
-        # Filled up with its last start, so that one program serves all; and on the device already,
-        # as a thread has its own precision.
-        filled = np.pad(chosen, (0, size - len(chosen)), mode="edge")
-        part = jax.tree.map(lambda leaf: leaf[filled], state)
-        return jax.tree.map(jnp.asarray, (part, data, steps, tolerance))
+    def running(indices: np.ndarray) -> np.ndarray:
+        return (state.status[indices] == _RUNNING) & (state.steps[indices] < steps)
 
-    left = count
+    def groups() -> Iterator[np.ndarray]:
+        """Yield the indices of descents that advance together, until none of them is running."""
+        for start in range(0, count, _BLOCKS_PER_GROUP * size):
+            indices = np.arange(start, min(start + _BLOCKS_PER_GROUP * size, count))
+            while indices.size:
+                yield indices
+                indices = indices[running(indices)]
+
+    def arguments(indices: np.ndarray) -> tuple[Any, ...]:
+        # Pad with the last start, so that all blocks use one compiled program.
+        padded = np.pad(indices, (0, size - len(indices)), mode="edge")
+        block = jax.tree.map(lambda leaf: leaf[padded], state)
+        # `jax.enable_x64` holds only in the calling thread, so the arrays are made here.
+        return jax.tree.map(jnp.asarray, (block, data, steps, tolerance))
+
+    def advance(indices: np.ndarray) -> None:
+        blocks = [indices[k : k + size] for k in range(0, len(indices), size)]
+        ends = pool.map(lambda arguments: compiled(*arguments), map(arguments, blocks))
+        for block, end in zip(blocks, ends, strict=True):
+            _write(state, block, end)
+
+    def interrupted() -> str:
+        return f"{running(np.arange(count)).sum()} of {count} descents are unfinished"
+
     pool = ThreadPoolExecutor(cores() if default_device().platform == "cpu" else 1)
     try:
-        with bar(count, "starts") as progress:
-            for first in range(0, count, _BLOCKS_AT_ONCE * size):
-                todo = np.arange(first, min(first + _BLOCKS_AT_ONCE * size, count))
-                while todo.size:
-                    blocks = [todo[k : k + size] for k in range(0, len(todo), size)]
-                    ends = pool.map(lambda given: compiled(*given), map(given, blocks))
-                    for chosen, end in zip(blocks, ends, strict=True):
-                        _write(state, chosen, end)
-                    going = (state.status[todo] == _RUNNING) & (state.steps[todo] < steps)
-                    stopped = int(len(todo) - going.sum())
-                    todo, left = todo[going], left - stopped
-                    progress.update(stopped)
-    except KeyboardInterrupt:
-        warnings.warn(
-            f"interrupted: {left} of {count} descents are unfinished",
-            InterruptedWarning,
-            stacklevel=3,
+        run_blocks(
+            groups(),
+            advance,
+            lambda indices, _: int((~running(indices)).sum()),
+            total=count,
+            unit="starts",
+            threads=0,
+            interrupted=interrupted,
         )
     finally:
         pool.shutdown(cancel_futures=True)
     return state
 
 
-def _write(state: _State, chosen: np.ndarray, end: _State) -> None:
-    """Put the descents of some indices where they have come to."""
+def _write(state: _State, indices: np.ndarray, end: _State) -> None:
+    """Write the first states of a padded block to these indices."""
 
     def write(leaf: np.ndarray, new: Any) -> None:
-        leaf[chosen] = np.asarray(new)[: len(chosen)]
+        leaf[indices] = np.asarray(new)[: len(indices)]
 
     jax.tree.map(write, state, end)
 
@@ -238,25 +257,34 @@ def _write(state: _State, chosen: np.ndarray, end: _State) -> None:
 @functools.partial(jax.jit, static_argnums=(0, 1))
 @in_full_precision
 def _advance(
-    loss: Callable, optimizer: Any, state: _State, data: Any, most: jax.Array, tolerance: jax.Array
+    loss: Callable,
+    optimizer: optax.GradientTransformation,
+    state: _State,
+    data: Any,
+    max_steps: jax.Array,
+    tolerance: jax.Array,
 ) -> _State:
-    def value(params: Any) -> jax.Array:
+    """Advance descents by up to `_STEPS_PER_CALL` steps, each leaf with a leading axis."""
+
+    def value(params: Params) -> jax.Array:
         return scalar(loss(params, data))
 
     def step(_: Any, state: _State) -> _State:
-        now, gradient = jax.value_and_grad(value)(state.params)
-        size = pytree.norm(gradient)
+        current, gradient = jax.value_and_grad(value)(state.params)
+        size = norm(gradient)
         status = jnp.where(size <= tolerance, _STOPPED, _RUNNING)
-        status = jnp.where(jnp.isfinite(now) & jnp.isfinite(size), status, _DIVERGED)
+        status = jnp.where(jnp.isfinite(current) & jnp.isfinite(size), status, _DIVERGED)
         status = jnp.where(state.status == _RUNNING, status, state.status)
-        change, memory = update(optimizer, gradient, state.memory, state.params, now, value)
-        moved = optax.apply_updates(state.params, change)
-        moves = (status == _RUNNING) & (state.steps < most)
-        params, memory = jax.tree.map(
-            lambda new, old: jnp.where(moves, new, old),
-            (moved, memory),
-            (state.params, state.memory),
+        change, new_state = update(
+            optimizer, gradient, state.optimizer_state, state.params, current, value
         )
-        return _State(params, memory, state.steps + moves, status.astype(jnp.int32))
+        new_params = optax.apply_updates(state.params, change)
+        moves = (status == _RUNNING) & (state.steps < max_steps)
+        params, optimizer_state = jax.tree.map(
+            lambda new, old: jnp.where(moves, new, old),
+            (new_params, new_state),
+            (state.params, state.optimizer_state),
+        )
+        return _State(params, optimizer_state, state.steps + moves, status.astype(jnp.int32))
 
-    return jax.vmap(lambda state: jax.lax.fori_loop(0, _STEPS_AT_ONCE, step, state))(state)
+    return jax.vmap(lambda state: jax.lax.fori_loop(0, _STEPS_PER_CALL, step, state))(state)

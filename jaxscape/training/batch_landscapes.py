@@ -1,4 +1,4 @@
-"""What mini-batch training stands on: the surface of every batch, their mean and deviation."""
+"""The loss surface of every mini-batch, their mean and their standard deviation."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,28 +11,30 @@ import numpy as np
 from jaxscape._util import thumbnails
 from jaxscape._util.checks import Key, check_key
 from jaxscape.data.dataset import Dataset, check_batch_size, sample_count, take
+from jaxscape.grid.axes import AxisValues
 from jaxscape.grid.landscape import whole_landscape
 from jaxscape.planes.plane import Plane
 from jaxscape.results.landscape import Landscape
 
 
 class BatchLandscapes(NamedTuple):
-    """The surfaces of all batches of an epoch."""
+    """The loss surfaces of all mini-batches of an epoch."""
 
     batches: tuple[Landscape, ...]
-    """Each on its own samples, in the order in which training meets them."""
+    """The surface of each batch, in the order of training."""
     mean: Landscape
-    """Their mean, every sample counting alike: for a mean over samples, the whole set's surface."""
+    """The mean of the surfaces, each weighted by its number of samples or the sum of their weights.
+    For a loss that is a mean over samples, it is the surface of the whole data set."""
     deviation: Landscape
-    """Their standard deviation about it, batches weighed as in the mean."""
+    """The standard deviation of the surfaces about `mean`, with the same weights."""
 
     def __repr__(self) -> str:
         highest = self.deviation.highest
-        apart = "" if highest is None else f", up to {highest:.6g} apart (standard deviation)"
-        return f"BatchLandscapes({len(self.batches)} batches{apart})"
+        deviation = "" if highest is None else f", standard deviation up to {highest:.6g}"
+        return f"BatchLandscapes({len(self.batches)} batches{deviation})"
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: their mean as colors."""
+        """Show the mean as colors in a notebook."""
         return self.mean._repr_html_() + thumbnails.text(self)
 
 
@@ -44,22 +46,27 @@ def batch_landscapes(
     *,
     key: Key | None = None,
     method: Literal["auto", "dense", "exact"] = "auto",
-    **axes: Any,
+    **axes: AxisValues,
 ) -> BatchLandscapes:
-    """The loss surface of each mini-batch, their mean and their standard deviation.
+    """Compute the loss surface of each mini-batch, their mean and their standard deviation.
 
     Args:
         loss: (params, data) -> scalar, a mean over samples.
         data: n samples: a `Dataset`, or a pytree of arrays that share their first axis.
-        batch_size: samples in a batch, 1 to n; the last is short where they do not divide.
-        plane, method, **axes: as in `landscape`.
-        key: a JAX random key shuffles first; None keeps the order.
+        batch_size: the number of samples in a batch, 1 to n. The last batch is shorter if n is not
+            a multiple of it.
+        plane: the plane of the parameters; None for the plane of the two-weight network.
+        key: None keeps the order of the samples; a JAX random key shuffles them.
+        method: "dense", "exact" or "auto", as in `landscape`.
+        **axes: the two axes by name, as in `landscape`.
 
     Returns:
-        `BatchLandscapes`.
+        The surfaces, their mean and their standard deviation, all on one grid.
 
     Raises:
-        TypeError, ValueError: as `landscape`, and for a batch size under 1 or over n.
+        TypeError: `landscape` does not accept the loss, the plane or an axis.
+        ValueError: `batch_size` is not between 1 and n, the arrays of `data` differ in length, or
+            `landscape` does not accept an axis.
 
     Example:
         >>> data = jxs.data.noisy_sine(jax.random.key(0), n=100)
@@ -73,31 +80,32 @@ def batch_landscapes(
     if key is not None:
         check_key(key)
         data = take(data, jax.random.permutation(key, n))
-    parts = [take(data, slice(k, k + batch_size)) for k in range(0, n, batch_size)]
-    surfaces = tuple(whole_landscape(loss, part, plane, method=method, **axes) for part in parts)
-    shares = np.array([_weight(part) for part in parts])
-    shares = shares / shares.sum()
+    batches = [take(data, slice(k, k + batch_size)) for k in range(0, n, batch_size)]
+    surfaces = tuple(
+        whole_landscape(loss, batch, plane, method=method, **axes) for batch in batches
+    )
+    weights = np.array([_weight(batch) for batch in batches])
+    weights = weights / weights.sum()
     first = surfaces[0]
-    mean, square = (np.zeros(first.shape) for _ in range(2))
-    for share, surface in zip(shares, surfaces, strict=True):
-        mean += share * np.asarray(surface.loss, float)
-    for share, surface in zip(shares, surfaces, strict=True):
-        square += share * (np.asarray(surface.loss, float) - mean) ** 2
+    mean, variance = (np.zeros(first.shape) for _ in range(2))
+    for weight, surface in zip(weights, surfaces, strict=True):
+        mean += weight * np.asarray(surface.loss, float)
+    for weight, surface in zip(weights, surfaces, strict=True):
+        variance += weight * (np.asarray(surface.loss, float) - mean) ** 2
 
-    def same_grid(loss: np.ndarray, what: str) -> Landscape:
-        loss = loss.astype(first.loss.dtype)
-        return replace(first, loss=loss, loss_name=what)
+    def on_same_grid(loss: np.ndarray, name: str) -> Landscape:
+        return replace(first, loss=loss.astype(first.loss.dtype), loss_name=name)
 
     name = first.loss_name
     return BatchLandscapes(
         surfaces,
-        same_grid(mean, f"mean of {name} over {len(parts)} batches"),
-        same_grid(np.sqrt(square), f"deviation of {name} over {len(parts)} batches"),
+        on_same_grid(mean, f"mean of {name} over {len(batches)} batches"),
+        on_same_grid(np.sqrt(variance), f"deviation of {name} over {len(batches)} batches"),
     )
 
 
-def _weight(part: Any) -> float:
-    """How much a batch counts: as its samples do."""
-    if isinstance(part, Dataset) and part.sample_weight is not None:
-        return float(jnp.sum(part.sample_weight))
-    return float(sample_count("data", part))
+def _weight(batch: Any) -> float:
+    """Return the sum of a batch's sample weights, or its number of samples without weights."""
+    if isinstance(batch, Dataset) and batch.sample_weight is not None:
+        return float(jnp.sum(batch.sample_weight))
+    return float(sample_count("data", batch))

@@ -1,89 +1,198 @@
-"""Training: any optax optimizer over mini-batches, one run or thousands at once."""
+"""Train with any optax optimizer over mini-batches: one run, or thousands at once."""
 
 import math
-import warnings
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias, TypeVar, overload
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxscape._util import pytree
-from jaxscape._util.checks import Key, check_key, check_memory
-from jaxscape._util.devices import budget_of, cores, default_device
+from jaxscape._util.blocks import run_blocks
+from jaxscape._util.checks import Key, check_count, check_key, check_memory
+from jaxscape._util.devices import cores, default_device, memory_budget
 from jaxscape._util.progress import bar
-from jaxscape._util.warnings import InterruptedWarning
-from jaxscape.data.dataset import check_batch_size, sample_count
+from jaxscape._util.pytree import Params, as_arrays
+from jaxscape._util.warnings import InterruptedWarning, warn
+from jaxscape.data.dataset import sample_count
 from jaxscape.losses.checks import check_is_function
 from jaxscape.results.trajectory import Descents, Trajectory
-from jaxscape.training import run as run_
-from jaxscape.training import stacks
 from jaxscape.training.optimizers import check_optimizer
-from jaxscape.training.run import Batched, Course
+from jaxscape.training.run import (
+    Record,
+    Run,
+    RunSpec,
+    check_run_spec,
+    recorded_count,
+    recorded_steps,
+    run_all,
+    steps_per_epoch,
+)
+from jaxscape.training.run_axis import RunAxis, check_hyperparameters, find_run_axis
 
-# A block has work enough for a thread of its own, and steps that are long beside their fixed cost.
-_FEWEST_RUNS, _MOST_RUNS = 256, 4096
-# Steps are counted in 32 bits.
-_MOST_STEPS = 2**31 - 1
+# A block has enough runs to keep a thread busy and to make the fixed cost of a step negligible.
+_MIN_BLOCK_RUNS, _MAX_BLOCK_RUNS = 256, 4096
+
+Loss: TypeAlias = Callable[[Any, Any], jax.Array]
+Number: TypeAlias = float | np.floating | np.integer
+Stack: TypeAlias = Sequence[float] | np.ndarray | jax.Array
 
 
+@overload
 def descend(
-    loss: Callable[[Any, Any], jax.Array],
-    params: Any,
+    loss: Loss,
+    params: Params,
+    train: Any,
+    *,
+    optimizer: Mapping[str, optax.GradientTransformation],
+    epochs: int,
+    batch_size: int | None = None,
+    key: Key | None = None,
+    hyperparameters: Mapping[str, Number] | None = None,
+    runs: None = None,
+    evaluate: Any = None,
+    record: Record = "epoch",
+    memory: int | None = None,
+) -> dict[str, Trajectory]: ...
+@overload
+def descend(
+    loss: Loss,
+    params: Params,
+    train: Any,
+    *,
+    optimizer: Mapping[str, optax.GradientTransformation],
+    epochs: int,
+    batch_size: int | None = None,
+    key: Key | None = None,
+    hyperparameters: Mapping[str, Number | Stack] | None = None,
+    runs: int,
+    evaluate: Any = None,
+    record: Record = "epoch",
+    memory: int | None = None,
+) -> dict[str, Descents]: ...
+@overload
+def descend(
+    loss: Loss,
+    params: Params,
+    train: Any,
+    *,
+    optimizer: Mapping[str, optax.GradientTransformation],
+    epochs: int,
+    batch_size: int | None = None,
+    key: Key | None = None,
+    hyperparameters: Mapping[str, Number | Stack],
+    runs: None = None,
+    evaluate: Any = None,
+    record: Record = "epoch",
+    memory: int | None = None,
+) -> dict[str, Descents]: ...
+@overload
+def descend(
+    loss: Loss,
+    params: Params,
+    train: Any,
+    *,
+    optimizer: optax.GradientTransformation,
+    epochs: int,
+    batch_size: int | None = None,
+    key: Key | None = None,
+    hyperparameters: Mapping[str, Number] | None = None,
+    runs: None = None,
+    evaluate: Any = None,
+    record: Record = "epoch",
+    memory: int | None = None,
+) -> Trajectory: ...
+@overload
+def descend(
+    loss: Loss,
+    params: Params,
+    train: Any,
+    *,
+    optimizer: optax.GradientTransformation,
+    epochs: int,
+    batch_size: int | None = None,
+    key: Key | None = None,
+    hyperparameters: Mapping[str, Number | Stack] | None = None,
+    runs: int,
+    evaluate: Any = None,
+    record: Record = "epoch",
+    memory: int | None = None,
+) -> Descents: ...
+@overload
+def descend(
+    loss: Loss,
+    params: Params,
+    train: Any,
+    *,
+    optimizer: optax.GradientTransformation,
+    epochs: int,
+    batch_size: int | None = None,
+    key: Key | None = None,
+    hyperparameters: Mapping[str, Number | Stack],
+    runs: None = None,
+    evaluate: Any = None,
+    record: Record = "epoch",
+    memory: int | None = None,
+) -> Descents: ...
+def descend(
+    loss: Loss,
+    params: Params,
     train: Any,
     *,
     optimizer: optax.GradientTransformation | Mapping[str, optax.GradientTransformation],
     epochs: int,
     batch_size: int | None = None,
     key: Key | None = None,
-    hyperparameters: Mapping[str, Any] | None = None,
+    hyperparameters: Mapping[str, Number | Stack] | None = None,
     runs: int | None = None,
     evaluate: Any = None,
-    record: Literal["epoch", "step", "end"] | int = "epoch",
+    record: Record = "epoch",
     memory: int | None = None,
-) -> Any:
-    """Descend from `params` by mini-batch training and record the way, of one run or of many.
+) -> Trajectory | Descents | dict[str, Trajectory] | dict[str, Descents]:
+    """Train from `params` with an optax optimizer and record the path.
 
-    Loss and optimizer are static: build the optimizer once and pass the same object again, and
-    a second call compiles nothing. Many runs are one compiled program that goes through them in
-    blocks, with a progress bar; after Ctrl-C, the runs and optimizers that are done are returned.
+    It trains one run, or many runs in one compiled program. Many runs are computed in blocks, with
+    a progress bar. After Ctrl-C, the runs and optimizers that are done are returned.
+
+    The loss and the optimizer are static arguments: build the optimizer once and pass the same
+    object again, and a second call compiles nothing.
 
     Args:
         loss: (params, data) -> scalar of a floating dtype.
-        params: where to start; any pytree of floating arrays or Python floats, which take the
-            dtype of the data. With `runs`, every leaf has a leading axis of so many starts.
+        params: the start, any pytree of floating arrays or Python floats, which get the dtype of
+            the data. With `runs`, every leaf has a leading axis of that many starts.
         train: n samples: a `Dataset`, or a pytree of arrays that share their first axis.
-        optimizer: any optax gradient transformation, one with a line search included; or several
-            by name.
-        epochs: how many times to go through the data, 1 or more.
-        batch_size: samples in a batch, 1 to n; the last batch of an epoch is short where they
-            do not divide. None: all of them.
-        key: None walks through the data in order; a JAX random key shuffles anew every epoch; a
-            stack of keys, (runs,), gives every run an order of its own.
-        hyperparameters: values for what `optax.inject_hyperparams` gave the optimizer by name:
-            a number for all runs, or (runs,) numbers, as for `{"learning_rate": rates}`.
-        runs: how many starts `params` holds. Needed for stacked starts only.
-        evaluate: other data on which to record the loss as well.
-        record: "epoch" records the start and the end of each epoch, "step" every step, "end" the
-            start and the end, and a number k every k-th step and the end.
-        memory: bytes that recorded points, and runs in work, may take; a quarter of what the
-            device has if None.
+        optimizer: any optax gradient transformation, including those with a line search; or a
+            mapping of names to several of them.
+        epochs: the number of passes through the data, 1 or more.
+        batch_size: the number of samples in a batch, 1 to n. The last batch of an epoch is shorter
+            if n is not a multiple of it. None: one batch of all samples.
+        key: None keeps the order of the samples. A JAX random key shuffles them in every epoch. A
+            stack of keys, (runs,), gives every run its own order.
+        hyperparameters: values by name of the hyperparameters that `optax.inject_hyperparams` gave
+            the optimizer: one number for all runs, or (runs,) numbers, as in
+            `{"learning_rate": rates}`.
+        runs: the number of starts that `params` holds. None: `params` is one start.
+        evaluate: further data, on which the loss is also recorded.
+        record: the points to record: "epoch" the start and the end of each epoch, "step" every
+            step, "end" the start and the end, a number k every k-th step and the end.
+        memory: the bytes that the recorded points, and the runs computed at a time, may use. None:
+            a quarter of the device's memory.
 
     Returns:
-        A `Trajectory`; `Descents` where starts, hyperparameters or keys are stacked; a dict of
-        them by name for several optimizers. A run that leaves the finite numbers is not an
-        error, and does not touch its neighbors: `diverged_step` says when it did.
+        A `Trajectory`; `Descents` if starts, hyperparameters or keys are stacked. With a mapping of
+        optimizers, a dict of them by name. A run that diverges does not raise an error and does not
+        affect the others: its `diverged_step` is the step at which it diverged. Type checkers
+        cannot see that keys are stacked and infer a `Trajectory`.
 
     Raises:
-        TypeError: a loss that does not return a floating scalar, parameters that are not floats,
-            an optimizer that is not optax's.
-        ValueError: parameters, hyperparameters or an optimizer's learning rate that are not
-            finite, a negative learning rate; a hyperparameter that the optimizer does not have;
-            stacks of unequal length; a batch size over n; fewer than 1 epoch; more recorded
-            points than the memory holds.
+        TypeError: The loss does not return a floating scalar, the parameters are not floating, or
+            `optimizer` is not an optax gradient transformation.
+        ValueError: The parameters, the hyperparameters or an optimizer's learning rate are not
+            finite; a learning rate is negative; the optimizer does not have a hyperparameter; the
+            stacks differ in length; `batch_size` is more than n; `epochs` is less than 1; the
+            recorded points need more than `memory`.
 
     Example:
         >>> data = jxs.data.teacher_student(jax.random.key(0))
@@ -105,137 +214,150 @@ def descend(
     if not all(isinstance(name, str) for name in optimizers):
         raise TypeError(f"optimizer: expected names that are strings, got {list(optimizers)}")
     n = sample_count("train", train)
-    course = course_of(epochs, batch_size, record, n)
+    spec = check_run_spec(epochs, batch_size, record, n)
     if evaluate is not None:
         sample_count("evaluate", evaluate)
     if key is not None:
         check_key(key)
-    if runs is not None and (not isinstance(runs, int | np.integer) or isinstance(runs, bool)):
-        raise TypeError(f"runs: expected a whole number, got {runs!r}")
+    if runs is not None:
+        runs = check_count("runs", runs)
     check_memory(memory)
-    start = pytree.floating(params, train)
-    values = stacks.hyperparameters({} if hyperparameters is None else hyperparameters)
-    count, batched = stacks.stacked(start, runs, key, values)
-    first = jax.tree.map(lambda leaf: leaf[0], start) if batched.params else start
+    start = as_arrays(params, train)
+    values = check_hyperparameters({} if hyperparameters is None else hyperparameters)
+    count, run_axis = find_run_axis(start, runs, key, values)
+    first = jax.tree.map(lambda leaf: leaf[0], start) if run_axis.params else start
     for name, one in optimizers.items():
         check_optimizer(f"optimizer[{name!r}]" if name else "optimizer", one, first, values)
-    budget = budget_of(default_device(), memory)
-    _check_history(course, first, n, count or 1, budget)
+    budget = memory_budget(default_device(), memory)
+    _check_recorded_size(spec, first, n, count or 1, budget)
 
     results: dict[str, Any] = {}
     for name, one in optimizers.items():
-        task = _Task(loss, one, course, batched, start, train, key, values, evaluate)
-        steps = run_.recorded_steps(course, n)
+        task = _Task(loss, one, spec, run_axis, start, train, key, values, evaluate)
         try:
-            done = _alone(task) if count is None else _in_blocks(task, count, budget)
+            if count is None:
+                results[name] = _make_result(Trajectory, *_run_single(task), spec, n, name)
+            else:
+                results[name] = _make_result(
+                    Descents, *_run_in_blocks(task, count, budget), spec, n, name
+                )
         except KeyboardInterrupt:
             if not results:
                 raise
-            warnings.warn(
+            warn(
                 f"interrupted: {', '.join(results)} of {', '.join(optimizers)} are done, and "
                 "returned",
                 InterruptedWarning,
-                stacklevel=2,
             )
             break
-        results[name] = _result(done, steps, run_.steps_per_epoch(course, n), count, name)
         if count is not None and len(results[name]) < count:
             break
     return results if isinstance(optimizer, Mapping) else results[""]
 
 
 class _Task(NamedTuple):
-    """The arguments of `training.runs`."""
+    """The arguments of `run_all`; the first four are static."""
 
-    loss: Callable
+    loss: Loss
     optimizer: optax.GradientTransformation
-    course: Course
-    batched: Batched
-    params: Any
+    spec: RunSpec
+    run_axis: RunAxis
+    params: Params
     train: Any
     key: Key | None
     hyperparameters: Mapping[str, Any]
     evaluate: Any
 
-    def of(self, chosen: np.ndarray) -> "_Task":
-        """The task for the runs of these indices only."""
+    def select(self, indices: np.ndarray) -> "_Task":
+        """Return the task for the runs of these indices only."""
 
         def pick(tree: Any) -> Any:
-            return jax.tree.map(lambda leaf: leaf[chosen], tree)
+            return jax.tree.map(lambda leaf: leaf[indices], tree)
 
-        named = {
-            name: value[chosen] if name in self.batched.hyperparameters else value
+        hyperparameters = {
+            name: value[indices] if name in self.run_axis.hyperparameters else value
             for name, value in self.hyperparameters.items()
         }
         return self._replace(
-            params=pick(self.params) if self.batched.params else self.params,
-            key=pick(self.key) if self.batched.key else self.key,
-            hyperparameters=named,
+            params=pick(self.params) if self.run_axis.params else self.params,
+            key=pick(self.key) if self.run_axis.key else self.key,
+            hyperparameters=hyperparameters,
         )
 
 
-def _alone(task: _Task) -> tuple[run_.Run, jax.Array]:
-    """One run."""
+def _run_single(task: _Task) -> tuple[Run, jax.Array]:
     with bar(1, "run"):
-        return jax.block_until_ready(run_.runs(*task))
+        return jax.block_until_ready(run_all(*task))
 
 
-def _in_blocks(task: _Task, count: int, budget: int) -> tuple[run_.Run, np.ndarray]:
-    """All runs, in blocks, on a processor one for each core; those done before Ctrl-C."""
-    workers = cores() if default_device().platform == "cpu" else 1
-    size = min(count, _MOST_RUNS, max(_FEWEST_RUNS, math.ceil(count / workers)))
+def _run_in_blocks(task: _Task, count: int, budget: int) -> tuple[Run, np.ndarray]:
+    """Train all runs in blocks, on a CPU with one thread per core.
+
+    After Ctrl-C, return the runs of the blocks that are done.
+    """
+    threads = cores() if default_device().platform == "cpu" else 1
+    size = min(count, _MAX_BLOCK_RUNS, max(_MIN_BLOCK_RUNS, math.ceil(count / threads)))
     while True:
-        compiled = run_.runs.lower(*task.of(np.arange(size))).compile()
+        compiled = run_all.lower(*task.select(np.arange(size))).compile()
         stats: Any = compiled.memory_analysis()
-        needed = workers * (stats.temp_size_in_bytes + stats.output_size_in_bytes)
+        needed = threads * (stats.temp_size_in_bytes + stats.output_size_in_bytes)
         if needed <= budget or size == 1:
             break
         size = max(1, min(size // 2, size * budget // needed))
-    blocks = [range(k, min(k + size, count)) for k in range(0, count, size)]
-    done: list[Any] = []
+    results: list[tuple[Run, np.ndarray]] = []
 
-    def arguments(block: range) -> tuple:
-        # The last block is filled up with its last run, so that one program serves all. On
-        # devices already: a thread has its own precision.
-        chosen = np.minimum(np.arange(block.start, block.start + size), block.stop - 1)
-        return jax.tree.map(jnp.asarray, task.of(chosen)[4:])
+    def blocks() -> Iterator[tuple[range, tuple[Any, ...]]]:
+        for start in range(0, count, size):
+            rows = range(start, min(start + size, count))
+            # Pad the last block with its last run, so that all blocks use one compiled program.
+            indices = np.minimum(np.arange(start, start + size), rows.stop - 1)
+            # `jax.enable_x64` holds only in the calling thread, so the arrays are made here.
+            yield rows, jax.tree.map(jnp.asarray, task.select(indices)[4:])
 
-    def one(block: range, given: tuple) -> Any:
-        return jax.tree.map(lambda leaf: np.asarray(leaf)[: len(block)], compiled(*given))
+    def compute(block: tuple[range, tuple[Any, ...]]) -> Any:
+        rows, arguments = block
+        return jax.tree.map(lambda leaf: np.asarray(leaf)[: len(rows)], compiled(*arguments))
 
-    pool = ThreadPoolExecutor(workers)
-    runs = pool.map(one, blocks, map(arguments, blocks))
-    try:
-        with bar(count, "runs") as progress:
-            for block, run in zip(blocks, runs, strict=True):
-                done.append(run)
-                progress.update(len(block))
-    except KeyboardInterrupt:
-        if not done:
-            raise
-        finished = blocks[len(done) - 1].stop
-        warnings.warn(
-            f"interrupted: the first {finished} of {count} runs are done, and returned",
-            InterruptedWarning,
-            stacklevel=3,
-        )
-    finally:
-        pool.shutdown(cancel_futures=True)
-    return jax.tree.map(lambda *parts: np.concatenate(parts), *done)
+    def keep(block: tuple[range, tuple[Any, ...]], result: Any) -> int:
+        results.append(result)
+        return len(block[0])
+
+    def interrupted() -> str | None:
+        if not results:
+            return None
+        done = sum(len(run.diverged_step) for run, _ in results)
+        return f"the first {done} of {count} runs are done, and returned"
+
+    run_blocks(
+        blocks(),
+        compute,
+        keep,
+        total=count,
+        unit="runs",
+        threads=threads,
+        interrupted=interrupted,
+    )
+    return jax.tree.map(lambda *parts: np.concatenate(parts), *results)
 
 
-def _result(
-    done: tuple[run_.Run, Any], steps: list[int], per_epoch: int, count: int | None, name: str
-) -> Any:
-    run, gradient_norm = done
-    kind: Callable[..., Any] = Trajectory if count is None else Descents
+Result = TypeVar("Result", Trajectory, Descents)
+
+
+def _make_result(
+    kind: type[Result],
+    run: Run,
+    gradient_norm: jax.Array | np.ndarray,
+    spec: RunSpec,
+    samples: int,
+    name: str,
+) -> Result:
     return kind(
         params=run.points.params,
-        step=np.array(steps, np.int32),
+        step=np.array(recorded_steps(spec, samples), np.int32),
         training_loss=run.training_loss,
         evaluation_loss=run.evaluation_loss,
         diverged_step=run.diverged_step,
-        steps_per_epoch=per_epoch,
+        steps_per_epoch=steps_per_epoch(spec, samples),
         step_size=run.points.step_size,
         path_length=run.points.path_length,
         learning_rate=run.points.learning_rate,
@@ -244,38 +366,17 @@ def _result(
     )
 
 
-def course_of(epochs: Any, batch_size: Any, record: Any, n: int) -> Course:
-    """How long a run on n samples is, and when it is recorded."""
-    for name, value in (("epochs", epochs), ("record", 1 if isinstance(record, str) else record)):
-        if not isinstance(value, int | np.integer) or isinstance(value, bool):
-            raise TypeError(f"{name}: expected a whole number, got {value!r}")
-        if value < 1:
-            raise ValueError(f"{name}: expected 1 or more, got {value}")
-    if batch_size is None:
-        batch_size = n
-    check_batch_size(batch_size, n)
-    course = Course(int(epochs), int(batch_size), 1)
-    per_epoch = run_.steps_per_epoch(course, n)
-    if course.epochs * per_epoch > _MOST_STEPS:
-        raise ValueError(
-            f"epochs: expected at most {_MOST_STEPS:,} steps, got {epochs:,} epochs of "
-            f"{per_epoch:,} steps"
-        )
-    every = {"epoch": per_epoch, "step": 1, "end": epochs * per_epoch}
-    if isinstance(record, str) and record not in every:
-        raise ValueError(f"record: expected 'epoch', 'step', 'end' or a number, got {record!r}")
-    return course._replace(every=int(every.get(record, record)))
-
-
-def _check_history(course: Course, params: Any, samples: int, runs: int, budget: int) -> None:
-    points = run_.recorded_count(course, samples)
+def _check_recorded_size(
+    spec: RunSpec, params: Params, samples: int, runs: int, budget: int
+) -> None:
+    points = recorded_count(spec, samples)
     numbers = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
     itemsize = max(leaf.dtype.itemsize for leaf in jax.tree.leaves(params))
-    # Beside the parameters: two losses, two lengths and a learning rate.
+    # A point has, besides the parameters, two losses, two lengths and a learning rate.
     size = runs * points * (numbers + 5) * itemsize
     if size > budget:
         raise ValueError(
-            f"record: expected a history within {budget:,} bytes, got {runs:,} runs × {points:,} "
-            f"points × {numbers + 5:,} numbers = {size:,} bytes; record fewer points, such as "
-            "record='end', or allow more with memory="
+            f"record: expected recorded points within {budget:,} bytes, got {runs:,} runs × "
+            f"{points:,} points × {numbers + 5:,} numbers = {size:,} bytes; record fewer points, "
+            "such as record='end', or allow more with memory="
         )

@@ -1,4 +1,4 @@
-"""A training run as a loss of its hyperparameters, for the grid to map."""
+"""The loss after training as a function of hyperparameters, for `landscape` to map."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,34 +9,36 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxscape._util import pytree
 from jaxscape._util.checks import Key
+from jaxscape._util.pytree import Params, as_arrays, is_traced
 from jaxscape.losses.checks import check_is_function
 from jaxscape.planes.plane import Plane
 from jaxscape.results.landscape import Axis
-from jaxscape.training import run as run_
-from jaxscape.training import stacks
-from jaxscape.training.descend import course_of
 from jaxscape.training.optimizers import check_optimizer
+from jaxscape.training.run import check_run_spec, run_one
+from jaxscape.training.run_axis import check_hyperparameters
 
 
 @dataclass(frozen=True, eq=False)
 class FinalLoss:
-    """The loss after training, as a function of hyperparameters: a `loss(params, data)` to map.
+    """The loss after training as a function of hyperparameters: a `loss(params, data)` to map.
 
-    The map of where training converges can be a fractal (Sohl-Dickstein 2024, arXiv 2402.06184).
-    Its deep zooms need float64: under `jax.enable_x64`, with float64 data.
+    The boundary between converging and diverging hyperparameters can be a fractal (Sohl-Dickstein
+    2024, arXiv 2402.06184). Deep zooms into it need float64: `jax.enable_x64` and float64 data.
 
     Args:
-        loss: what training minimizes, (params, data) -> scalar.
-        params: where it starts, as in `descend`.
-        optimizer: made by `optax.inject_hyperparams`, of any function of numbers, such as
-            `lambda log_rate, momentum: optax.sgd(10.0**log_rate, momentum)`, or one that gives
-            each layer a learning rate of its own with `optax.partition`.
-        epochs, batch_size, key, evaluate: as in `descend`; the last loss is taken on `evaluate`.
+        loss: (params, data) -> scalar, the loss that training minimizes.
+        params: the start of training, as in `descend`.
+        optimizer: an optimizer made by `optax.inject_hyperparams`, from any function of numbers,
+            such as `lambda log_rate, momentum: optax.sgd(10.0**log_rate, momentum)`, or one that
+            gives each layer its own learning rate with `optax.partition`.
+        epochs: the number of passes through the data, 1 or more.
+        batch_size: the number of samples in a batch; None for one batch of all samples.
+        key: None keeps the order of the samples; a JAX random key shuffles them in every epoch.
+        evaluate: the data of the final loss; None for the training data.
 
     Raises:
-        TypeError: a loss that is no function.
+        TypeError: `loss` is not a function.
 
     Example:
         >>> data = jxs.data.teacher_student(jax.random.key(0))
@@ -49,7 +51,7 @@ class FinalLoss:
     """
 
     loss: Callable[[Any, Any], jax.Array]
-    params: Any
+    params: Params
     optimizer: optax.GradientTransformation
     epochs: int
     batch_size: int | None = None
@@ -61,17 +63,24 @@ class FinalLoss:
 
     @property
     def name(self) -> str:
-        """What the loss is called in figures."""
+        """The loss's name in figures."""
         return f"loss after {self.epochs:,} epoch{'s' if self.epochs != 1 else ''}"
 
     def check_grid(self, plane: Plane, a: Axis, b: Axis, data: Any) -> None:
-        """Refuse hyperparameters that `descend` would refuse, before any cell is computed.
+        """Check the hyperparameters of a grid, before any cell is computed.
+
+        Args:
+            plane: a plane from `hyperparameter_plane`.
+            a: the values of the first coordinate.
+            b: the values of the second coordinate.
+            data: the training data.
 
         Raises:
-            TypeError: a plane that is not of hyperparameters by name.
-            ValueError: a negative learning rate, in a corner of the grid.
+            TypeError: The points of the plane are not mappings of hyperparameters.
+            ValueError: The optimizer does not have the hyperparameters, or a learning rate is
+                negative in a corner of the grid.
         """
-        if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(plane)):
+        if is_traced(*jax.tree.leaves(plane)):
             return
         corners = [plane.at(x, y) for x in a.values[[0, -1]] for y in b.values[[0, -1]]]
         if not isinstance(corners[0], Mapping):
@@ -79,41 +88,40 @@ class FinalLoss:
                 "plane: expected one of hyperparameters, as hyperparameter_plane makes it, got "
                 f"points such as {corners[0]!r}"
             )
-        # The plane is affine: what is negative on the grid is so in a corner.
-        named = {name: np.array([corner[name] for corner in corners]) for name in corners[0]}
-        start = jax.tree.map(jnp.asarray, pytree.floating(self.params, data))
-        check_optimizer("optimizer", self.optimizer, start, stacks.hyperparameters(named))
+        # The plane is affine, so a value that is negative on the grid is negative in a corner.
+        by_name = {name: np.array([corner[name] for corner in corners]) for name in corners[0]}
+        start = jax.tree.map(jnp.asarray, as_arrays(self.params, data))
+        check_optimizer("optimizer", self.optimizer, start, check_hyperparameters(by_name))
 
     def __call__(self, hyperparameters: Mapping[str, jax.Array], data: Any) -> jax.Array:
-        """The loss after training on `data`, a scalar, not finite where the run diverged.
+        """Return the loss after training on `data`, a scalar, which is NaN if the run diverged.
 
         Raises:
-            ValueError: hyperparameters that the optimizer does not have by name.
+            ValueError: The optimizer does not have a hyperparameter.
         """
         samples = jax.tree.leaves(data)[0].shape[0]
-        course = course_of(self.epochs, self.batch_size, "end", samples)
-        start = jax.tree.map(jnp.asarray, pytree.floating(self.params, data))
+        spec = check_run_spec(self.epochs, self.batch_size, "end", samples)
+        start = jax.tree.map(jnp.asarray, as_arrays(self.params, data))
         check_optimizer("optimizer", self.optimizer, start, hyperparameters)
-        run = run_.run(
-            self.loss, self.optimizer, course, start, data, self.key, hyperparameters, None
-        )
+        run = run_one(self.loss, self.optimizer, spec, start, data, self.key, hyperparameters, None)
         last = jax.tree.map(lambda leaf: leaf[-1], run.points.params)
         value = self.loss(last, data if self.evaluate is None else self.evaluate)
-        # Huge weights may give a finite loss again, as a saturated network does.
+        # A saturated network has a finite loss at infinite weights, so the run decides.
         return jnp.where(run.diverged_step < 0, value, jnp.nan)
 
 
 def hyperparameter_plane(first: str, second: str) -> Plane:
-    """The plane whose coordinates are two hyperparameters of an optimizer.
+    """Return the plane whose coordinates are two hyperparameters of an optimizer.
 
     Args:
-        first, second: their names, as `optax.inject_hyperparams` knows them.
+        first: the name of a hyperparameter, as in `optax.inject_hyperparams`.
+        second: the name of another hyperparameter.
 
     Returns:
-        A plane of dicts of two numbers.
+        A plane whose points are dicts of two numbers.
 
     Raises:
-        ValueError: one name twice.
+        ValueError: The names are equal.
 
     Example:
         >>> jxs.training.hyperparameter_plane("learning_rate", "momentum").at(0.1, 0.9)
@@ -122,5 +130,5 @@ def hyperparameter_plane(first: str, second: str) -> Plane:
     if first == second:
         raise ValueError(f"second: expected another name than the first, got {second!r} twice")
     names = (first, second)
-    u, v = ({name: 1.0 if name == along else None for name in names} for along in names)
+    u, v = ({name: 1.0 if name == own else None for name in names} for own in names)
     return Plane(dict.fromkeys(names, 0.0), u, v, names)

@@ -1,4 +1,4 @@
-"""The limits that descents reach: stationary points, told apart by curvature, and valleys."""
+"""The limits of descents: stationary points, classified by curvature, and valleys."""
 
 import functools
 import itertools
@@ -11,40 +11,41 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxscape._util.devices import in_full_precision
+from jaxscape._util.pytree import Params
 from jaxscape.losses.checks import scalar
 
-_MOST_PARAMETERS = 64
+_MAX_PARAMETERS = 64
 _NEWTON_STEPS = 30
-# A stop is this many times nearer to its limit than where the tolerance would be reached, if the
-# loss were a quadratic; it is not quite.
-_SLACK = 4
-# Stops that Newton's method leads nowhere, before all that are left are taken for valleys.
-_MOST_FAILURES = 64
+# Safety factor on the distance between a stop and its limit, which the tolerance and the smallest
+# curvature give for a quadratic loss. The loss is only nearly quadratic.
+_DISTANCE_FACTOR = 4
+# Stops from which Newton's method fails, before all other stops are classified as valleys.
+_MAX_FAILURES = 64
 _STOPS_AT_ONCE = 1024
 
 
 class Limit(NamedTuple):
-    """Where descents end."""
+    """A point or region in which descents end."""
 
     kind: str
     """"minimum", "saddle", "maximum", "valley", "diverged" or "unfinished"."""
-    params: Any
-    """The stationary point; of a valley the lowest stop, and None of the last two kinds."""
+    params: Params
+    """The stationary point, or the lowest stop in a valley; None if diverged or unfinished."""
     loss: float
-    """The loss there; NaN of the last two kinds."""
+    """The loss at `params`; NaN if diverged or unfinished."""
     eigenvalues: np.ndarray | None
-    """(p,) of the Hessian there, in increasing order; None of the last two kinds."""
+    """(p,) eigenvalues of the Hessian at `params`, increasing; None if diverged or unfinished."""
     starts: int
-    """How many starts end here."""
+    """The number of starts that end here."""
 
 
 class _Structure(NamedTuple):
-    """How the numbers of a point, (p,), make parameters."""
+    """Convert points, (p,), to pytrees of parameters."""
 
     tree: Any
     shapes: tuple[tuple[int, ...], ...]
 
-    def __call__(self, point: Any) -> Any:
+    def __call__(self, point: Any) -> Params:
         ends = list(itertools.accumulate(map(math.prod, self.shapes), initial=0))
         leaves = [
             point[start:end].reshape(shape)
@@ -53,170 +54,193 @@ class _Structure(NamedTuple):
         return jax.tree.unflatten(self.tree, leaves)
 
 
-def check_size(params: Any) -> None:
-    """Refuse more parameters than a Hessian of is taken at every stop."""
-    size = sum(leaf.size for leaf in jax.tree.leaves(params))
-    if size > _MOST_PARAMETERS:
+def check_parameter_count(params: Params) -> None:
+    """Raise an error if there are too many parameters for a Hessian at every stop."""
+    count = sum(leaf.size for leaf in jax.tree.leaves(params))
+    if count > _MAX_PARAMETERS:
         raise ValueError(
-            f"plane: expected at most {_MOST_PARAMETERS} parameters, to tell limits apart by "
-            f"their curvature, got {size}"
+            f"plane: expected at most {_MAX_PARAMETERS} parameters, because limits are classified "
+            f"by their Hessians, got {count}"
         )
 
 
-def tell_apart(
+def find_limits(
     loss: Callable,
     data: Any,
-    starts: Any,
-    params: Any,
+    starts: Params,
+    params: Params,
     *,
     stopped: np.ndarray,
     diverged: np.ndarray,
     tolerance: float,
 ) -> tuple[tuple[Limit, ...], np.ndarray, np.ndarray]:
-    """Limits, and which of them each descent reached.
+    """Find the limits of descents and assign each descent to one.
 
     Args:
         loss: (params, data) -> scalar.
-        data: what the loss takes.
-        starts: where descents began, each leaf with a leading axis of n.
-        params: where they ended, likewise.
-        stopped: (n,) bool: the gradient is within the tolerance there.
+        data: the data of the loss.
+        starts: the starts of the descents, each leaf with a leading axis of n.
+        params: the ends of the descents, each leaf with a leading axis of n.
+        stopped: (n,) bool, whether the gradient at the end is within the tolerance.
         diverged: (n,) bool.
         tolerance: the norm of the gradient at which descents stop.
 
     Returns:
-        The limits, the index of each descent's, (n,), and the losses at the ends, (n,).
+        The limits, the index of each descent's limit, (n,), and the losses at the ends, (n,).
     """
     count, leaves = len(stopped), jax.tree.leaves(params)
     structure = _Structure(jax.tree.structure(params), tuple(leaf.shape[1:] for leaf in leaves))
-    begun, points = (
+    start_points, points = (
         np.concatenate([np.reshape(leaf, (count, -1)) for leaf in jax.tree.leaves(tree)], axis=1)
         for tree in (starts, params)
     )
-    losses, lengths, curved = map(np.asarray, _at_stops(loss, structure, points, data))
+    losses, step_lengths, regular = map(np.asarray, _evaluate_stops(loss, structure, points, data))
     label = np.full(count, -1, np.int32)
-    found: list[Limit] = []
-    places: list[tuple] = []
+    limits: list[Limit] = []
+    limit_points: list[tuple[float, ...]] = []
 
     def add(kind: str, members: np.ndarray, point: np.ndarray, eigenvalues: np.ndarray) -> None:
         value = float(_loss(loss, structure, point, data))
-        found.append(Limit(kind, structure(point), value, eigenvalues, int(members.sum())))
-        places.append(tuple(point.tolist()))
-        label[members] = len(found) - 1
+        limits.append(Limit(kind, structure(point), value, eigenvalues, int(members.sum())))
+        limit_points.append(tuple(point.tolist()))
+        label[members] = len(limits) - 1
 
     epsilon = np.finfo(points.dtype).eps
     failures = 0
-    # Where Newton's step is shortest the stationary point is nearest.
-    for k in np.argsort(np.where(stopped & curved, lengths, np.inf), kind="stable"):
-        if not (stopped[k] & curved[k]) or failures > _MOST_FAILURES:
+    # Stops with a short Newton step are near a stationary point, so they come first.
+    for k in np.argsort(np.where(stopped & regular, step_lengths, np.inf), kind="stable"):
+        if not (stopped[k] & regular[k]) or failures > _MAX_FAILURES:
             break
         if label[k] >= 0:
             continue
-        point, eigenvalues, length = map(np.asarray, _newton(loss, structure, points[k], data))
-        least = np.abs(eigenvalues).min()
-        near = _SLACK * tolerance / max(least, np.finfo(least.dtype).tiny) + np.sqrt(epsilon) * (
-            1 + np.linalg.norm(point)
-        )
+        point, eigenvalues, step_length = map(np.asarray, _newton(loss, structure, points[k], data))
+        curvature = np.abs(eigenvalues).min()
+        distance_tol = _DISTANCE_FACTOR * tolerance / max(
+            curvature, np.finfo(curvature.dtype).tiny
+        ) + np.sqrt(epsilon) * (1 + np.linalg.norm(point))
         distance = np.full(count, np.inf)
         distance[stopped] = np.linalg.norm(points[stopped] - point, axis=1)
-        converged = length <= np.sqrt(epsilon) * (1 + np.linalg.norm(point))
-        if not (converged and _is_curved(eigenvalues) and distance[k] <= near):
+        converged = step_length <= np.sqrt(epsilon) * (1 + np.linalg.norm(point))
+        if not (converged and _is_regular(eigenvalues) and distance[k] <= distance_tol):
             failures += 1
             continue
-        signs = eigenvalues > 0
-        kind = "minimum" if signs.all() else "maximum" if not signs.any() else "saddle"
-        add(kind, stopped & (label < 0) & (distance <= near), point, eigenvalues)
-    left = np.flatnonzero(stopped & (label < 0))
-    low, high = begun.min(axis=0), begun.max(axis=0)
-    for component in _valleys(points[left], (low + high) / 2, float(np.linalg.norm(high - low))):
+        positive = eigenvalues > 0
+        kind = "minimum" if positive.all() else "saddle" if positive.any() else "maximum"
+        add(kind, stopped & (label < 0) & (distance <= distance_tol), point, eigenvalues)
+    remaining = np.flatnonzero(stopped & (label < 0))
+    low, high = start_points.min(axis=0), start_points.max(axis=0)
+    diagonal = float(np.linalg.norm(high - low))
+    for component in _valleys(points[remaining], (low + high) / 2, diagonal):
         members = np.zeros(count, bool)
-        members[left[component]] = True
+        members[remaining[component]] = True
         lowest = points[np.flatnonzero(members)[np.argmin(losses[members])]]
         _, hessian = _derivatives(loss, structure, lowest, data)
         add("valley", members, lowest, np.linalg.eigvalsh(np.asarray(hessian)))
-    # Of equal losses, as symmetric minima have, the one with the smaller parameters comes first.
-    order = sorted(range(len(found)), key=lambda k: (found[k].loss, places[k]))
-    limits = [found[k] for k in order]
+    # Limits of equal loss, such as symmetric minima, are sorted by their parameters.
+    order = sorted(range(len(limits)), key=lambda k: (limits[k].loss, limit_points[k]))
+    sorted_limits = [limits[k] for k in order]
     label = np.append(np.argsort(order), -1).astype(np.int32)[label]
     for kind, members in (("diverged", diverged), ("unfinished", ~stopped & ~diverged)):
         if members.any():
-            label[members] = len(limits)
-            limits.append(Limit(kind, None, np.nan, None, int(members.sum())))
-    return tuple(limits), label, losses
+            label[members] = len(sorted_limits)
+            sorted_limits.append(Limit(kind, None, np.nan, None, int(members.sum())))
+    return tuple(sorted_limits), label, losses
 
 
-def _is_curved(eigenvalues: Any) -> Any:
-    """Whether the Hessian is far from singular, beside its rounding."""
+def _is_regular(eigenvalues: Any) -> jax.Array:
+    """Return whether a Hessian with these eigenvalues is not singular up to rounding, () bool."""
     size = jnp.abs(eigenvalues)
     return jnp.min(size) > jnp.sqrt(jnp.finfo(size.dtype).eps) * jnp.max(size)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 @in_full_precision
-def _loss(loss: Callable, structure: Callable, point: jax.Array, data: Any) -> jax.Array:
+def _loss(loss: Callable, structure: _Structure, point: jax.Array, data: Any) -> jax.Array:
     return scalar(loss(structure(point), data))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 @in_full_precision
-def _derivatives(loss: Callable, structure: Callable, point: jax.Array, data: Any) -> tuple:
+def _derivatives(
+    loss: Callable, structure: _Structure, point: jax.Array, data: Any
+) -> tuple[jax.Array, jax.Array]:
+    """Return the gradient, (p,), and the Hessian, (p, p)."""
+
     def value(point: jax.Array) -> jax.Array:
         return _loss(loss, structure, point, data)
 
     return jax.grad(value)(point), jax.hessian(value)(point)
 
 
-def _newton_step(loss: Callable, structure: Callable, point: jax.Array, data: Any) -> tuple:
-    """Newton's step, and the eigenvalues of the Hessian."""
+def _newton_step(
+    loss: Callable, structure: _Structure, point: jax.Array, data: Any
+) -> tuple[jax.Array, jax.Array]:
+    """Return Newton's step, (p,), and the eigenvalues of the Hessian, (p,)."""
     gradient, hessian = _derivatives(loss, structure, point, data)
     eigenvalues, vectors = jnp.linalg.eigh(hessian)
-    safe = jnp.where(eigenvalues == 0, 1, eigenvalues)
-    step = -vectors @ jnp.where(eigenvalues == 0, 0, (vectors.T @ gradient) / safe)
+    divisors = jnp.where(eigenvalues == 0, 1, eigenvalues)
+    step = -vectors @ jnp.where(eigenvalues == 0, 0, (vectors.T @ gradient) / divisors)
     return step, eigenvalues
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 @in_full_precision
-def _at_stops(loss: Callable, structure: Callable, points: jax.Array, data: Any) -> tuple:
-    """At every point: the loss, the length of Newton's step, whether the Hessian is curved."""
+def _evaluate_stops(
+    loss: Callable, structure: _Structure, points: jax.Array, data: Any
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Return losses, lengths of Newton's step and whether Hessians are regular, each (n,)."""
 
-    def one(point: jax.Array) -> tuple:
+    def evaluate(point: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         step, eigenvalues = _newton_step(loss, structure, point, data)
         length = jnp.linalg.norm(step)
-        return _loss(loss, structure, point, data), length, _is_curved(eigenvalues)
+        return _loss(loss, structure, point, data), length, _is_regular(eigenvalues)
 
-    return jax.lax.map(one, points, batch_size=min(len(points), _STOPS_AT_ONCE))
+    return jax.lax.map(evaluate, points, batch_size=min(len(points), _STOPS_AT_ONCE))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 @in_full_precision
-def _newton(loss: Callable, structure: Callable, point: jax.Array, data: Any) -> tuple:
-    """Where Newton's method leads, the eigenvalues there, and the length of the last step."""
+def _newton(
+    loss: Callable, structure: _Structure, point: jax.Array, data: Any
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Return the end of Newton's method, the eigenvalues there, and the length of the last step."""
 
-    def one(_: Any, state: tuple) -> tuple:
+    def advance(_: Any, state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         point, _ = state
         step, _ = _newton_step(loss, structure, point, data)
         return point + step, jnp.linalg.norm(step)
 
-    point, length = jax.lax.fori_loop(0, _NEWTON_STEPS, one, (point, jnp.zeros((), point.dtype)))
+    start = point, jnp.zeros((), point.dtype)
+    point, length = jax.lax.fori_loop(0, _NEWTON_STEPS, advance, start)
     return point, _newton_step(loss, structure, point, data)[1], length
 
 
 def _valleys(points: np.ndarray, center: np.ndarray, diagonal: float) -> list[np.ndarray]:
-    """Indices of the stops of each valley; of stops beyond a diagonal, the direction counts."""
-    away = points - center
-    distance = np.linalg.norm(away, axis=1, keepdims=True)
-    near = away * np.minimum(1, diagonal / np.maximum(distance, np.finfo(float).tiny))
-    return _components(near, diagonal / 20)
+    """Group the stops in valleys into connected components.
+
+    Stops farther than a diagonal of the grid from its center are moved back to that distance, so
+    that only their direction counts.
+
+    Returns:
+        The indices of the stops of each valley.
+    """
+    offsets = points - center
+    distance = np.linalg.norm(offsets, axis=1, keepdims=True)
+    near = offsets * np.minimum(1, diagonal / np.maximum(distance, np.finfo(float).tiny))
+    return _connected_components(near, diagonal / 20)
 
 
-def _components(points: np.ndarray, reach: float) -> list[np.ndarray]:
-    """Indices of points that hang together, by boxes of side `reach` that touch."""
-    boxes, box_of = np.unique(np.round(points / reach), axis=0, return_inverse=True)
-    left, components = np.ones(len(boxes), bool), []
-    while left.any():
+def _connected_components(points: np.ndarray, side: float) -> list[np.ndarray]:
+    """Group points into connected components, by boxes of the given side that touch.
+
+    Returns:
+        The indices of the points of each component.
+    """
+    boxes, box_of_point = np.unique(np.round(points / side), axis=0, return_inverse=True)
+    remaining, components = np.ones(len(boxes), bool), []
+    while remaining.any():
         front = np.zeros(len(boxes), bool)
-        front[np.argmax(left)] = True
+        front[np.argmax(remaining)] = True
         members = front.copy()
         while front.any():
             edge = boxes[front]
@@ -225,6 +249,6 @@ def _components(points: np.ndarray, reach: float) -> list[np.ndarray]:
                 front |= (np.abs(boxes - box) <= 1).all(axis=1)
             front &= ~members
             members |= front
-        left &= ~members
-        components.append(np.flatnonzero(members[box_of.reshape(-1)]))
+        remaining &= ~members
+        components.append(np.flatnonzero(members[box_of_point.reshape(-1)]))
     return components

@@ -1,4 +1,4 @@
-"""Optax optimizers: whether they descend, what they can be set to, their update."""
+"""Optax optimizers: check that they descend, set their hyperparameters, call their update."""
 
 import functools
 import inspect
@@ -10,161 +10,217 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-# Sharpness-aware minimization climbs first, for as many steps as it is told, and comes back.
+from jaxscape._util.pytree import Params, is_traced
+
+# Sharpness-aware minimization first ascends for a given number of steps and then descends.
 _TRIAL_STEPS = 64
 
 
-def check_optimizer(where: str, optimizer: Any, params: Any, values: Mapping[str, Any]) -> None:
-    """Refuse what is no optimizer, climbs, or lacks a hyperparameter that is given by name."""
+def check_optimizer(
+    argument: str,
+    optimizer: Any,
+    params: Params,
+    hyperparameters: Mapping[str, Any],
+) -> None:
+    """Check that an optimizer descends and has the given hyperparameters.
+
+    Args:
+        argument: the name of the optimizer's argument in messages.
+        optimizer: the optimizer to check.
+        params: a pytree of arrays, of which only shapes and dtypes are used.
+        hyperparameters: values by name, scalars or arrays, which may be traced.
+
+    Raises:
+        TypeError: `optimizer` is not an optax gradient transformation.
+        ValueError: The optimizer lacks a hyperparameter or a schedule sets it, its updates are not
+            finite, or it ascends.
+    """
     if not (
         callable(getattr(optimizer, "init", None)) and callable(getattr(optimizer, "update", None))
     ):
         raise TypeError(
-            f"{where}: expected an optax gradient transformation such as optax.sgd(0.01), "
+            f"{argument}: expected an optax gradient transformation such as optax.sgd(0.01), "
             f"got {optimizer!r}"
         )
     leaves, structure = jax.tree.flatten(params)
     shapes = tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves)
-    fault, constant, scheduled = _facts(optimizer, structure, shapes)
-    for name in values:
+    fault, constants, scheduled = _inspect(optimizer, structure, shapes)
+    for name in hyperparameters:
         if name in scheduled:
             raise ValueError(
-                f"hyperparameters: expected constants of the {where}, but {name!r} follows a "
+                f"hyperparameters: expected constants of the {argument}, but {name!r} follows a "
                 "schedule"
             )
-        if name not in constant:
-            has = f"it has {sorted(constant)}" if constant else "it has none"
+        if name not in constants:
+            has = f"it has {sorted(constants)}" if constants else "it has none"
             raise ValueError(
                 f"hyperparameters: expected names that optax.inject_hyperparams gave the "
-                f"{where}, got {name!r}; {has}"
+                f"{argument}, got {name!r}; {has}"
             )
     if fault:
-        raise ValueError(f"{where}: expected a finite learning rate of 0 or more, {fault}")
-    # A learning rate may have another name, that of a layer; other numbers may be negative.
-    for name, value in values.items():
-        if not isinstance(value, jax.core.Tracer) and (least := float(np.min(value))) < 0:
+        raise ValueError(f"{argument}: expected a finite learning rate of 0 or more, {fault}")
+    # A learning rate can have any name, such as that of a layer, and other hyperparameters may be
+    # negative. So a negative value is tested by its effect.
+    for name, value in hyperparameters.items():
+        if not is_traced(value) and (lowest := float(np.min(value))) < 0:
             params = jax.tree.unflatten(structure, shapes)
-            if fault := first_update_fault(optimizer, params, {name: least}):
+            if fault := first_update_fault(optimizer, params, {name: lowest}):
                 raise ValueError(
-                    f"hyperparameters[{name!r}]: expected values with which the {where} descends, "
-                    f"at {least:g} {fault}"
+                    f"hyperparameters[{name!r}]: expected values with which the {argument} "
+                    f"descends, at {lowest:g} {fault}"
                 )
 
 
 @functools.lru_cache(maxsize=256)
-def _facts(optimizer: Any, structure: Any, shapes: tuple) -> tuple[str | None, set, set]:
+def _inspect(
+    optimizer: Any, structure: Any, shapes: tuple[jax.ShapeDtypeStruct, ...]
+) -> tuple[str | None, set[str], set[str]]:
+    """Return an optimizer's fault, and the names of its constant and scheduled hyperparameters."""
     params = jax.tree.unflatten(structure, shapes)
     fault = first_update_fault(optimizer, params, {})
     return fault, *injected_names(optimizer, params)
 
 
 def all_finite(tree: Any) -> jax.Array:
-    """Whether all numbers of a pytree are finite."""
+    """Return whether all numbers of a pytree are finite, () bool."""
     return functools.reduce(
         jnp.logical_and, [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]
     )
 
 
 def _is_injected(node: Any) -> bool:
+    """Return whether a node of an optimizer's state comes from `optax.inject_hyperparams`."""
     return hasattr(node, "hyperparams")
 
 
-def _injected(memory: Any) -> list[Any]:
-    """The states of `optax.inject_hyperparams`, wherever they are, outer ones first."""
-    found = []
-    for node in jax.tree.leaves(memory, is_leaf=_is_injected):
+def _injected_states(optimizer_state: Any) -> list[Any]:
+    """Return the states of `optax.inject_hyperparams` at all depths, outer ones first."""
+    states = []
+    for node in jax.tree.leaves(optimizer_state, is_leaf=_is_injected):
         if _is_injected(node):
-            found += [node, *_injected(node.inner_state)]
-    return found
+            states += [node, *_injected_states(node.inner_state)]
+    return states
 
 
-def with_hyperparameters(memory: Any, values: Mapping[str, Any], floating: Any) -> Any:
-    """An optimizer's state with these hyperparameters; `floating` is the parameters' dtype."""
+def set_hyperparameters(optimizer_state: Any, values: Mapping[str, Any], dtype: Any) -> Any:
+    """Return an optimizer's state with the given hyperparameters.
 
-    def converted(given: Any, old: Any) -> jax.Array:
-        # One that was a whole number, such as a learning rate of 1, need not stay one.
-        whole = not jnp.issubdtype(jnp.result_type(old), jnp.floating)
-        return jnp.asarray(given, floating if whole else jnp.result_type(old))
+    Args:
+        optimizer_state: the state from `optimizer.init`.
+        values: hyperparameters by name. Each gets the dtype of the value that it replaces.
+        dtype: replaces an integer dtype, such as that of a learning rate of 1.
+    """
+
+    def convert(value: Any, old: Any) -> jax.Array:
+        is_floating = jnp.issubdtype(jnp.result_type(old), jnp.floating)
+        return jnp.asarray(value, jnp.result_type(old) if is_floating else dtype)
 
     def fill(node: Any) -> Any:
         if not _is_injected(node):
             return node
-        known = {
-            name: converted(values[name], value) if name in values else value
-            for name, value in node.hyperparams.items()
+        hyperparams = {
+            name: convert(values[name], old) if name in values else old
+            for name, old in node.hyperparams.items()
         }
-        inner = with_hyperparameters(node.inner_state, values, floating)
-        return node._replace(hyperparams=known, inner_state=inner)
+        inner = set_hyperparameters(node.inner_state, values, dtype)
+        return node._replace(hyperparams=hyperparams, inner_state=inner)
 
-    return jax.tree.map(fill, memory, is_leaf=_is_injected)
+    return jax.tree.map(fill, optimizer_state, is_leaf=_is_injected)
 
 
-def learning_rate(memory: Any, dtype: Any) -> jax.Array | None:
-    """The learning rate in an optimizer's state; None where it does not hold exactly one."""
-    held = [
+def learning_rate(optimizer_state: Any, dtype: Any) -> jax.Array | None:
+    """Return the learning rate in an optimizer's state; None unless there is exactly one."""
+    rates = [
         node.hyperparams["learning_rate"]
-        for node in _injected(memory)
+        for node in _injected_states(optimizer_state)
         if "learning_rate" in node.hyperparams
     ]
-    held += [
+    # The states of line searches have a field `learning_rate`.
+    rates += [
         node.learning_rate
-        for node in jax.tree.leaves(memory, is_leaf=lambda node: hasattr(node, "learning_rate"))
+        for node in jax.tree.leaves(
+            optimizer_state, is_leaf=lambda node: hasattr(node, "learning_rate")
+        )
         if hasattr(node, "learning_rate")
     ]
-    return jnp.asarray(held[0], dtype) if len(held) == 1 else None
+    return jnp.asarray(rates[0], dtype) if len(rates) == 1 else None
 
 
-def injected_names(optimizer: Any, params: Any) -> tuple[set[str], set[str]]:
-    """What `optax.inject_hyperparams` gave an optimizer: names of constants, and of schedules."""
-    states = _injected(jax.eval_shape(optimizer.init, params))
+def injected_names(
+    optimizer: optax.GradientTransformation, params: Params
+) -> tuple[set[str], set[str]]:
+    """Return the names of an optimizer's injected constants, and of its injected schedules."""
+    states = _injected_states(jax.eval_shape(optimizer.init, params))
     scheduled = {name for node in states for name in node.hyperparams_states}
     return {name for node in states for name in node.hyperparams} - scheduled, scheduled
 
 
-def first_update_fault(optimizer: Any, params: Any, values: Mapping[str, float]) -> str | None:
-    """What is wrong with an optimizer that makes a finite gradient infinite, or that climbs it.
+def first_update_fault(
+    optimizer: optax.GradientTransformation, params: Params, hyperparameters: Mapping[str, float]
+) -> str | None:
+    """Return a message if an optimizer ascends or turns a finite gradient into an infinite update.
 
-    Optimizers are closures, so what they do is the only way to see in. With values of
-    hyperparameters, which may be those of one layer, no leaf may climb for good.
+    Optimizers are closures, so the test runs them: up to 64 steps along a gradient of ones. An
+    optimizer ascends if the sum of all parameters stays above its initial value at every step. With
+    hyperparameters, which may be those of one layer, it ascends if the sum of any leaf does so.
     """
     with jax.ensure_compile_time_eval():
         ones = jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), params)
 
-        def total(params: Any) -> jax.Array:
+        def total(params: Params) -> jax.Array:
             return functools.reduce(jnp.add, [jnp.sum(leaf) for leaf in jax.tree.leaves(params)])
 
-        def levels(params: Any) -> list[jax.Array]:
-            return (
-                [jnp.sum(leaf) for leaf in jax.tree.leaves(params)] if values else [total(params)]
-            )
+        def sums(params: Params) -> list[jax.Array]:
+            if hyperparameters:
+                return [jnp.sum(leaf) for leaf in jax.tree.leaves(params)]
+            return [total(params)]
 
-        floating = jax.tree.leaves(ones)[0].dtype
-        position, memory = ones, with_hyperparameters(optimizer.init(ones), values, floating)
-        up = [True] * len(levels(ones))
+        dtype = jax.tree.leaves(ones)[0].dtype
+        position = ones
+        state = set_hyperparameters(optimizer.init(ones), hyperparameters, dtype)
+        ascends = [True] * len(sums(ones))
         for _ in range(_TRIAL_STEPS):
-            change, memory = update(optimizer, ones, memory, position, total(position), total)
+            change, state = update(optimizer, ones, state, position, total(position), total)
             if not all_finite(change):
                 return "got an update that is not finite from a gradient of ones"
             position = optax.apply_updates(position, change)
-            now = zip(up, levels(position), levels(ones), strict=True)
-            up = [so_far and bool(level > first) for so_far, level, first in now]
-            if not any(up):
+            now = zip(ascends, sums(position), sums(ones), strict=True)
+            ascends = [so_far and bool(new > first) for so_far, new, first in now]
+            if not any(ascends):
                 return None
     return "got updates along a gradient of ones"
 
 
 def update(
-    optimizer: Any, gradient: Any, memory: Any, params: Any, value: Any, function: Callable
-) -> tuple[Any, Any]:
-    """An optimizer's update, given what else it can take."""
-    known = {
+    optimizer: optax.GradientTransformation,
+    gradient: Params,
+    optimizer_state: Any,
+    params: Params,
+    value: jax.Array,
+    function: Callable[[Params], jax.Array],
+) -> tuple[Params, Any]:
+    """Call an optimizer's update with the extra arguments that it accepts.
+
+    Args:
+        optimizer: an optax gradient transformation.
+        gradient: the gradient at `params`.
+        optimizer_state: the optimizer's state.
+        params: the parameters.
+        value: the loss at `params`.
+        function: params -> loss, for optimizers with a line search.
+
+    Returns:
+        The change of the parameters and the new state.
+    """
+    extra = {
         "value": value,
         "grad": gradient,
-        # optax's line search refuses what neither it nor this function takes.
+        # optax's line search raises an error for a keyword argument that neither it nor this
+        # function takes, so this function takes `grad_fn`.
         "value_fn": lambda params, grad_fn=None: function(params),
         "grad_fn": lambda params, _: jax.grad(function)(params),
     }
-    takes = inspect.signature(optimizer.update).parameters
-    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in takes.values()):
-        known = {name: value for name, value in known.items() if name in takes}
-    return optimizer.update(gradient, memory, params, **known)
+    accepted = inspect.signature(optimizer.update).parameters
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted.values()):
+        extra = {name: value for name, value in extra.items() if name in accepted}
+    return optimizer.update(gradient, optimizer_state, params, **extra)

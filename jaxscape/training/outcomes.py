@@ -1,38 +1,55 @@
-"""What descents came to: converged, moving, oscillating, diverged, or off the grid."""
+"""Label training runs: converged, moving, oscillating, diverged, or left the grid."""
 
-from typing import Any
+from typing import overload
 
 import jax
 import numpy as np
 
+from jaxscape._util.checks import check_positive
 from jaxscape.results.landscape import Landscape
 from jaxscape.results.trajectory import Descents, Trajectory
 
-# Of the way since half of the steps, the part that led somewhere.
-_NET_PROGRESS = 1 / 2
+# A run oscillates if its net displacement is less than this fraction of its path length.
+_MAX_OSCILLATING_DISPLACEMENT = 1 / 2
 
 
+@overload
+def outcomes(
+    descents: Trajectory, tolerance: float = 1e-3, within: Landscape | None = None
+) -> str: ...
+@overload
+def outcomes(
+    descents: Descents, tolerance: float = 1e-3, within: Landscape | None = None
+) -> np.ndarray: ...
 def outcomes(
     descents: Trajectory | Descents, tolerance: float = 1e-3, within: Landscape | None = None
-) -> Any:
-    """What each run came to, in a word.
+) -> str | np.ndarray:
+    """Label each run as "converged", "diverged", "oscillating", "moving" or "left the grid".
 
-    The first that holds of: "diverged", it left the finite numbers; "left the grid", it ended
-    beyond the landscape's axes; "converged", the gradient of the loss over the training set is
-    within the tolerance at the end; "oscillating", since half of its steps it got less far than
-    half of the way it went; "moving" otherwise.
+    The label is the first of these that applies:
+
+    - "diverged": the loss or the parameters became NaN or infinite.
+    - "left the grid": with `within`, the last point is outside of the landscape's axes.
+    - "converged": at the last point, the norm of the gradient of the training loss is at most
+      `tolerance`.
+    - "oscillating": over the second half of the run, the net displacement is less than half of the
+      path length. The second half begins at the last recorded point that is not after half of the
+      steps.
+    - "moving": none of the above.
 
     Args:
-        descents: what `descend` returned.
-        tolerance: a norm of the gradient, in units of loss per unit of the parameters.
-        within: a landscape whose axes are named as the parameters.
+        descents: a result of `descend`.
+        tolerance: the largest gradient norm of a converged run, in units of the loss per unit of
+            the parameters.
+        within: a landscape whose axes have the names of parameters.
 
     Returns:
-        A string; of `Descents` an array of them, (runs,).
+        The label of a `Trajectory`, or an array of the labels of `Descents`, (runs,).
 
     Raises:
-        ValueError: a tolerance that is not positive and finite, paths that were not made by
-            `descend`, or parameters not named as the landscape's axes.
+        TypeError: `descents` is not a `Trajectory` or `Descents`.
+        ValueError: `tolerance` is not positive and finite, `descents` was not returned by
+            `descend`, or the parameters do not have the names of the landscape's axes.
 
     Example:
         >>> data = jxs.data.teacher_student(jax.random.key(0))
@@ -46,35 +63,37 @@ def outcomes(
         raise TypeError(
             f"descents: expected a Trajectory or Descents, got {type(descents).__name__}"
         )
-    if not 0 < tolerance < np.inf:
-        raise ValueError(f"tolerance: expected a positive finite number, got {tolerance}")
+    tolerance = check_positive("tolerance", tolerance)
     if descents.gradient_norm is None or descents.path_length is None:
-        raise ValueError("descents: expected what descend returned, got paths without gradients")
+        raise ValueError("descents: expected a result of descend, got paths without gradients")
     steps = np.asarray(descents.step)
     half = int(np.searchsorted(steps, steps[-1] / 2, side="right")) - 1
     path_length = np.asarray(descents.path_length)
+    # The axis of recorded points: 0 for one run, 1 for many.
+    axis = path_length.ndim - 1
 
     with np.errstate(invalid="ignore", over="ignore"):
-        way = path_length[..., -1] - path_length[..., half]
-        batch = path_length.ndim - 1
+        length = path_length[..., -1] - path_length[..., half]
         squares = [
-            np.square(_at(leaf, batch, -1) - _at(leaf, batch, half)).sum(
-                axis=tuple(range(batch, np.ndim(leaf) - 1))
+            np.square(_take_point(leaf, axis, -1) - _take_point(leaf, axis, half)).sum(
+                axis=tuple(range(axis, np.ndim(leaf) - 1))
             )
             for leaf in jax.tree.leaves(descents.params)
         ]
-        oscillating = np.sqrt(np.sum(squares, axis=0)) < _NET_PROGRESS * way
+        displacement = np.sqrt(np.sum(squares, axis=0))
+        oscillating = displacement < _MAX_OSCILLATING_DISPLACEMENT * length
         converged = np.asarray(descents.gradient_norm) <= tolerance
-    words = np.where(converged, "converged", np.where(oscillating, "oscillating", "moving"))
+    labels = np.where(converged, "converged", np.where(oscillating, "oscillating", "moving"))
     if within is not None:
-        outside = np.zeros(words.shape, bool)
-        for axis in (within.a, within.b):
-            last = descents.coordinate(axis.name)[..., -1]
-            outside |= ~((last >= axis.values[0]) & (last <= axis.values[-1]))
-        words = np.where(outside, "left the grid", words)
-    words = np.where(np.asarray(descents.diverged_step) >= 0, "diverged", words).astype("<U13")
-    return words if batch else str(words)
+        outside = np.zeros(labels.shape, bool)
+        for coordinate in (within.a, within.b):
+            last = descents.coordinate(coordinate.name)[..., -1]
+            outside |= ~((last >= coordinate.values[0]) & (last <= coordinate.values[-1]))
+        labels = np.where(outside, "left the grid", labels)
+    labels = np.where(np.asarray(descents.diverged_step) >= 0, "diverged", labels).astype("<U13")
+    return labels if axis else str(labels)
 
 
-def _at(leaf: Any, axis: int, point: int) -> np.ndarray:
+def _take_point(leaf: jax.Array | np.ndarray, axis: int, point: int) -> np.ndarray:
+    """Return one recorded point of a leaf, in float64."""
     return np.take(np.asarray(leaf), point, axis=axis).astype(float)

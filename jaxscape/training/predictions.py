@@ -1,4 +1,4 @@
-"""What a network of one input predicts at every point of its path, beside the data."""
+"""The predictions of a one-input network along a training path."""
 
 import functools
 from collections.abc import Callable
@@ -15,23 +15,23 @@ from jaxscape.data.dataset import Dataset
 from jaxscape.losses.pointwise import PointwiseLoss
 from jaxscape.results.trajectory import Trajectory
 
-_POINTS = 200
-_AT_ONCE = 64
-"""Points of the path, as the values within a model take memory."""
+_INPUTS = 200
+# Path points evaluated at a time, which limits the memory of a model's activations.
+_POINTS_AT_ONCE = 64
 
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """A network's curve over its one input, at each of the T points of a path that are finite."""
+    """The predictions of a one-input network at M inputs, for each of T points of a path."""
 
     path: Trajectory
-    """The path, up to where it diverged if it did."""
+    """The path, without the points after a divergence."""
     data: Dataset
-    """What the curves are to fit."""
+    """The data, which the curves should fit."""
     x: np.ndarray
-    """(M,) float: inputs, evenly over those of the data and a little beyond."""
+    """(M,) float: equally spaced inputs, over the data's range and 5 % of it on each side."""
     y: np.ndarray
-    """(T, M) float: the predictions at the inputs; values that are not finite stay as they are."""
+    """(T, M) float: the predictions. NaN and infinite values are kept."""
 
     def __repr__(self) -> str:
         return (
@@ -40,26 +40,30 @@ class Predictions:
         )
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the curves."""
-        return thumbnails.lines(self.x, self.y, ("x", "prediction")) + thumbnails.text(self)
+        """Show the curves in a notebook."""
+        return thumbnails.curves(self.x, self.y, ("x", "prediction")) + thumbnails.text(self)
 
 
 @in_full_precision
-def predictions(model: Callable[..., Any], path: Trajectory, data: Dataset) -> Predictions:
-    """The curves that a network of one input draws through its data on its way.
+def predictions(
+    model: PointwiseLoss | Callable[[Any, jax.Array], jax.Array], path: Trajectory, data: Dataset
+) -> Predictions:
+    """Evaluate a one-input network at every recorded point of a training path.
 
     Args:
-        model: a loss that knows its model, as `squared_error` and `squared_error.of(model)` do, or
-            the model itself, `(params, x) -> predictions`.
-        path: what `descend` returned.
-        data: samples with one input and one target each: (n,) or (n, 1).
+        model: the model, `(params, x) -> predictions`, or a loss that holds it, such as
+            `squared_error` and `squared_error.of(model)`.
+        path: a result of `descend`.
+        data: a `Dataset` with one input and one target per sample, (n,) or (n, 1).
 
     Returns:
-        `Predictions` at 200 inputs.
+        The predictions at 200 inputs.
 
     Raises:
-        TypeError: what is no model of these parameters, no path or no Dataset.
-        ValueError: data of several inputs or targets, predictions that are not one for each input.
+        TypeError: `model` is not a model of the path's parameters, `path` is not a `Trajectory`, or
+            `data` is not a `Dataset`.
+        ValueError: `data` has several inputs or targets per sample, or the model does not return
+            one prediction per input.
 
     Example:
         >>> data = jxs.data.teacher_student(jax.random.key(0))
@@ -79,29 +83,29 @@ def predictions(model: Callable[..., Any], path: Trajectory, data: Dataset) -> P
         shape = getattr(data, name).shape
         if shape not in ((len(data),), (len(data), 1)):
             raise ValueError(
-                f"data: expected one {what} a sample, {name} of shape (n,) or (n, 1), got {shape}"
+                f"data: expected one {what} per sample, {name} of shape (n,) or (n, 1), got {shape}"
             )
     path = path.until_divergence()
     low, high = float(data.x.min()), float(data.x.max())
     margin = 0.05 * (high - low) or 1.0
-    x = jnp.linspace(low - margin, high + margin, _POINTS, dtype=data.x.dtype)
+    x = jnp.linspace(low - margin, high + margin, _INPUTS, dtype=data.x.dtype)
     inputs = x.reshape(-1, *data.x.shape[1:])
     one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), path.params)
     try:
         shape = getattr(jax.eval_shape(predict, one, inputs), "shape", None)
     except Exception as error:
         raise TypeError(
-            "model: expected one of the path's parameters, (params, x) -> predictions, or a loss "
-            f"that knows it, as squared_error.of(model) does; called with x it failed: {error}"
+            "model: expected a function of the path's parameters, (params, x) -> predictions, or a "
+            f"loss with a model, such as squared_error.of(model); called with x it failed: {error}"
         ) from error
-    if shape not in ((_POINTS,), (_POINTS, 1)):
+    if shape not in ((_INPUTS,), (_INPUTS, 1)):
         raise ValueError(
-            f"model: expected a prediction for each of {_POINTS} inputs, got shape {shape}"
+            f"model: expected a prediction for each of {_INPUTS} inputs, got shape {shape}"
         )
-    curves = np.asarray(_along(predict, path.params, inputs))
-    return Predictions(path, data, np.asarray(x), curves.reshape(-1, _POINTS))
+    curves = np.asarray(_predict_at_points(predict, path.params, inputs))
+    return Predictions(path, data, np.asarray(x), curves.reshape(-1, _INPUTS))
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _along(predict: Callable[..., Any], params: Any, inputs: jax.Array) -> jax.Array:
-    return jax.lax.map(lambda one: predict(one, inputs), params, batch_size=_AT_ONCE)
+def _predict_at_points(predict: Callable[..., Any], params: Any, inputs: jax.Array) -> jax.Array:
+    return jax.lax.map(lambda one: predict(one, inputs), params, batch_size=_POINTS_AT_ONCE)

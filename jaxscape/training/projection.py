@@ -1,57 +1,83 @@
-"""A path seen from a plane: where it passes, how far off the plane, and on which losses."""
+"""Project training paths onto planes."""
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, overload
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxscape._util.devices import in_full_precision
-from jaxscape._util.pytree import check_structure, is_none, is_parameter, paired
+from jaxscape._util.pytree import (
+    Params,
+    check_same_structure,
+    combine,
+    is_parameter,
+    moving_leaves,
+    zip_with_paths,
+)
 from jaxscape.data.stream import mean_over
-from jaxscape.grid.axes import dtype_of
+from jaxscape.grid.axes import computed_dtype
 from jaxscape.losses.batch_statistics import check_data
 from jaxscape.losses.checks import check_is_function, scalar, scalars
-from jaxscape.planes.geometry import nearest
+from jaxscape.planes.geometry import nearest_points
 from jaxscape.planes.plane import Plane
 from jaxscape.results.trajectory import Projection, Trajectory
 from jaxscape.training.recorder import Recorder
 
-# Bytes of the points whose losses one call computes.
+# Bytes of the points whose losses are computed in one call.
 _BLOCK_BYTES = 2**26
 
 
-def project(loss: Callable[[Any, Any], jax.Array], data: Any, plane: Plane, path: Any) -> Any:
-    """Where a path passes over a plane, how far from it, and at which losses.
+@overload
+def project(
+    loss: Callable[[Any, Any], jax.Array],
+    data: Any,
+    plane: Plane,
+    path: Trajectory | Recorder | Params,
+) -> Projection: ...
+@overload
+def project(
+    loss: Callable[[Any, Any], Mapping[str, jax.Array]],
+    data: Any,
+    plane: Plane,
+    path: Trajectory | Recorder | Params,
+) -> dict[str, Projection]: ...
+def project(
+    loss: Callable[[Any, Any], jax.Array | Mapping[str, jax.Array]],
+    data: Any,
+    plane: Plane,
+    path: Trajectory | Recorder | Params,
+) -> Projection | dict[str, Projection]:
+    """Project a training path onto a plane: coordinates, distance to the plane, and loss.
 
-    A point far off the plane has another loss than the surface below it. Both are kept, and
-    figures draw the first.
+    A point off the plane has a different loss than its projection, which lies on the surface. The
+    result holds both losses; figures draw the point's own.
 
     Args:
-        loss: (params, data) -> scalar, the surface's; or a dictionary of several by name.
-        data: what the loss takes, the surface's; also a `Stream`, each of whose batches is loaded
-            once for all points.
+        loss: (params, data) -> scalar, the loss of the surface; or -> a dict of several scalars.
+        data: the data of the surface, or a `Stream`, each of whose batches is loaded once for all
+            points.
         plane: a plane through parameters of the path's structure.
-        path: what `descend` returned, or a `Recorder`, of a run that diverged its points before; or
-            a pytree of parameters, each floating array with a leading axis of T points. Memory
-            maps are read piece by piece.
+        path: a result of `descend` or a `Recorder`, of which only the points before a divergence
+            are used; or a pytree of parameters, each floating leaf with a leading axis of T points.
+            Memory maps are read piece by piece.
 
     Returns:
-        A `Projection`, for `plot.surface` and `plot.contour`. Of a loss with several scalars, a
-        dictionary of them.
+        A `Projection`, which `plot.surface` and `plot.contour` draw. For a loss with several
+        scalars, a dict of them by name.
 
     Raises:
-        TypeError: a loss that is no function with a floating scalar result.
-        ValueError: a path of other parameters than the plane's, or without a finite point.
+        TypeError: `loss` is not a function or does not return floating scalars.
+        ValueError: The path has other parameters than the plane or has no finite point.
 
     Example:
         >>> data = jxs.data.teacher_student(jax.random.key(0))
         >>> path = jxs.descend(jxs.squared_error, jxs.Weights(1.0, 0.2), data,
         ...                    optimizer=optax.sgd(0.5), epochs=20)
-        >>> seen = jxs.project(jxs.squared_error, data, jxs.Plane.principal(path), path)
-        >>> bool(seen.distance.max() < 1e-6), round(seen.explained, 6)
+        >>> projection = jxs.project(jxs.squared_error, data, jxs.Plane.principal(path), path)
+        >>> bool(projection.distance.max() < 1e-6), round(projection.explained, 6)
         (True, 1.0)
     """
     check_is_function("loss", loss)
@@ -63,11 +89,12 @@ def project(loss: Callable[[Any, Any], jax.Array], data: Any, plane: Plane, path
     elif isinstance(path, Recorder):
         epoch, points = path.epoch, path.path(plane.origin)
     count = _check_points(plane, points)
-    coordinates, distance, explained = nearest(plane.origin, plane.u, plane.v, points, count)
-    at = np.asarray(coordinates, dtype_of(plane, points))
+    coordinates, distance, explained = nearest_points(plane.origin, plane.u, plane.v, points, count)
+    # The losses are computed in the dtype of the surface.
+    at = np.asarray(coordinates, computed_dtype(plane, points))
     own, below = _losses(loss, plane, points, at, data)
 
-    def with_losses(own: np.ndarray, below: np.ndarray) -> Projection:
+    def make_projection(own: np.ndarray, below: np.ndarray) -> Projection:
         return Projection(
             coordinates,
             distance,
@@ -80,74 +107,75 @@ def project(loss: Callable[[Any, Any], jax.Array], data: Any, plane: Plane, path
         )
 
     if isinstance(own, dict):
-        return {key: with_losses(own[key], below[key]) for key in own}
-    return with_losses(own, below)
+        return {key: make_projection(own[key], below[key]) for key in own}
+    return make_projection(own, below)
 
 
-def _check_points(plane: Plane, points: Any) -> int:
-    """How many points a path has; refused if they are not of the plane's structure and shapes."""
-    check_structure("path", "the plane's structure", plane.origin, points)
+def _check_points(plane: Plane, points: Params) -> int:
+    """Check that a path's points have the plane's structure and shapes, and return their number."""
+    check_same_structure("path", "the plane's structure", plane.origin, points)
     counts = set()
-    for where, here, there in paired(plane.origin, points):
-        if not is_parameter(here):
+    for tree_path, origin, leaf in zip_with_paths(plane.origin, points):
+        if not is_parameter(origin):
             continue
-        if jnp.shape(there)[1:] != jnp.shape(here) or jnp.ndim(there) == 0:
+        if jnp.shape(leaf)[1:] != jnp.shape(origin) or jnp.ndim(leaf) == 0:
             raise ValueError(
-                f"path{where}: expected shape (T, {', '.join(map(str, jnp.shape(here)))}), "
-                f"got {jnp.shape(there)}"
+                f"path{tree_path}: expected shape (T, {', '.join(map(str, jnp.shape(origin)))}), "
+                f"got {jnp.shape(leaf)}"
             )
-        counts.add(len(there))
+        counts.add(len(leaf))
     if len(counts) != 1 or counts == {0}:
-        raise ValueError(f"path: expected points, as many in every leaf, got {sorted(counts)}")
+        raise ValueError(
+            f"path: expected the same number of points, 1 or more, in every leaf, "
+            f"got {sorted(counts)}"
+        )
     return counts.pop()
 
 
-def _losses(loss: Callable, plane: Plane, points: Any, at: np.ndarray, data: Any) -> Any:
-    """The losses at every point, (T,) or several by name, and those of the plane below them."""
-    # Functions and other leaves that are no parameters are the plane's.
-    moving = jax.tree.map(
-        lambda o, x: np.asarray(x) if is_parameter(o) else None,
-        plane.origin,
-        points,
-        is_leaf=is_none,
-    )
-    count = len(at)
-    bytes_each = sum(leaf.nbytes for leaf in jax.tree.leaves(moving)) // count
-    blocks = -(-count // max(1, min(count, _BLOCK_BYTES // max(1, bytes_each))))
-    # Blocks of one size compile once; the last has its last point several times.
-    size = -(-count // blocks)
-    chosen = [np.minimum(np.arange(k, k + size), count - 1) for k in range(0, count, size)]
+def _losses(loss: Callable, plane: Plane, points: Params, at: np.ndarray, data: Any) -> Any:
+    """Compute the losses at all points and at their projections.
 
-    def of_batch(batch: Any) -> Any:
+    Returns:
+        Two arrays (T,), or two dicts of them by name.
+    """
+    # The leaves that are not parameters, such as functions, are those of the plane's origin.
+    moving = jax.tree.map(np.asarray, moving_leaves(plane.origin, points))
+    count = len(at)
+    bytes_per_point = sum(leaf.nbytes for leaf in jax.tree.leaves(moving)) // count
+    max_size = max(1, min(count, _BLOCK_BYTES // max(1, bytes_per_point)))
+    block_count = -(-count // max_size)
+    # Blocks of equal size use one compiled program. The last block repeats its last point.
+    size = -(-count // block_count)
+    blocks = [np.minimum(np.arange(k, k + size), count - 1) for k in range(0, count, size)]
+
+    def losses_of_batch(batch: Any) -> Any:
         parts = []
-        for k in chosen:
-            block = jax.tree.map(lambda x, k=k: x[k], moving)
-            # Waited for: the next blocks would be in memory meanwhile.
-            parts.append(jax.device_get(_block(loss, plane, block, at[k], batch)))
+        for indices in blocks:
+            block = jax.tree.map(lambda leaf, k=indices: leaf[k], moving)
+            # Wait for the result, so that only one block is in memory.
+            parts.append(jax.device_get(_losses_of_block(loss, plane, block, at[indices], batch)))
         return jax.tree.map(lambda *part: np.concatenate(part)[:count], *parts)
 
-    return mean_over(data, of_batch)
+    return mean_over(data, losses_of_batch)
 
 
 @functools.partial(jax.jit, static_argnums=0)
 @in_full_precision
-def _block(loss: Callable, plane: Plane, points: Any, at: jax.Array, data: Any) -> Any:
-    """The losses at some points, and at the points of the plane below them."""
+def _losses_of_block(loss: Callable, plane: Plane, points: Params, at: jax.Array, data: Any) -> Any:
+    """Compute the losses at some points, and at the points of the plane with coordinates `at`."""
 
-    def own(point: Any) -> jax.Array:
-        params = jax.tree.map(
-            lambda o, x: o if x is None else x, plane.origin, point, is_leaf=is_none
-        )
-        return _scalars(loss(params, data))
+    def own(point: Params) -> Any:
+        return _scalars(loss(combine(point, plane.origin), data))
 
-    # One after the other: a point may have a million parameters.
-    return jax.lax.map(own, points), jax.lax.map(
-        lambda ab: _scalars(loss(plane.at(ab[0], ab[1]), data)), at
-    )
+    def below(coordinates: jax.Array) -> Any:
+        return _scalars(loss(plane.at(coordinates[0], coordinates[1]), data))
+
+    # `lax.map` evaluates one point at a time: a point may have a million parameters.
+    return jax.lax.map(own, points), jax.lax.map(below, at)
 
 
 def _scalars(value: Any) -> Any:
-    """What a loss returned: one scalar, or several by name."""
+    """Return a loss's scalar, or its dict of scalars by name, checked."""
     if isinstance(value, Mapping) and value:
         return {str(name): scalar(part, f"loss[{name!r}]") for name, part in value.items()}
     return scalars(value)

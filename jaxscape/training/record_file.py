@@ -1,4 +1,9 @@
-"""Points of many numbers as rows of bytes: in memory, a temporary file, or one with a name."""
+"""Recorded points as rows of bytes: in memory, in a temporary file, or in a named file.
+
+A file begins with a header, one line of JSON, and continues with rows of equal length. A row holds
+the arrays of one point and ends with two float64: the epoch and a status, which is written last. A
+row that a kill has cut off therefore has no valid status.
+"""
 
 import contextlib
 import json
@@ -14,20 +19,20 @@ import numpy as np
 from jaxscape._util.files import check_target_file, lock, open_for_update, write_at
 
 SCHEMA = 1
-"""The version this library writes, and the newest it reads."""
+"""The version of the file format that this library writes, and the newest that it reads."""
 
-# Bytes of rows that are kept in memory; with one more, all go to a temporary file.
-_IN_MEMORY = 2**30
-# A file begins with this, and its first line is JSON.
-_MARK = b'{"jaxscape": "recorder", '
-# Every array of a row begins at a multiple of so many bytes, and so does the row's end: two float64
-# at the very last, its epoch and what it is. So a row that a kill cuts off is none yet.
-_ALIGNED = 64
-_NONE, _FINITE, _NOT_FINITE = 0.0, 1.0, 2.0
+# Bytes of rows that are kept in memory. With one more row, all rows go to a temporary file.
+_MAX_BYTES_IN_MEMORY = 2**30
+# The first bytes of every file.
+_MAGIC = b'{"jaxscape": "recorder", '
+# Every array of a row, and the block with its end, begins at a multiple of so many bytes.
+_ALIGNMENT = 64
+# The status of a row.
+_INVALID, _FINITE, _NONFINITE = 0.0, 1.0, 2.0
 
 
 class Leaf(NamedTuple):
-    """An array that every row has."""
+    """The dtype and shape of an array of a row."""
 
     dtype: np.dtype
     shape: tuple[int, ...]
@@ -40,37 +45,44 @@ class Leaf(NamedTuple):
         return f"{self.dtype}[{','.join(map(str, self.shape))}]"
 
 
+class RowEnd(NamedTuple):
+    """The end of a row."""
+
+    epoch: float
+    status: float
+
+
 class Rows:
-    """Rows of the same arrays, each with an epoch.
+    """Rows with arrays of the same names, dtypes and shapes, each with an epoch.
 
     Args:
-        file: where they are written and may be already; None for memory, and a temporary file
-            beyond 1 GiB.
+        file: the file of the rows, which may exist; None for memory, and a temporary file beyond
+            1 GiB.
 
     Raises:
-        ValueError: a file that no recorder wrote, that a newer jaxscape wrote, or that is damaged;
-            one in a folder that is not there.
+        ValueError: The file was not written by a recorder, was written by a newer jaxscape, or is
+            damaged; its folder does not exist.
     """
 
     leaves: dict[str, Leaf]
-    """The arrays of a row by name; none before the first row."""
-    ends: list[tuple[float, float]]
-    """What stands at the end of every row: its epoch, and what it is."""
+    """The arrays of a row by name; empty before the first row."""
+    ends: list[RowEnd]
+    """The ends of all rows."""
 
     def __init__(self, file: Path | None):
         self.file, self.leaves, self.ends = file, {}, []
-        self._kept: list[np.ndarray] = []
+        self._in_memory: list[np.ndarray] = []
         self._handle: Any = None
-        self._start = 0
+        self._rows_start = 0
         if file is not None:
             check_target_file(file, "file")
             self._read(file)
 
     def open(self) -> None:
-        """Open a named file to be written to, and keep others out for as long as this lives.
+        """Open a named file for writing and lock it for the lifetime of this object.
 
         Raises:
-            OSError: another writes there, or the file cannot be written to.
+            OSError: Another recorder writes to the file, or it cannot be written.
         """
         if self.file is None or self._handle is not None:
             return
@@ -82,64 +94,72 @@ class Rows:
         except OSError:
             handle.close()
             raise
-        # It may have been written to since it was read.
+        # The file may have changed since it was read.
         self._read(self.file)
         self._handle = handle
 
     def append(self, arrays: Mapping[str, np.ndarray], epoch: float) -> None:
-        """Write a row, of the arrays that the first had; of a file, after `open`.
+        """Append a row. A named file must be open.
+
+        Args:
+            arrays: arrays with the names, dtypes and shapes of the first row's.
+            epoch: the row's epoch.
 
         Raises:
-            OSError: a disk that is full, say; the rows before are kept.
+            OSError: The row cannot be written, for instance to a full disk. The rows before it are
+                kept.
         """
         if not self.leaves:
             leaves = {name: Leaf(array.dtype, array.shape) for name, array in arrays.items()}
             if self.file is not None:
                 header = _header(leaves)
-                self._put(self._handle, 0, header)
-                self._start = len(header)
+                self._write(self._handle, 0, header)
+                self._rows_start = len(header)
             self.leaves = leaves
-        places, size = _places(self.leaves)
+        slices, size = _row_layout(self.leaves)
         row = np.zeros(size, np.uint8)
-        for name, place in places.items():
-            row[place].view(arrays[name].dtype)[...] = arrays[name].ravel()
+        for name, piece in slices.items():
+            row[piece].view(arrays[name].dtype)[...] = arrays[name].ravel()
         finite = all(np.isfinite(array).all() for array in arrays.values())
-        end = epoch, _FINITE if finite else _NOT_FINITE
+        end = RowEnd(epoch, _FINITE if finite else _NONFINITE)
         row[-16:].view(np.float64)[...] = end
-        if self._handle is None and (len(self) + 1) * size > _IN_MEMORY:
-            self._leave_memory(size)
+        if self._handle is None and (len(self) + 1) * size > _MAX_BYTES_IN_MEMORY:
+            self._move_to_file(size)
         if self._handle is None:
-            self._kept.append(row)
+            self._in_memory.append(row)
         else:
-            self._put(self._handle, self._start + len(self) * size, row)
+            self._write(self._handle, self._rows_start + len(self) * size, row)
         self.ends.append(end)
 
     def drop_last(self) -> None:
-        """Forget the last row. It stays in a file, marked as none: it may be mapped to memory."""
+        """Delete the last row. In a file it becomes invalid but stays, because it may be mapped."""
         if self._handle is None:
-            self._kept.pop()
+            self._in_memory.pop()
         else:
-            end = self._start + len(self) * _places(self.leaves)[1]
-            self._put(self._handle, end - 8, np.float64(_NONE).tobytes())
+            end = self._rows_start + len(self) * _row_layout(self.leaves)[1]
+            self._write(self._handle, end - 8, np.float64(_INVALID).tobytes())
         self.ends.pop()
 
     def arrays(self, count: int) -> dict[str, np.ndarray]:
-        """The first `count` ≥ 1 rows' arrays, each with a leading axis; of a file, memory maps."""
+        """Return the arrays of the first `count` ≥ 1 rows, each with a leading axis of rows.
+
+        The arrays are memory maps if the rows are in a file.
+        """
         table = self._table(count)
-        places, _ = _places(self.leaves)
+        slices, _ = _row_layout(self.leaves)
         return {
-            name: table[:, places[name]].view(leaf.dtype).reshape(count, *leaf.shape)
+            name: table[:, slices[name]].view(leaf.dtype).reshape(count, *leaf.shape)
             for name, leaf in self.leaves.items()
         }
 
     @property
-    def first_hole(self) -> int | None:
-        """The first row with numbers that are not finite."""
-        return next((k for k, (_, what) in enumerate(self.ends) if what == _NOT_FINITE), None)
+    def first_nonfinite(self) -> int | None:
+        """The index of the first row with NaN or infinite numbers; None if there is none."""
+        return next((k for k, end in enumerate(self.ends) if end.status == _NONFINITE), None)
 
     @property
-    def place(self) -> str:
-        """Where the rows are, in words."""
+    def location(self) -> str:
+        """A phrase for the location of the rows, such as "in memory"."""
         if self.file is not None:
             return f"in {str(self.file)!r}"
         return "in memory" if self._handle is None else "in a temporary file"
@@ -148,74 +168,78 @@ class Rows:
         return len(self.ends)
 
     def _table(self, count: int) -> np.ndarray:
-        """The first rows, (count, bytes)."""
-        if self._kept:
-            return np.stack(self._kept[:count])
-        size = _places(self.leaves)[1]
+        """Return the first rows as bytes, (count, size)."""
+        if self._in_memory:
+            return np.stack(self._in_memory[:count])
+        size = _row_layout(self.leaves)[1]
         source: Any = self._handle if self.file is None else self.file
-        return np.asarray(np.memmap(source, np.uint8, "r", self._start, (count, size)))
+        return np.asarray(np.memmap(source, np.uint8, "r", self._rows_start, (count, size)))
 
     def _read(self, file: Path) -> None:
-        """What a file holds: how its rows are made, and those that are whole."""
-        self.leaves, self._start = _read_header(file)
+        """Read the layout of a file's rows and the ends of all rows up to the first invalid one."""
+        self.leaves, self._rows_start = _read_header(file)
         count = 0
         if self.leaves:
-            count = (file.stat().st_size - self._start) // _places(self.leaves)[1]
+            count = (file.stat().st_size - self._rows_start) // _row_layout(self.leaves)[1]
         ends = self._table(count)[:, -16:].view(np.float64) if count else np.empty((0, 2))
-        gaps = np.flatnonzero(ends[:, 1] == _NONE)
-        whole = ends[: gaps[0]] if gaps.size else ends
-        self.ends = [(float(epoch), float(what)) for epoch, what in whole]
+        invalid = np.flatnonzero(ends[:, 1] == _INVALID)
+        valid = ends[: invalid[0]] if invalid.size else ends
+        self.ends = [RowEnd(float(epoch), float(status)) for epoch, status in valid]
 
-    def _leave_memory(self, size: int) -> None:
+    def _move_to_file(self, size: int) -> None:
         with self._errors():
             handle = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
         weakref.finalize(self, handle.close)
-        for k, row in enumerate(self._kept):
-            self._put(handle, k * size, row)
-        self._handle, self._kept = handle, []
+        for k, row in enumerate(self._in_memory):
+            self._write(handle, k * size, row)
+        self._handle, self._in_memory = handle, []
 
-    def _put(self, handle: Any, start: int, values: bytes | np.ndarray) -> None:
+    def _write(self, handle: Any, start: int, values: bytes | np.ndarray) -> None:
         with self._errors():
             write_at(handle, start, values)
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
+        """Name the file and the number of recorded points in an error of the system."""
         try:
             yield
         except OSError as error:
-            place = tempfile.gettempdir() if self.file is None else str(self.file)
+            target = tempfile.gettempdir() if self.file is None else str(self.file)
             raise OSError(
                 error.errno,
-                f"file: cannot write to {place!r}: {error.strerror}; the {len(self)} points "
+                f"file: cannot write to {target!r}: {error.strerror}; the {len(self)} points "
                 "recorded before are kept",
             ) from error
 
 
-def _places(leaves: Mapping[str, Leaf]) -> tuple[dict[str, slice], int]:
-    """Where in a row every array is, and how many bytes a row has."""
-    start, found = 0, {}
+def _row_layout(leaves: Mapping[str, Leaf]) -> tuple[dict[str, slice], int]:
+    """Return the bytes of every array in a row, and the size of a row in bytes."""
+    start, slices = 0, {}
     for name, leaf in leaves.items():
-        found[name] = slice(start, start + leaf.nbytes)
-        start += math.ceil(leaf.nbytes / _ALIGNED) * _ALIGNED
-    return found, start + _ALIGNED
+        slices[name] = slice(start, start + leaf.nbytes)
+        start += math.ceil(leaf.nbytes / _ALIGNMENT) * _ALIGNMENT
+    return slices, start + _ALIGNMENT
 
 
 def _header(leaves: Mapping[str, Leaf]) -> bytes:
     described = [[name, leaf.dtype.name, leaf.shape] for name, leaf in leaves.items()]
-    text = _MARK + f'"schema": {SCHEMA}, "leaves": {json.dumps(described)}}}'.encode()
-    return text + b" " * (-(len(text) + 1) % _ALIGNED) + b"\n"
+    text = _MAGIC + f'"schema": {SCHEMA}, "leaves": {json.dumps(described)}}}'.encode()
+    return text + b" " * (-(len(text) + 1) % _ALIGNMENT) + b"\n"
 
 
 def _read_header(file: Path) -> tuple[dict[str, Leaf], int]:
-    """The arrays of a row, and where the first row begins; none of an empty file."""
+    """Return the arrays of a row and the offset of the first row in bytes.
+
+    There are no arrays if the file is missing, empty or cut off within its header.
+    """
     if not file.exists():
         return {}, 0
     with file.open("rb") as handle:
-        begin = handle.read(len(_MARK))
-        if not _MARK.startswith(begin):
+        start = handle.read(len(_MAGIC))
+        if not _MAGIC.startswith(start):
             raise ValueError(f"file: {str(file)!r} was not written by a recorder")
-        line = begin + handle.readline()
-    # A kill may have cut it off before there was any row.
+        line = start + handle.readline()
+    # A kill has cut the header off, before any row was written.
     if not line.endswith(b"\n"):
         return {}, 0
     try:

@@ -1,4 +1,4 @@
-"""The parameters that a training loop of the user's own passes through."""
+"""Record the parameters of a user's own training loop."""
 
 import math
 import os
@@ -9,28 +9,26 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxscape._util.pytree import is_array, is_none, is_parameter, is_traced
+from jaxscape._util.checks import check_number
+from jaxscape._util.pytree import Params, combine, is_array, is_none, is_traced, partition
 from jaxscape.training.record_file import Leaf, Rows
-
-# Among the leaves that are not recorded, where one is.
-_RECORDED = object()
 
 
 class Recorder:
-    """The parameters that training passes through, recorded in a loop of your own.
+    """Record the parameters of your own training loop.
 
-    Called with the parameters, it keeps a copy of them. `project` takes it as a path, and
-    `path()` is what `Plane.principal` takes. Up to 1 GiB of points are in memory; more are in a
-    temporary file, which goes with the recorder, and are read from there piece by piece.
+    Called with the parameters, it keeps a copy of them. `project` takes a recorder as a path, and
+    `Plane.principal` takes its `path()`. Up to 1 GiB of points are kept in memory. With more, all
+    points go to a temporary file, which is deleted with the recorder and is read piece by piece.
 
     Args:
-        file: where the points are written instead, each as it comes, so that they outlive a kill.
-            A file that is there already is gone on with, after its last whole point; for another
-            run give another file, or delete this one.
+        file: a file to which each point is written at once, so that the points survive a kill. An
+            existing file is continued after its last complete point; for another run, use another
+            file or delete this one.
 
     Raises:
-        ValueError: a file that no recorder wrote, that a newer jaxscape wrote, or that is damaged;
-            one in a folder that is not there.
+        ValueError: The file was not written by a recorder, was written by a newer jaxscape, or is
+            damaged; its folder does not exist.
 
     Example:
         >>> record = jxs.Recorder()
@@ -47,61 +45,63 @@ class Recorder:
 
     def __init__(self, file: str | os.PathLike | None = None):
         self._rows = Rows(None if file is None else Path(file))
-        # Of the first parameters: their structure, and the leaves that are not recorded.
-        self._first: tuple[Any, list[Any]] | None = None
+        # The first point's structure, names of recorded leaves and other leaves.
+        self._first: tuple[Any, Params, Params] | None = None
 
-    def __call__(self, params: Any, epoch: float | None = None) -> None:
+    def __call__(self, params: Params, epoch: float | None = None) -> None:
         """Record a point.
 
         Args:
-            params: any pytree, the same at each call but for its numbers. What are not floating
-                numbers (functions, whole numbers, random keys) are the first call's.
-            epoch: epochs of training done, for figures; None for one more than the last point's,
-                from 0.
+            params: any pytree, of the same structure, shapes and dtypes in every call. The leaves
+                that are not floating numbers (functions, whole numbers, random keys) are kept from
+                the first call.
+            epoch: the number of completed epochs, for figures; None for 1 more than at the last
+                point, starting from 0.
 
         Raises:
-            TypeError: parameters that JAX traces; an epoch that is no number.
-            ValueError: parameters of another structure, shape or dtype than the first, by the
-                leaf's path; an epoch before the last point's.
-            OSError: a file that cannot be written to, or that another recorder writes to.
+            TypeError: The parameters are traced by JAX, or `epoch` is not a number.
+            ValueError: The parameters differ from the first ones in structure, shape or dtype; the
+                message names the leaf. `epoch` is less than the last point's.
+            OSError: The file cannot be written, or another recorder writes to it.
         """
-        moving, structure, others = _split(params)
+        moving, names, others = _split(params)
+        structure = jax.tree.structure(params, is_leaf=is_none)
         if is_traced(*moving.values()):
             raise TypeError("params: expected arrays, got traced ones; record outside of jit")
         if not moving:
             raise ValueError(f"params: expected floating numbers, got none in {structure}")
         self._rows.open()
         if self._rows.leaves:
-            leaves = {name: Leaf(_dtype(x), np.shape(x)) for name, x in moving.items()}
-            _check_same(self._rows.leaves, leaves)
+            leaves = {name: Leaf(_dtype(leaf), np.shape(leaf)) for name, leaf in moving.items()}
+            _check_same_leaves(self._rows.leaves, leaves)
         if self._first is not None and structure != self._first[0]:
             raise ValueError(
                 f"params: expected the first record's structure {self._first[0]}, got {structure}"
             )
-        epoch = self._checked(epoch)
-        # All leaves are copied from the device at once.
+        epoch = self._next_epoch(epoch)
+        # One call copies all leaves from the device.
         values = jax.device_get(moving)
         with np.errstate(over="ignore"):
-            arrays = {name: np.asarray(values[name], _dtype(x)) for name, x in moving.items()}
+            arrays = {name: np.asarray(values[name], _dtype(leaf)) for name, leaf in moving.items()}
         if self._first is None:
-            # Copies: a loop may give the arrays' memory to its next step.
-            self._first = structure, [_copied(leaf) for leaf in others]
+            # A training step may overwrite arrays that the caller donates, so copy them.
+            self._first = structure, names, jax.tree.map(_copy, others)
         self._rows.append(arrays, epoch)
 
-    def path(self, params: Any = None) -> Any:
-        """The points in order, as `Plane.principal` and `project` take a path.
+    def path(self, params: Params = None) -> Params:
+        """Return the recorded points as a path for `Plane.principal` and `project`.
 
         Args:
-            params: parameters of the recorded structure, for a file that was opened to be read and
-                is not recorded to; None for those recorded.
+            params: parameters of the recorded structure, required after a file was opened and as
+                long as nothing was recorded to it. None: the recorded parameters.
 
         Returns:
-            The parameters' pytree, each floating leaf with a leading axis of T points: NumPy's
-            arrays, from a file read-only memory maps. Of a run that left the finite numbers, the
-            points before.
+            The pytree of parameters, each floating leaf with a leading axis of T points: NumPy
+            arrays, or read-only memory maps of a file. After a divergence, only the points before
+            it.
 
         Raises:
-            ValueError: no finite point; parameters of another structure or shape.
+            ValueError: There is no finite point, or the parameters have another structure or shape.
 
         Example:
             >>> params = {"w": jnp.ones(2)}
@@ -109,40 +109,40 @@ class Recorder:
             >>> jxs.Recorder("run.params").path(params)["w"].shape
             (1, 2)
         """
-        hole = self._rows.first_hole
-        count = len(self) if hole is None else hole
+        first_nonfinite = self._rows.first_nonfinite
+        count = len(self) if first_nonfinite is None else first_nonfinite
         if count == 0:
             raise ValueError(f"path: expected a recorder with a finite point, got {self!r}")
         if params is not None:
-            moving, structure, others = _split(params)
-            # Of whatever dtype: only the structure is taken.
-            shapes = {
-                name: Leaf(self._rows.leaves.get(name, Leaf(_dtype(x), ())).dtype, np.shape(x))
-                for name, x in moving.items()
+            moving, names, others = _split(params)
+            # The dtypes may differ: only the structure and the shapes are used.
+            recorded = self._rows.leaves
+            dtypes = {
+                name: recorded[name].dtype if name in recorded else _dtype(leaf)
+                for name, leaf in moving.items()
             }
-            _check_same(self._rows.leaves, shapes)
+            leaves = {name: Leaf(dtypes[name], np.shape(leaf)) for name, leaf in moving.items()}
+            _check_same_leaves(recorded, leaves)
         elif self._first is not None:
-            structure, others = self._first
-            moving = self._rows.leaves
+            _, names, others = self._first
         else:
             raise ValueError(
-                "params: expected parameters of the recorded structure, as there are only their "
-                f"numbers {self._rows.place}, got None"
+                "params: expected parameters of the recorded structure, which is not stored with "
+                f"the points {self._rows.location}, got None"
             )
         points = self._rows.arrays(count)
-        names = iter(moving)
-        leaves = [points[next(names)] if leaf is _RECORDED else leaf for leaf in others]
-        return jax.tree.unflatten(structure, leaves)
+        return combine(jax.tree.map(lambda name: points[name], names), others)
 
     def rewind(self, epoch: float) -> None:
-        """Forget the points of later epochs, as a run needs that goes on from an older checkpoint.
+        """Delete the points after an epoch, before a run continues from an older checkpoint.
 
         Args:
-            epoch: the last that is kept.
+            epoch: the last epoch to keep.
 
         Raises:
-            TypeError, ValueError: an epoch that is no finite number.
-            OSError: as when a point is recorded.
+            TypeError: `epoch` is not a number.
+            ValueError: `epoch` is not finite.
+            OSError: The file cannot be written, or another recorder writes to it.
 
         Example:
             >>> record = jxs.Recorder()
@@ -152,16 +152,16 @@ class Recorder:
             >>> record.epoch
             array([0. , 0.5, 1. ])
         """
-        last = _number(epoch)
+        last = _check_epoch(epoch)
         self._rows.open()
-        # From the last to the first, so that a kill leaves no gap.
-        while len(self) and self._rows.ends[-1][0] > last:
+        # From the last point to the first, so that a kill leaves no gap.
+        while len(self) and self._rows.ends[-1].epoch > last:
             self._rows.drop_last()
 
     @property
     def epoch(self) -> np.ndarray:
-        """Epochs of training done, (T,) float64, of all points."""
-        return np.array([epoch for epoch, _ in self._rows.ends], float)
+        """(T,) float64: the number of completed epochs at each point."""
+        return np.array([end.epoch for end in self._rows.ends], float)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -171,54 +171,56 @@ class Recorder:
         if self._rows.leaves:
             numbers = sum(math.prod(leaf.shape) for leaf in self._rows.leaves.values())
             parts[0] += f" of {numbers:,} numbers"
-        if self._rows.first_hole is not None:
-            parts.append(f"not finite at point {self._rows.first_hole}")
-        return f"Recorder({', '.join([*parts, self._rows.place])})"
+        if self._rows.first_nonfinite is not None:
+            parts.append(f"not finite at point {self._rows.first_nonfinite}")
+        return f"Recorder({', '.join([*parts, self._rows.location])})"
 
-    def _checked(self, epoch: Any) -> float:
-        last = self._rows.ends[-1][0] if len(self) else None
+    def _next_epoch(self, epoch: float | None) -> float:
+        """Return the epoch of the next point, after a check that it does not decrease."""
+        last = self._rows.ends[-1].epoch if len(self) else None
         if epoch is None:
             return 0.0 if last is None else last + 1
-        found = _number(epoch)
-        if last is not None and found < last:
+        checked = _check_epoch(epoch)
+        if last is not None and checked < last:
             raise ValueError(
-                f"epoch: expected {last:g} or more, as the last point's, got {found:g}; "
-                f"rewind({found:g}) forgets the later ones"
+                f"epoch: expected {last:g} or more, the last point's, got {checked:g}; "
+                f"rewind({checked:g}) deletes the later points"
             )
-        return found
+        return checked
 
 
-def _split(params: Any) -> tuple[dict[str, Any], Any, list[Any]]:
-    """The leaves that are recorded, by path, the structure, and the leaves that are not."""
-    paths, structure = jax.tree_util.tree_flatten_with_path(params, is_leaf=is_none)
-    moving = {
-        f"params{jax.tree_util.keystr(path)}": leaf for path, leaf in paths if is_parameter(leaf)
-    }
-    return moving, structure, [_RECORDED if is_parameter(leaf) else leaf for _, leaf in paths]
+def _split(params: Params) -> tuple[dict[str, Any], Params, Params]:
+    """Split parameters into recorded leaves by name, a pytree of these names, and other leaves."""
+    moving, others = partition(params)
+    names = jax.tree_util.tree_map_with_path(
+        lambda path, _: f"params{jax.tree_util.keystr(path)}", moving
+    )
+    by_name = zip(jax.tree.leaves(names), jax.tree.leaves(moving), strict=True)
+    return dict(by_name), names, others
 
 
 def _dtype(leaf: Any) -> np.dtype:
-    """The dtype in which JAX computes with a leaf."""
+    """Return the dtype in which JAX computes with a leaf."""
     return np.dtype(jax.dtypes.canonicalize_dtype(getattr(leaf, "dtype", float)))
 
 
-def _copied(leaf: Any) -> Any:
+def _copy(leaf: Any) -> Any:
     return leaf.copy() if is_array(leaf) and hasattr(leaf, "copy") else leaf
 
 
-def _check_same(there: Mapping[str, Leaf], here: Mapping[str, Leaf]) -> None:
+def _check_same_leaves(recorded: Mapping[str, Leaf], leaves: Mapping[str, Leaf]) -> None:
     nothing = "no floating numbers"
-    for name in {**there, **here}:
-        was, now = there.get(name), here.get(name)
-        if was != now:
+    for name in {**recorded, **leaves}:
+        expected, got = recorded.get(name), leaves.get(name)
+        if expected != got:
             raise ValueError(
-                f"{name}: expected {was or nothing}, as in the first record, got {now or nothing}"
+                f"{name}: expected {expected or nothing}, as in the first record, "
+                f"got {got or nothing}"
             )
 
 
-def _number(epoch: Any) -> float:
-    if isinstance(epoch, bool) or not hasattr(epoch, "__float__"):
-        raise TypeError(f"epoch: expected a number, got {epoch!r}")
-    if not math.isfinite(epoch):
-        raise ValueError(f"epoch: expected a finite number, got {float(epoch)}")
-    return float(epoch)
+def _check_epoch(epoch: Any) -> float:
+    number = check_number("epoch", epoch)
+    if not math.isfinite(number):
+        raise ValueError(f"epoch: expected a finite number, got {number}")
+    return number

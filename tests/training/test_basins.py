@@ -7,9 +7,10 @@ import optax
 import pytest
 
 import jaxscape as jxs
+from jaxscape._util import blocks
 from jaxscape.training import basins
 from jaxscape.training.basins import Basins
-from jaxscape.training.limits import _components
+from jaxscape.training.limits import _connected_components
 
 NONE = np.zeros(1)
 
@@ -225,7 +226,7 @@ def test_any_optimizer_and_any_plane():
 def test_blocks_change_nothing(monkeypatch):
     arguments = {"optimizer": optax.adam(0.1), "w1": (-3, 3, 13), "w2": (-2, 2, 9)}
     whole = jxs.basins(jxs.squared_error, STUDENT, **arguments)
-    monkeypatch.setattr(basins, "_STARTS_AT_ONCE", 10)
+    monkeypatch.setattr(basins, "_BLOCK_STARTS", 10)
     parts = jxs.basins(jxs.squared_error, STUDENT, **arguments)
     np.testing.assert_array_equal(parts.label, whole.label)
     np.testing.assert_allclose(parts.steps, whole.steps, atol=3)
@@ -246,8 +247,8 @@ def test_interrupted_descents_are_unfinished(monkeypatch):
             if n:
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(basins, "bar", Bar)
-    monkeypatch.setattr(basins, "_STARTS_AT_ONCE", 5)
+    monkeypatch.setattr(blocks, "bar", Bar)
+    monkeypatch.setattr(basins, "_BLOCK_STARTS", 5)
     with pytest.warns(jxs.InterruptedWarning, match="descents are unfinished"):
         found = jxs.basins(
             jxs.squared_error, STUDENT, optimizer=optax.sgd(0.3), w1=(-3, 3, 9), w2=(-2, 2, 8)
@@ -305,6 +306,6 @@ def test_points_that_touch_hang_together():
     """A chain of boxes, bent, and one apart from it."""
 
     chain = np.array([[0.0, 0], [1, 0], [2, 1], [3, 1], [3, 2], [9, 9]])
-    found = sorted(component.tolist() for component in _components(chain, 1.0))
+    found = sorted(component.tolist() for component in _connected_components(chain, 1.0))
     assert found == [[0, 1, 2, 3, 4], [5]]
-    assert jax.tree.leaves(_components(chain[:0], 1.0)) == []
+    assert jax.tree.leaves(_connected_components(chain[:0], 1.0)) == []

@@ -7,7 +7,7 @@ import optax
 import pytest
 
 import jaxscape as jxs
-from jaxscape.training.run import runs
+from jaxscape.training.run import run_all
 from tests import reference
 
 START = jxs.Weights(-0.4, 1.3)
@@ -176,10 +176,10 @@ def test_a_second_descent_compiles_nothing():
         return jxs.descend(jxs.squared_error, start, data, optimizer=SGD, epochs=2, batch_size=5)
 
     run(make_data(20), START)
-    before = runs._cache_size()
+    before = run_all._cache_size()
     data = make_data(20)
     run(jxs.Dataset(data.x + 1, data.y), jxs.Weights(0.1, 0.2))
-    assert runs._cache_size() == before
+    assert run_all._cache_size() == before
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_a_second_descent_compiles_nothing():
         ({"epochs": 0}, ValueError, "epochs: expected 1 or more, got 0"),
         ({"epochs": 2.0}, TypeError, "epochs: expected a whole number, got 2.0"),
         ({"batch_size": 24}, ValueError, "batch_size: expected 1 to 23, .* got 24"),
-        ({"batch_size": 0}, ValueError, "batch_size: expected 1 to 23"),
+        ({"batch_size": 0}, ValueError, "batch_size: expected 1 or more, got 0"),
         ({"optimizer": 0.01}, TypeError, "optimizer: expected an optax gradient transformation"),
         ({"optimizer": optax.sgd(np.nan)}, ValueError, "optimizer: expected a finite learning"),
         ({"optimizer": optax.adam(np.inf)}, ValueError, "optimizer: expected a finite learning"),

@@ -81,7 +81,7 @@ def test_bad_arguments_are_refused():
     with pytest.raises(TypeError, match="descents: expected a Trajectory or Descents, got int"):
         jxs.training.outcomes(3)
     bare = jxs.Trajectory(np.zeros(2), np.arange(2), np.zeros(2), None, np.array(-1), 1)
-    with pytest.raises(ValueError, match="descents: expected what descend returned"):
+    with pytest.raises(ValueError, match="descents: expected a result of descend"):
         jxs.training.outcomes(bare)
     axes = jxs.Axis(np.arange(2.0), "a"), jxs.Axis(np.arange(2.0), "b")
     grid = jxs.Landscape(np.zeros((2, 2)), *axes, loss_name="loss", method="dense")

@@ -63,19 +63,23 @@ def test_a_path_that_diverged_has_curves_up_to_there(path):
     ("change", "error", "message"),
     [
         ({"model": 3}, TypeError, "model: expected a loss or a function, got int"),
-        ({"model": jxs.article.broadcast_squared_error}, TypeError, "model: expected one of the"),
+        (
+            {"model": jxs.article.broadcast_squared_error},
+            TypeError,
+            "model: expected a function",
+        ),
         ({"model": lambda p, x: p.w1}, ValueError, r"each of 200 inputs, got shape \(\)"),
         ({"path": "path"}, TypeError, "path: expected a Trajectory, got str"),
         ({"data": 3}, TypeError, r"data: expected a Dataset\(x, y\), got int"),
         (
             {"data": jxs.Dataset(np.ones((5, 2)), np.ones(5))},
             ValueError,
-            r"data: expected one input a sample, x of shape .* got \(5, 2\)",
+            r"data: expected one input per sample, x of shape .* got \(5, 2\)",
         ),
         (
             {"data": jxs.Dataset(np.ones(5), np.ones((5, 3)))},
             ValueError,
-            r"data: expected one target a sample, y of shape .* got \(5, 3\)",
+            r"data: expected one target per sample, y of shape .* got \(5, 3\)",
         ),
     ],
 )

@@ -88,7 +88,7 @@ def test_a_path_off_the_plane_is_drawn_so(network):
     assert np.abs(np.asarray(dotted[0].z)[kept][0] - seen.surface_loss[0]) < 0.1
     (points,) = [t for t in spatial.data if t.name and "variance" in t.name]
     assert f"{seen.explained:.1%}" in points.name
-    assert "off the plane" in points.hovertemplate
+    assert "distance to the plane" in points.hovertemplate
     np.testing.assert_allclose(points.customdata[:, 2], seen.distance)
     flat = jxs.plot.contour(surface, seen)
     assert any(t.type == "scatter" and t.line.dash == "dot" for t in flat.data)
@@ -132,7 +132,7 @@ def test_points_in_blocks_are_all_points_at_once(network, per_block, monkeypatch
     plane = jxs.Plane.principal(path)
     whole = jxs.project(loss, data, plane, path)
     monkeypatch.setattr(projection, "_BLOCK_BYTES", per_block * 16 * 4)
-    monkeypatch.setattr(geometry, "_AT_ONCE", 12 * 5)
+    monkeypatch.setattr(geometry, "_MAX_NUMBERS", 12 * 5)
     shapes = []
 
     def seen_by_loss(params, data):
@@ -223,7 +223,7 @@ def test_a_loss_of_no_scalars_is_refused(loss, message):
     [
         ({"w": jnp.ones((4, 2))}, "path: expected the plane's structure"),
         ([jnp.ones((4, 3)), jnp.ones(4)], r"path\[0\]: expected shape \(T, 2\), got \(4, 3\)"),
-        ([jnp.ones((4, 2)), jnp.ones(3)], "as many in every leaf"),
+        ([jnp.ones((4, 2)), jnp.ones(3)], "expected the same number of points"),
         ([jnp.full((4, 2), jnp.inf), jnp.ones(4)], r"path\[0\]: expected finite"),
     ],
 )
@@ -239,7 +239,7 @@ def test_a_projection_on_other_coordinates_is_refused():
     plane = jxs.Plane([0.0, 0.0], [1.0, None], [None, 1.0], names=("p", "q"))
     seen = jxs.project(lambda p, d: p[0] + p[1], None, plane, path)
     surface = jxs.landscape(jxs.squared_error, data, w1=(-2, 2, 5), w2=(-2, 2, 7))
-    with pytest.raises(ValueError, match="a projection with a coordinate 'w1', .* got one on p and q"):
+    with pytest.raises(ValueError, match="a coordinate 'w1', .* got one on p and q"):
         jxs.plot.contour(surface, seen)
 
 
@@ -258,7 +258,7 @@ def test_a_path_of_another_loss_or_plane_is_noted_and_one_of_its_own_is_not():
         hole[0] = np.nan
         for surface in (wrong, dataclasses.replace(wrong, loss=hole)):
             [note] = paths.mismatch_notes(surface, [path])
-            assert "losses of descent are off the surface by up to " in note
+            assert "losses of descent differ from the surface by up to " in note
             assert 3 < float(note.split("up to ")[1].split(":")[0]) < 5
             assert note in jxs.plot.surface(surface, path).layout.meta["notes"]
 

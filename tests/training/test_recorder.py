@@ -143,7 +143,7 @@ def test_what_becomes_of_an_array_after_it_was_recorded_does_not_matter():
 
 def test_beyond_the_memory_points_go_to_a_temporary_file(monkeypatch, tmp_path):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(record_file, "_IN_MEMORY", 3 * ROW)
+    monkeypatch.setattr(record_file, "_MAX_BYTES_IN_MEMORY", 3 * ROW)
     record = recorded(None, 3)
     assert "in memory" in repr(record)
     early = record.path()
@@ -188,7 +188,7 @@ def test_a_row_that_was_cut_off_is_none(tmp_path, cut):
     file = tmp_path / "run.params"
     recorded(file, 4)
     size = file.stat().st_size
-    assert record_file._places(Recorder(file)._rows.leaves)[1] == ROW
+    assert record_file._row_layout(Recorder(file)._rows.leaves)[1] == ROW
     with file.open("r+b") as handle:
         handle.truncate(size - cut)
     left = 3 if cut <= ROW else 2
@@ -197,7 +197,7 @@ def test_a_row_that_was_cut_off_is_none(tmp_path, cut):
     for params in points(6)[left:]:
         record(params)
     assert_holds(record.path(points(6)[0]), points(6))
-    assert (file.stat().st_size - record._rows._start) % ROW == 0
+    assert (file.stat().st_size - record._rows._rows_start) % ROW == 0
 
 
 def test_a_file_cut_off_before_its_first_row_is_begun_anew(tmp_path):
@@ -234,7 +234,7 @@ def test_a_disk_that_is_full(tmp_path):
 def test_rewound_points_are_gone_for_good(where, tmp_path, monkeypatch):
     file = tmp_path / "run.params" if where == "file" else None
     if where == "temporary":
-        monkeypatch.setattr(record_file, "_IN_MEMORY", 0)
+        monkeypatch.setattr(record_file, "_MAX_BYTES_IN_MEMORY", 0)
     record = Recorder(file)
     for k, params in enumerate(points(6)):
         record(params, epoch=k / 2)
@@ -263,7 +263,7 @@ def test_a_kill_while_rewound_rows_are_written_over_leaves_no_mixed_row(tmp_path
     file = tmp_path / "run.params"
     record = recorded(file, 4)
     record.rewind(0)
-    start = record._rows._start
+    start = record._rows._rows_start
     del record
     other = recorded(tmp_path / "other", 2, seed=1)
     del other
@@ -525,7 +525,7 @@ def test_a_path_on_disk_is_never_in_memory_whole(tmp_path, monkeypatch):
         record({"w": generator.normal(size=(5, 10_000)).astype(np.float32)})
     path = record.path()
     whole = path["w"].nbytes
-    monkeypatch.setattr(geometry, "_AT_ONCE", 2**15)
+    monkeypatch.setattr(geometry, "_MAX_NUMBERS", 2**15)
     monkeypatch.setattr(projection, "_BLOCK_BYTES", 2**20)
     plane = jxs.Plane.random(jax.random.key(0), {"w": jnp.array(path["w"][0])})
     stream = jxs.Stream([jnp.ones(5), 2 * jnp.ones(5)])

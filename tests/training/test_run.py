@@ -9,8 +9,8 @@ import optax
 import pytest
 
 import jaxscape as jxs
+from jaxscape._util import blocks
 from jaxscape.training import descend
-from jaxscape.training import run as run_module
 from tests import reference
 from tests.training.test_descend import make_data
 
@@ -349,7 +349,7 @@ def test_blocks_of_runs_equal_all_at_once(memory, monkeypatch):
 
     arguments = {"runs": 7, "optimizer": SGD, "epochs": 3, "batch_size": 10}
     whole = jxs.descend(loss, many, data, **arguments)
-    monkeypatch.setattr(descend, "_MOST_RUNS", 7 if memory else 3)
+    monkeypatch.setattr(descend, "_MAX_BLOCK_RUNS", 7 if memory else 3)
     same_runs = jxs.descend(loss, many, data, memory=memory, **arguments)
     np.testing.assert_allclose(same_runs.params["w1"], whole.params["w1"], rtol=REORDERED)
     np.testing.assert_allclose(same_runs.loss, whole.loss, rtol=REORDERED)
@@ -391,8 +391,8 @@ def interrupt_after(runs, monkeypatch):
             if done >= runs:
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(descend, "_MOST_RUNS", 2)
-    monkeypatch.setattr(descend, "bar", Bar)
+    monkeypatch.setattr(descend, "_MAX_BLOCK_RUNS", 2)
+    monkeypatch.setattr(blocks, "bar", Bar)
 
 
 def test_interrupted_runs_that_are_done_are_returned(monkeypatch):
@@ -413,14 +413,14 @@ def test_after_an_interrupted_optimizer_no_other_begins(monkeypatch):
 
 
 def test_an_optimizer_that_is_interrupted_at_once_loses_no_other(monkeypatch):
-    in_blocks = descend._in_blocks
+    in_blocks = descend._run_in_blocks
 
     def interrupted(task, *rest):
         if task.optimizer is INJECTED:
             raise KeyboardInterrupt
         return in_blocks(task, *rest)
 
-    monkeypatch.setattr(descend, "_in_blocks", interrupted)
+    monkeypatch.setattr(descend, "_run_in_blocks", interrupted)
     optimizers = {"first": SGD, "second": INJECTED, "third": SGD}
     arguments = {"runs": 5, "optimizer": optimizers, "epochs": 1}
     with pytest.warns(jxs.InterruptedWarning, match="first of first, second, third are done"):
@@ -466,10 +466,10 @@ def test_each_optimizer_is_one_program_however_many_blocks(monkeypatch):
         return len(traced)
 
     starts = np.arange(5, dtype=np.float32)
-    monkeypatch.setattr(descend, "_MOST_RUNS", 2)
+    monkeypatch.setattr(descend, "_MAX_BLOCK_RUNS", 2)
     first = run(starts)
     assert run(starts + 1) == 0
-    monkeypatch.setattr(descend, "_MOST_RUNS", 5)
+    monkeypatch.setattr(descend, "_MAX_BLOCK_RUNS", 5)
     assert run(starts) == first > 0
 
 
@@ -580,7 +580,7 @@ def test_median_and_single_runs():
     ],
 )
 def test_bad_stacks_are_refused_before_anything_is_computed(change, error, message, monkeypatch):
-    monkeypatch.setattr(run_module, "runs", None)
+    monkeypatch.setattr(descend, "run_all", None)
     arguments = {"optimizer": INJECTED, "epochs": 2} | change
     params = STARTS if "runs" in change else start(0)
     with pytest.raises(error, match=message):
