@@ -13,6 +13,7 @@ from jax.sharding import Sharding
 
 from jaxscape._util.blocks import run_blocks
 from jaxscape._util.devices import default_device, gather_processes, memory_budget
+from jaxscape._util.pytree import is_traced
 from jaxscape.grid import strategies
 from jaxscape.grid.parabola import FitCheck, check_fit, evaluate_parabolas
 from jaxscape.grid.plan import Plan, Problem, limits_for, limits_of_exact, shardings
@@ -48,7 +49,7 @@ def compute_at_once(plan: Plan, problem: Problem) -> tuple[jax.Array, bool]:
         losses, finite, *checked = strategy(problem.loss, None, plan.limits, *problem[2:])
         _check_parabolas(checked, problem.a, problem)
     # A loss may hold a traced value.
-    return losses, isinstance(finite, jax.core.Tracer) or bool(np.asarray(finite).all())
+    return losses, is_traced(finite) or bool(np.asarray(finite).all())
 
 
 def exact_in_threads(

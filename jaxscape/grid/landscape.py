@@ -17,6 +17,7 @@ from jaxscape._util.checks import check_choice, check_memory, check_type
 from jaxscape._util.devices import check_agreement, local_mesh, machine_memory, synchronized
 from jaxscape._util.digest import digest, identity
 from jaxscape._util.files import check_target_folder
+from jaxscape._util.pytree import is_traced
 from jaxscape._util.warnings import InterruptedWarning, NonFiniteWarning, warn
 from jaxscape.data.stream import Stream, example_of
 from jaxscape.grid.axes import AxisValues, computed_dtype, make_axes
@@ -135,7 +136,7 @@ def landscape(
     plane = weight_plane() if plane is None else plane
     check_data(loss, data)
     folder = None if destination is None else Path(destination)
-    traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((plane, data)))
+    traced = is_traced(*jax.tree.leaves((plane, data)))
     # If one machine refuses its arguments, say because it lacks a folder, the others must not wait.
     with contextlib.nullcontext() if traced else synchronized("arguments"):
         check_type("plane", plane, Plane)
@@ -186,16 +187,24 @@ def landscape(
     return surface
 
 
-def whole_landscape(*arguments: Any, **options: Any) -> Any:
+def whole_landscape(
+    loss: ScalarLoss,
+    data: Any,
+    plane: Plane | None = None,
+    *,
+    method: Literal["auto", "dense", "exact"] = "auto",
+    **axes: AxisValues,
+) -> Landscape:
     """Compute a landscape as `landscape` does, but raise an error after Ctrl-C.
 
     Raises:
         KeyboardInterrupt: Ctrl-C, even if some rows or batches are done.
     """
+    options: dict[str, Any] = {"method": method, **axes}
     with warnings.catch_warnings():
         warnings.simplefilter("error", InterruptedWarning)
         try:
-            return landscape(*arguments, **options)
+            return landscape(loss, data, plane, **options)
         except InterruptedWarning:
             raise KeyboardInterrupt from None
 

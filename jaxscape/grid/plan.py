@@ -11,6 +11,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxscape._util.devices import cache_bytes, cores, default_device, memory_budget
+from jaxscape._util.pytree import is_traced
 from jaxscape.grid import cost, sample_mean, strategies
 from jaxscape.grid.cost import TileLimits
 from jaxscape.grid.parabola import CACHE_FRACTION, parabolas, sample_block_size, smaller_block
@@ -209,7 +210,7 @@ def compile_worker_parabolas(
     if a.size * data.y.size < workers * _MIN_PREDICTIONS_PER_THREAD:
         return None
     traced = jax.make_jaxpr(lambda plane, x: loss.predict(plane.at(0.0, 0.0), x))(plane, data.x)
-    if any(isinstance(constant, jax.core.Tracer) for constant in traced.consts):
+    if is_traced(*traced.consts):
         return None  # A traced value cannot be used in another thread.
     own = jax.ShapeDtypeStruct((math.ceil(a.size / workers),), a.dtype)
     # With blocks larger than the cache, XLA would use its threads too, and ours would wait for

@@ -178,7 +178,8 @@ def refine(
         tolerance = _loss_range(surface) / 100 or float(np.finfo(axes[0].dtype).tiny)
 
     def patch(a: np.ndarray, b: np.ndarray) -> Landscape:
-        return whole_landscape(loss, data, plane, **{surface.a.name: a, surface.b.name: b})
+        patch_axes: dict[str, Any] = {surface.a.name: a, surface.b.name: b}
+        return whole_landscape(loss, data, plane, **patch_axes)
 
     error = interpolation_error(surface, patch)
     patches = []
