@@ -1,4 +1,4 @@
-"""Functions written in JAX, evaluated on intervals: bounds that hold for every point of a box."""
+"""Evaluate JAX functions in interval arithmetic: bounds that hold for every point of a box."""
 
 import math
 from collections.abc import Callable
@@ -15,23 +15,23 @@ from jaxscape.critical.interval_rules import RULES
 
 
 class Unbounded(Exception):
-    """An operation that no bound is known for."""
+    """The function has a primitive without a rule; the message is its name."""
 
 
 class Enclosure(NamedTuple):
-    """A function of intervals that encloses what a function of arrays returns."""
+    """A function of intervals that encloses a function of arrays."""
 
     closed: ClosedJaxpr
     """The function as JAX traced it."""
 
     def __call__(self, *arguments: Interval) -> list[Interval]:
-        """Bounds of the results, one interval an array; an end that is not known is infinite."""
+        """Return bounds on the results, one interval per array; unknown ends are infinite."""
         with np.errstate(all="ignore"):
             return interpret(self.closed, arguments, _apply_rule, point)
 
     @property
     def numbers(self) -> int:
-        """How many numbers a call computes."""
+        """The number of numbers that a call computes."""
         return sum(
             math.prod(output.shape)
             for equation in equations(self.closed, into_calls=True)
@@ -40,23 +40,24 @@ class Enclosure(NamedTuple):
 
 
 def enclosure(function: Callable, *shapes: Any) -> Enclosure:
-    """Enclose a function.
+    """Return the interval version of a function.
 
     Args:
-        function: of arrays, as JAX traces it.
-        shapes: `jax.ShapeDtypeStruct`s of its arguments.
+        function: a function of arrays that JAX can trace.
+        shapes: the `jax.ShapeDtypeStruct` of each argument.
 
     Raises:
-        Unbounded: an operation that no bound is known for, by name.
+        Unbounded: The function has a primitive without a rule, or computes in another floating
+            dtype than float64.
     """
     with jax.enable_x64(True):
         closed = jax.make_jaxpr(function)(*shapes)
-    refuse_unknown(closed)
+    check_primitives(closed)
     return Enclosure(closed)
 
 
-def refuse_unknown(jaxpr: ClosedJaxpr) -> None:
-    """Refuse a computation with an operation that no bound is known for."""
+def check_primitives(jaxpr: ClosedJaxpr) -> None:
+    """Check that every primitive has a rule and computes in float64."""
     for equation in equations(jaxpr, into_calls=True):
         name = equation.primitive.name
         if name not in CALLS and name not in RULES:
@@ -67,7 +68,7 @@ def refuse_unknown(jaxpr: ClosedJaxpr) -> None:
 
 
 def _apply_rule(equation: JaxprEqn, inputs: list[Interval]) -> list[Interval]:
-    """Return bounds of an equation's outputs."""
+    """Return bounds on an equation's outputs."""
     called = called_jaxpr(equation)
     if called is not None:
         return interpret(called, inputs, _apply_rule, point)

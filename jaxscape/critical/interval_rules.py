@@ -1,6 +1,4 @@
-"""Bounds on what operations return that move numbers and compute none, or take the greatest.
-
-Arithmetic on intervals: for each of JAX's operations, bounds on what it returns.
+"""Interval arithmetic: for each of JAX's primitives, bounds on its outputs over intervals.
 
 Lower and upper ends are NumPy's float64, rounded outward (Moore 1966, Interval Analysis).
 """
@@ -14,79 +12,26 @@ import numpy as np
 
 from jaxscape.critical.interval import EPSILON, Interval, hull, point, round_outward
 
+Rule = Callable[..., Any]
+"""(equation, one interval for each input) -> an interval; a list of them if the primitive has
+several outputs."""
 
-def _moved(move: Callable) -> Callable:
-    """The rule of an operation that NumPy has too: (array, its parameters) -> array."""
-
-    def rule(equation: Any, x: Interval) -> Interval:
-        low = move(x.low, equation.params)
-        return Interval(low, low if x.is_point else move(x.high, equation.params))
-
-    return rule
-
-
-def _broadcast(x: np.ndarray, params: Any) -> np.ndarray:
-    shape, kept = params["shape"], params["broadcast_dimensions"]
-    sizes = np.ones(len(shape), int)
-    sizes[list(kept)] = x.shape
-    return np.broadcast_to(x.reshape(sizes), shape)
-
-
-def _structural(equation: Any, *given: Interval) -> Any:
-    """The rule of an operation that moves numbers, or takes the greatest, and computes none."""
-
-    def bind(values: list[np.ndarray]) -> list[np.ndarray]:
-        with jax.enable_x64(True):
-            found = equation.primitive.bind(*map(jnp.asarray, values), **equation.params)
-        return [np.asarray(one) for one in (found if isinstance(found, list | tuple) else [found])]
-
-    low = bind([x.low for x in given])
-    high = low if all(x.is_point for x in given) else bind([x.high for x in given])
-    results = [Interval(*ends) for ends in zip(low, high, strict=True)]
-    # Between two places of a table anything may stand.
-    if any(x.low.dtype.kind in "iu" and not np.array_equal(*x) for x in given):
-        unknown = [np.full(one.low.shape, np.inf) for one in results]
-        results = [Interval(-one, one) for one in unknown]
-    return results if equation.primitive.multiple_results else results[0]
-
-
-_MOVES: dict[str, Callable] = {
-    "broadcast_in_dim": _broadcast,
-    "reshape": lambda x, params: x.reshape(params["new_sizes"]),
-    "squeeze": lambda x, params: x.squeeze(axis=params["dimensions"]),
-    "transpose": lambda x, params: x.transpose(params["permutation"]),
-    "convert_element_type": lambda x, params: x.astype(params["new_dtype"]),
-    "copy": lambda x, params: x,
-    "copy_p": lambda x, params: x,
-}
-_STRUCTURAL = (
-    *("expand_dims", "concatenate", "slice", "rev", "pad", "gather", "dynamic_slice", "iota"),
-    *("split", "stack", "unstack", "reduce_max", "reduce_min", "reduce_and", "reduce_or"),
-    "optimization_barrier",
-)
-MOVES: dict[str, Callable] = {
-    **dict.fromkeys(_STRUCTURAL, _structural),
-    **{name: _moved(move) for name, move in _MOVES.items()},
-}
-"""The rule of each operation by its name: (equation, intervals) -> interval, or several."""
-
-
-# NumPy's and XLA's elementary functions are right to a few units in the last place.
+# NumPy's and XLA's elementary functions are accurate to a few units in the last place.
 _UNITS = 8
 
 
-def _integers(*intervals: Interval) -> bool:
+def _are_integers(*intervals: Interval) -> bool:
     return all(interval.low.dtype.kind in "iub" for interval in intervals)
 
 
 def _add(equation: Any, x: Interval, y: Interval) -> Interval:
-    if _integers(x, y):
+    if _are_integers(x, y):
         return Interval(x.low + y.low, x.high + y.high)
     return round_outward(x.low + y.low, x.high + y.high)
 
 
 def _subtract(equation: Any, x: Interval, y: Interval) -> Interval:
-    if _integers(x, y):
+    if _are_integers(x, y):
         return Interval(x.low - y.high, x.high - y.low)
     return round_outward(x.low - y.high, x.high - y.low)
 
@@ -98,7 +43,7 @@ def _negate(equation: Any, x: Interval) -> Interval:
 def _multiply(equation: Any, x: Interval, y: Interval) -> Interval:
     if x.is_point and y.is_point:
         product = x.low * y.low
-        return point(product) if _integers(x, y) else round_outward(product, product)
+        return point(product) if _are_integers(x, y) else round_outward(product, product)
     if x.is_point or y.is_point:
         fixed, (low, high) = (x.low, y) if x.is_point else (y.low, x)
         ends = [fixed * low, fixed * high]
@@ -134,13 +79,13 @@ def _real_power(equation: Any, x: Interval, y: Interval) -> Interval:
     return Interval(np.where(unknown, -np.inf, low), np.where(unknown, np.inf, high))
 
 
-def _rising(function: Callable) -> Callable:
-    """The rule of a function that never falls."""
+def _increasing(function: Callable) -> Rule:
+    """Return the rule of an increasing function."""
     return lambda equation, x: round_outward(function(x.low), function(x.high), _UNITS)
 
 
-def _even(function: Callable) -> Callable:
-    """The rule of a function of |x| that never falls in it."""
+def _even(function: Callable) -> Rule:
+    """Return the rule of an even function that increases with |x|."""
 
     def rule(equation: Any, x: Interval) -> Interval:
         size = _absolute(equation, x)
@@ -152,24 +97,24 @@ def _even(function: Callable) -> Callable:
 def _absolute(equation: Any, x: Interval) -> Interval:
     if x.is_point:
         return point(abs(x.low))
-    least = np.maximum(0, np.maximum(x.low, -x.high))
-    return Interval(least, np.maximum(abs(x.low), abs(x.high)))
+    low = np.maximum(0, np.maximum(x.low, -x.high))
+    return Interval(low, np.maximum(abs(x.low), abs(x.high)))
 
 
 def _sign(equation: Any, x: Interval) -> Interval:
-    # Where it is not certain the function has a kink, and nothing is known of its derivatives.
+    # Where the sign is uncertain the function has a kink, which bounds on derivatives miss.
     certain = (x.low > 0) | (x.high < 0) | ((x.low == 0) & (x.high == 0))
     sign = np.sign(x.low)
     return Interval(np.where(certain, sign, -np.inf), np.where(certain, sign, np.inf))
 
 
-def _wave(shift: float) -> Callable:
-    """The rule of cos(x - shift)."""
+def _cosine(shift: float) -> Rule:
+    """Return the rule of cos(x - shift)."""
 
     def rule(equation: Any, x: Interval) -> Interval:
         ends = [np.cos(end - shift) for end in x]
         low, high = hull(ends)
-        # Where it is ±1 is judged generously: a wider bound is a bound.
+        # Widen the interval in which extrema are counted, to allow for rounding.
         slack = 1e-9 + 4 * EPSILON * np.maximum(abs(x.low), abs(x.high))
         turns = [(end - shift) / (2 * np.pi) for end in (x.low - slack, x.high + slack)]
         top = np.floor(turns[1]) >= np.ceil(turns[0])
@@ -183,7 +128,7 @@ def _wave(shift: float) -> Callable:
 def _reduce_sum(equation: Any, x: Interval) -> Interval:
     axes = tuple(equation.params["axes"])
     low, high = x.low.sum(axis=axes), x.high.sum(axis=axes)
-    if _integers(x):
+    if _are_integers(x):
         return Interval(low, high)
     count = int(np.prod([x.low.shape[axis] for axis in axes]))
     slack = count * EPSILON * np.maximum(abs(x.low), abs(x.high)).sum(axis=axes)
@@ -213,13 +158,21 @@ def _dot(equation: Any, x: Interval, y: Interval) -> Interval:
     return round_outward(middle - radius, middle + radius)
 
 
-def _compare(certain: Callable, never: Callable) -> Callable:
-    """The rule of a comparison: (x, y) -> where it surely holds, and where it surely does not."""
+def _comparison(certain: Callable, never: Callable) -> Rule:
+    """Return the rule of a comparison.
+
+    Args:
+        certain: (x, y) -> where the comparison holds for all numbers of both intervals.
+        never: (x, y) -> where it holds for none.
+    """
     return lambda equation, x, y: Interval(certain(x, y), ~never(x, y))
 
 
-def _alike(when_same: bool, certain: Callable, never: Callable) -> Callable:
-    """The rule of = and of ≠, which know a number compared with itself, as tests for NaN do."""
+def _equality(when_same: bool, certain: Callable, never: Callable) -> Rule:
+    """Return the rule of = or ≠, which is `when_same` for a variable compared with itself.
+
+    Tests for NaN compare a variable with itself.
+    """
 
     def rule(equation: Any, x: Interval, y: Interval) -> Interval:
         first, second = equation.invars
@@ -242,29 +195,65 @@ def _equal(x: Interval, y: Interval) -> np.ndarray:
     return (x.low == x.high) & (y.low == y.high) & (x.low == y.low)
 
 
-def _apart(x: Interval, y: Interval) -> np.ndarray:
+def _unequal(x: Interval, y: Interval) -> np.ndarray:
     return (x.high < y.low) | (y.high < x.low)
 
 
-def _select(equation: Any, which: Interval, *cases: Interval) -> Interval:
-    if which.low.dtype != bool:
+def _select(equation: Any, condition: Interval, *cases: Interval) -> Interval:
+    if condition.low.dtype != bool:
         raise TypeError("select_n by an integer")
     shape = cases[0].low.shape
-    surely, maybe = (
-        np.broadcast_to(end.reshape(end.shape or (1,) * len(shape)), shape) for end in which
+    certain, possible = (
+        np.broadcast_to(end.reshape(end.shape or (1,) * len(shape)), shape) for end in condition
     )
     off, on = cases
-    low, high = np.where(surely, on.low, off.low), np.where(surely, on.high, off.high)
-    open_ = surely != maybe
-    if not open_.any():
+    low, high = np.where(certain, on.low, off.low), np.where(certain, on.high, off.high)
+    uncertain = certain != possible
+    if not uncertain.any():
         return Interval(low, high)
-    # A branch that is not decided may be a kink: nothing is known of derivatives there.
-    return Interval(np.where(open_, -np.inf, low), np.where(open_, np.inf, high))
+    # Between branches there may be a kink, which bounds on derivatives miss.
+    return Interval(np.where(uncertain, -np.inf, low), np.where(uncertain, np.inf, high))
 
 
 def _finite(equation: Any, x: Interval) -> Interval:
     finite = np.isfinite(x.low) & np.isfinite(x.high)
     return Interval(finite, np.ones_like(finite))
+
+
+def _rearrangement(rearrange: Callable) -> Rule:
+    """Return the rule of a primitive that NumPy has too, as (array, parameters) -> array."""
+
+    def rule(equation: Any, x: Interval) -> Interval:
+        low = rearrange(x.low, equation.params)
+        return Interval(low, low if x.is_point else rearrange(x.high, equation.params))
+
+    return rule
+
+
+def _broadcast(x: np.ndarray, params: Any) -> np.ndarray:
+    shape, kept = params["shape"], params["broadcast_dimensions"]
+    sizes = np.ones(len(shape), int)
+    sizes[list(kept)] = x.shape
+    return np.broadcast_to(x.reshape(sizes), shape)
+
+
+def _apply_to_ends(equation: Any, *inputs: Interval) -> Any:
+    """Apply a primitive that moves numbers, or takes the largest of them, to both ends."""
+
+    def bind(values: list[np.ndarray]) -> list[np.ndarray]:
+        with jax.enable_x64(True):
+            outputs = equation.primitive.bind(*map(jnp.asarray, values), **equation.params)
+        outputs = outputs if isinstance(outputs, list | tuple) else [outputs]
+        return [np.asarray(output) for output in outputs]
+
+    low = bind([x.low for x in inputs])
+    high = low if all(x.is_point for x in inputs) else bind([x.high for x in inputs])
+    results = [Interval(*ends) for ends in zip(low, high, strict=True)]
+    # Between two positions of a table there may be any number.
+    if any(x.low.dtype.kind in "iu" and not np.array_equal(*x) for x in inputs):
+        unknown = [np.full(one.low.shape, np.inf) for one in results]
+        results = [Interval(-one, one) for one in unknown]
+    return results if equation.primitive.multiple_results else results[0]
 
 
 def _erf(x: np.ndarray) -> np.ndarray:
@@ -276,14 +265,14 @@ def _logistic(x: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-x))
 
 
-_PAIRWISE: dict[str, Callable] = {
+_ELEMENTWISE: dict[str, Rule] = {
     "max": lambda e, x, y: Interval(np.maximum(x.low, y.low), np.maximum(x.high, y.high)),
     "min": lambda e, x, y: Interval(np.minimum(x.low, y.low), np.minimum(x.high, y.high)),
     "and": lambda e, x, y: Interval(x.low & y.low, x.high & y.high),
     "or": lambda e, x, y: Interval(x.low | y.low, x.high | y.high),
     "not": lambda e, x: Interval(~x.high, ~x.low),
 }
-_RISING: dict[str, Callable] = {
+_INCREASING: dict[str, Callable] = {
     "exp": np.exp,
     "exp2": np.exp2,
     "expm1": np.expm1,
@@ -300,7 +289,22 @@ _RISING: dict[str, Callable] = {
     "logistic": _logistic,
     "erf": _erf,
 }
-RULES: dict[str, Callable] = {
+_REARRANGEMENTS: dict[str, Callable] = {
+    "broadcast_in_dim": _broadcast,
+    "reshape": lambda x, params: x.reshape(params["new_sizes"]),
+    "squeeze": lambda x, params: x.squeeze(axis=params["dimensions"]),
+    "transpose": lambda x, params: x.transpose(params["permutation"]),
+    "convert_element_type": lambda x, params: x.astype(params["new_dtype"]),
+    "copy": lambda x, params: x,
+    "copy_p": lambda x, params: x,
+}
+# Primitives that move numbers, or take the largest or smallest of them, and compute none.
+_STRUCTURAL = (
+    *("expand_dims", "concatenate", "slice", "rev", "pad", "gather", "dynamic_slice", "iota"),
+    *("split", "stack", "unstack", "reduce_max", "reduce_min", "reduce_and", "reduce_or"),
+    "optimization_barrier",
+)
+RULES: dict[str, Rule] = {
     "add": _add,
     "add_any": _add,
     "sub": _subtract,
@@ -314,20 +318,22 @@ RULES: dict[str, Callable] = {
     "abs": _absolute,
     "sign": _sign,
     "cosh": _even(np.cosh),
-    "cos": _wave(0.0),
-    "sin": _wave(np.pi / 2),
+    "cos": _cosine(0.0),
+    "sin": _cosine(np.pi / 2),
     "rsqrt": lambda equation, x: round_outward(x.high**-0.5, x.low**-0.5, _UNITS),
     "reduce_sum": _reduce_sum,
     "dot_general": _dot,
     "select_n": _select,
     "is_finite": _finite,
-    "lt": _compare(_less, lambda x, y: _at_most(y, x)),
-    "gt": _compare(lambda x, y: _less(y, x), _at_most),
-    "le": _compare(_at_most, lambda x, y: _less(y, x)),
-    "ge": _compare(lambda x, y: _at_most(y, x), _less),
-    "eq": _alike(True, _equal, _apart),
-    "ne": _alike(False, _apart, _equal),
-    **MOVES,
-    **{name: _rising(function) for name, function in _RISING.items()},
-    **_PAIRWISE,
+    "lt": _comparison(_less, lambda x, y: _at_most(y, x)),
+    "gt": _comparison(lambda x, y: _less(y, x), _at_most),
+    "le": _comparison(_at_most, lambda x, y: _less(y, x)),
+    "ge": _comparison(lambda x, y: _at_most(y, x), _less),
+    "eq": _equality(True, _equal, _unequal),
+    "ne": _equality(False, _unequal, _equal),
+    **{name: _increasing(function) for name, function in _INCREASING.items()},
+    **{name: _rearrangement(rearrange) for name, rearrange in _REARRANGEMENTS.items()},
+    **_ELEMENTWISE,
+    **dict.fromkeys(_STRUCTURAL, _apply_to_ends),
 }
+"""The rule of each primitive, by its name."""
