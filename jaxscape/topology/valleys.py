@@ -1,32 +1,37 @@
-"""Valleys: where the loss is lowest over one coordinate, and the passes from one to another."""
+"""Valleys, where the loss is minimal over one coordinate, and minimax paths between two points."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import numpy as np
 
 from jaxscape._util import thumbnails
+from jaxscape._util.checks import check_type
 from jaxscape._util.devices import cache_bytes, default_device
 from jaxscape._util.pytree import in_float64
 from jaxscape.critical.points import CriticalPoint, CriticalPoints
-from jaxscape.grid.axes import computed_dtype, make_axis
+from jaxscape.grid.axes import AxisValues, computed_dtype, make_axis
 from jaxscape.grid.parabola import parabolas, why_not_exact
 from jaxscape.losses.checks import check_is_function, loss_name
 from jaxscape.planes.plane import Plane, weight_plane
 from jaxscape.results.landscape import STATIC, Axis, Cell, Landscape
-from jaxscape.topology.persistence import path_between
+from jaxscape.topology.persistence import minimax_cells
 
-# A saddle belongs to the pass of a grid if it is no farther than this, in cells.
-_NEAR = 2.0
-# Of a network with some dozens of hidden values, what so many samples take stays near the cache.
-_SAMPLES_AT_ONCE = 2**14
+Point: TypeAlias = CriticalPoint | Cell | Sequence[float] | np.ndarray
+"""A critical point, a cell of a grid, or two coordinates (a, b)."""
+
+# The largest distance, in cells, between the highest cell of a path and the saddle it stands for.
+_MAX_SADDLE_DISTANCE = 2.0
+# With some dozens of hidden values per sample, the intermediate values of this many samples fit
+# close to the cache.
+_BATCH_SAMPLES = 2**14
 
 
 @dataclass(frozen=True, eq=False)
 class Valley:
-    """The lowest squared error over the second coordinate, along the first, and where it is.
+    """For each value of the first coordinate, the minimum over the second and its position.
 
     Example:
         >>> data = jxs.data.teacher_student(jax.random.key(0))
@@ -36,17 +41,17 @@ class Valley:
     """
 
     a: Axis
-    """n values of the first coordinate."""
+    """The n values of the first coordinate."""
     b: np.ndarray
-    """(n,) the second coordinate of the lowest loss; NaN where the prediction ignores it."""
+    """(n,) the second coordinate of the minimum; NaN where the prediction does not depend on it."""
     loss: np.ndarray
     """(n,) the lowest loss, in float64."""
     b_name: str = field(metadata=STATIC)
-    """What the second coordinate is called."""
+    """The name of the second coordinate."""
     loss_name: str = field(metadata=STATIC)
-    """What was measured, in words."""
+    """The name of the loss."""
     b_unit: str = field(default="", metadata=STATIC)
-    """What 1 along the second coordinate is, in words; empty if not known."""
+    """The unit of the second coordinate, in words; empty if not known."""
 
     def __repr__(self) -> str:
         k, values = int(np.argmin(self.loss)), self.a.values
@@ -57,31 +62,39 @@ class Valley:
         )
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the lowest loss along the first coordinate."""
+        """Show the lowest loss along the first coordinate in a notebook."""
         values = np.asarray(self.a.values, float)
-        return thumbnails.lines(values, self.loss[None], (self.a.name, "loss")) + thumbnails.text(
+        return thumbnails.curves(values, self.loss[None], (self.a.name, "loss")) + thumbnails.text(
             self
         )
 
 
 def valley(
-    loss: Callable[[Any, Any], jax.Array], data: Any, plane: Plane | None = None, **axis: Any
+    loss: Callable[[Any, Any], jax.Array],
+    data: Any,
+    plane: Plane | None = None,
+    **axis: AxisValues,
 ) -> Valley:
-    """Find the lowest loss over the second coordinate for each value of the first, in float64.
+    """Minimize a squared error over the second coordinate, for each value of the first, in float64.
 
-    It takes a squared error of a prediction affine in the second coordinate, such as the last
-    layer's: its lowest point is then known in closed form, one pass over the data for each value.
+    The prediction must be affine in the second coordinate, for instance a weight of the last layer.
+    The loss is then a parabola in it, whose minimum follows in closed form from one pass over the
+    data (variable projection).
 
     Args:
-        loss, data, plane: as for `landscape`.
-        axis: for the plane's first name (`w1` for the two weights) either (lo, hi, n) or a 1-D
-            array of increasing values.
+        loss: a squared error, (params, data) -> scalar, as for `landscape`.
+        data: the second argument of the loss.
+        plane: the plane through the parameters; None for the plane of the two weights.
+        axis: (lo, hi, n) or a 1-D array of increasing values, for the plane's first name (`w1` for
+            the two weights).
 
     Returns:
-        The bottom and its loss at each value of the axis.
+        `Valley`.
 
     Raises:
-        ValueError: a loss that is no parabola in the second coordinate, or another axis.
+        TypeError: `loss` is not a function of (params, data), or `plane` is not a `Plane`.
+        ValueError: The loss is not a parabola in the second coordinate, or the axis is not the
+            plane's first one.
 
     Example:
         >>> data = jxs.data.teacher_student(jax.random.key(0))
@@ -91,11 +104,10 @@ def valley(
     """
     check_is_function("loss", loss)
     plane = weight_plane() if plane is None else plane
-    if not isinstance(plane, Plane):
-        raise TypeError(f"plane: expected a Plane, got {type(plane).__name__}")
+    check_type("plane", plane, Plane)
     first, second = plane.names
     if set(axis) != {first}:
-        raise ValueError(f"axis: expected {first} alone, got {', '.join(axis) or 'none'}")
+        raise ValueError(f"axis: expected only {first}, got {', '.join(axis) or 'none'}")
     if objection := why_not_exact(loss, plane, data):
         raise ValueError(f"loss: expected a parabola in {second}, but {objection}")
     units = plane.units
@@ -104,26 +116,26 @@ def valley(
         plane, data, values = in_float64((plane, data, np.asarray(given.values)))
         cache = cache_bytes(default_device().platform)
         predict = loss.predict  # type: ignore[attr-defined]
-        found = parabolas(predict, plane, values, data, cache, _SAMPLES_AT_ONCE)
-        floor, curvature, scale, lowest, correction = map(np.asarray, found)
+        rows = parabolas(predict, plane, values, data, cache, _BATCH_SAMPLES)
+        floor, curvature, scale, lowest, correction = map(np.asarray, rows)
     with np.errstate(invalid="ignore", divide="ignore"):
         b = np.where(curvature > 0, (lowest + correction) / scale, np.nan)
     return Valley(Axis(values, first, units[0]), b, floor, second, loss_name(loss), units[1])
 
 
 class MinimaxPath(NamedTuple):
-    """The pass between two places of a grid, on the path whose highest loss is the lowest."""
+    """The path between two grid points whose highest loss is the lowest possible."""
 
     path: tuple[Cell, ...]
     """The cells of the path."""
     top: Cell
-    """Its highest cell."""
+    """The highest cell of the path."""
     saddle: CriticalPoint | None
-    """The saddle there, if critical points were given and one of them is near."""
+    """The saddle at the highest cell, if critical points were given and one of them is close."""
     height: float
-    """How far the pass, or the saddle, lies above the start."""
+    """The loss of the saddle, or else of the highest cell, minus the loss at the start."""
     height_from_end: float
-    """How far it lies above the end."""
+    """The same loss minus the loss at the end."""
 
     def __repr__(self) -> str:
         start, end = (f"({cell.a:.4g}, {cell.b:.4g})" for cell in (self.path[0], self.path[-1]))
@@ -134,29 +146,34 @@ class MinimaxPath(NamedTuple):
         )
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the losses on the way."""
+        """Show the losses along the path in a notebook."""
         losses = np.array([[cell.loss for cell in self.path]])
         cells = np.arange(len(self.path))
-        return thumbnails.lines(cells, losses, ("cell", "loss")) + thumbnails.text(self)
+        return thumbnails.curves(cells, losses, ("cell", "loss")) + thumbnails.text(self)
 
 
 def minimax_path(
-    landscape: Landscape, start: Any, end: Any, among: CriticalPoints | None = None
+    landscape: Landscape, start: Point, end: Point, among: CriticalPoints | None = None
 ) -> MinimaxPath:
-    """Find the lowest way over from one place to another, by the merge tree of the grid.
+    """Find the path between two grid points whose highest loss is lowest, and return that loss.
+
+    The path follows the merge tree of the grid.
 
     Args:
         landscape: the grid.
-        start, end: a `CriticalPoint`, a `Cell`, or two coordinates (a, b): the nearest cell counts.
-        among: critical points, one of whose saddles may be the pass: its loss then counts, and not
-            that of the highest cell.
+        start: the first point, a `CriticalPoint`, a `Cell`, or coordinates (a, b). The path starts
+            at the nearest cell.
+        end: the last point, in the same form.
+        among: critical points. If one of their saddles is within 2 cells of the highest cell, its
+            loss replaces that cell's.
 
     Returns:
-        The cells of the way, its highest, and how far that lies above both ends.
+        `MinimaxPath`, with the highest loss relative to both ends.
 
     Raises:
-        TypeError: anything else.
-        ValueError: a place beyond the grid or on a cell that is not finite, or no way over.
+        TypeError: `landscape` is not a `Landscape`, or a point has none of the types above.
+        ValueError: A point is outside the grid or on a cell that is not finite, or no path of
+            finite cells connects the two.
 
     Example:
         >>> wells = jxs.Function(lambda w1, w2: (w1**2 - 1) ** 2 + w2**2)
@@ -164,46 +181,45 @@ def minimax_path(
         >>> round(jxs.topology.minimax_path(surface, (-1, 0), (1, 0)).height, 6)
         1.0
     """
-    if not isinstance(landscape, Landscape):
-        raise TypeError(f"landscape: expected a Landscape, got {type(landscape).__name__}")
-    path = path_between(
-        landscape, *(_cell(landscape, *one) for one in (("start", start), ("end", end)))
+    check_type("landscape", landscape, Landscape)
+    path = minimax_cells(
+        landscape, _nearest_cell(landscape, "start", start), _nearest_cell(landscape, "end", end)
     )
     highest = max(path, key=lambda cell: cell.loss)
     saddle = None if among is None else _nearest_saddle(landscape, highest, among)
     level = highest.loss if saddle is None else saddle.loss
     heights = [
-        level - (place.loss if isinstance(place, CriticalPoint) else cell.loss)
-        for place, cell in ((start, path[0]), (end, path[-1]))
+        level - (point.loss if isinstance(point, CriticalPoint) else cell.loss)
+        for point, cell in ((start, path[0]), (end, path[-1]))
     ]
     return MinimaxPath(path, highest, saddle, *heights)
 
 
-def _cell(landscape: Landscape, name: str, place: Any) -> tuple[int, int]:
-    """The cell nearest to a place."""
-    if isinstance(place, CriticalPoint | Cell):
-        place = (place.a, place.b)
+def _nearest_cell(landscape: Landscape, name: str, point: Point) -> tuple[int, int]:
+    """Return the indices of the cell nearest to a point."""
+    coordinates = (point.a, point.b) if isinstance(point, CriticalPoint | Cell) else point
     try:
-        a, b = map(float, place)
+        a, b = map(float, coordinates)
     except (TypeError, ValueError):
         raise TypeError(
-            f"{name}: expected a CriticalPoint, a Cell or (a, b), got {place!r}"
+            f"{name}: expected a CriticalPoint, a Cell or (a, b), got {point!r}"
         ) from None
-    found = []
+    indices = []
     for axis, x in ((landscape.a, a), (landscape.b, b)):
         values = np.asarray(axis.values, float)
-        slack = 1e-6 * (values[-1] - values[0])
-        if not values[0] - slack <= x <= values[-1] + slack:
+        tolerance = 1e-6 * (values[-1] - values[0])
+        if not values[0] - tolerance <= x <= values[-1] + tolerance:
             raise ValueError(
                 f"{name}: expected {axis.name} from {values[0]:g} to {values[-1]:g}, got {x:g}"
             )
-        found.append(int(np.argmin(abs(values - x))))
-    return found[0], found[1]
+        indices.append(int(np.argmin(abs(values - x))))
+    return indices[0], indices[1]
 
 
 def _nearest_saddle(
     landscape: Landscape, cell: Cell, among: CriticalPoints
 ) -> CriticalPoint | None:
+    """Return the saddle closest to a cell; None if it is too far."""
     spacing = [
         float(np.diff(np.asarray(axis.values, float)).max()) for axis in (landscape.a, landscape.b)
     ]
@@ -213,4 +229,4 @@ def _nearest_saddle(
 
     saddles = among.of_kind("saddle")
     nearest = min(saddles, key=distance, default=None)
-    return nearest if nearest is not None and distance(nearest) <= _NEAR else None
+    return nearest if nearest is not None and distance(nearest) <= _MAX_SADDLE_DISTANCE else None

@@ -207,10 +207,10 @@ def test_the_highest_loss_of_a_path_is_the_lowest_possible(seed):
     start, end = (finite[k] for k in rng.integers(len(finite), size=2))
     level = bottleneck(loss, start, end)
     if level is None:
-        with pytest.raises(ValueError, match="end: no finite cells connect"):
-            persistence_module.path_between(surface(loss), start, end)
+        with pytest.raises(ValueError, match="end: expected a cell that finite cells connect"):
+            persistence_module.minimax_cells(surface(loss), start, end)
         return
-    way = persistence_module.path_between(surface(loss), start, end)
+    way = persistence_module.minimax_cells(surface(loss), start, end)
     cells = [(cell.i, cell.j) for cell in way]
     assert (cells[0], cells[-1]) == (start, end)
     assert len(set(cells)) == len(cells)
@@ -222,10 +222,10 @@ def test_the_highest_loss_of_a_path_is_the_lowest_possible(seed):
         assert high in passes or lowest_neighbor(loss, *high) == low
 
 
-def test_a_path_between_two_wells_crosses_the_pass_and_no_other():
+def test_a_minimax_cells_two_wells_crosses_the_pass_and_no_other():
     found = himmelblau()
     minima = persistence_module.persistence(found).minima
-    way = persistence_module.path_between(found, minima[3].cell, minima[0].cell)
+    way = persistence_module.minimax_cells(found, minima[3].cell, minima[0].cell)
     assert (way[0], way[-1]) == (minima[3].cell, minima[0].cell)
     top = int(np.argmax([cell.loss for cell in way]))
     assert way[top] == minima[3].saddle
@@ -236,9 +236,9 @@ def test_a_path_between_two_wells_crosses_the_pass_and_no_other():
 
 def test_a_path_within_a_basin_does_not_go_through_the_minimum_for_nothing():
     loss = np.arange(5.0)[None] + 10 * np.arange(3)[:, None]
-    way = persistence_module.path_between(surface(loss), (0, 4), (0, 2))
+    way = persistence_module.minimax_cells(surface(loss), (0, 4), (0, 2))
     assert [(cell.i, cell.j) for cell in way] == [(0, 4), (0, 3), (0, 2)]
-    assert len(persistence_module.path_between(surface(loss), (2, 3), (2, 3))) == 1
+    assert len(persistence_module.minimax_cells(surface(loss), (2, 3), (2, 3))) == 1
 
 
 def test_a_double_well_has_two_minima_as_far_apart_as_its_barrier():
@@ -358,17 +358,17 @@ def test_bad_input_is_named():
     with pytest.raises(TypeError, match="landscape: expected a Landscape, got ndarray"):
         persistence_module.persistence(loss)
     with pytest.raises(TypeError, match="landscape: expected a Landscape, got ndarray"):
-        persistence_module.path_between(loss, (0, 0), (1, 1))
-    with pytest.raises(ValueError, match="landscape: expected a finite cell"):
+        persistence_module.minimax_cells(loss, (0, 0), (1, 1))
+    with pytest.raises(ValueError, match="landscape: expected at least one finite cell"):
         persistence_module.persistence(surface(np.full((2, 3), NAN)))
     for cell in ((3, 0), (0, 4), (-1, 0)):
         with pytest.raises(ValueError, match="start: expected a cell of the 3 × 4 grid"):
-            persistence_module.path_between(good, cell, (0, 0))
+            persistence_module.minimax_cells(good, cell, (0, 0))
     with pytest.raises(ValueError, match=r"end: expected a finite loss, got nan at \(1, 2\)"):
-        persistence_module.path_between(good, (0, 0), (1, 2))
+        persistence_module.minimax_cells(good, (0, 0), (1, 2))
     for cell in ((0.5, 1), (1,), 3):
         with pytest.raises(TypeError, match="end: expected a Cell or"):
-            persistence_module.path_between(good, (0, 0), cell)
+            persistence_module.minimax_cells(good, (0, 0), cell)
     found = persistence_module.persistence(good)
     for depth in (-1, NAN):
         with pytest.raises(ValueError, match="depth: expected"):
