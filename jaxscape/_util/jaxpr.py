@@ -11,8 +11,11 @@ from typing import Any, TypeVar
 import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal
 
-PLAIN_CALLS = frozenset(("closed_call", "jit", "pjit"))
-"""Names of primitives that evaluate an inner jaxpr and do nothing else."""
+PLAIN_CALLS = frozenset(("closed_call", "eval_jaxpr", "jit", "pjit"))
+"""Names of primitives that evaluate an inner jaxpr and do nothing else.
+
+JAX 0.12 renamed "closed_call" to "eval_jaxpr".
+"""
 CHECKPOINTS = frozenset(("checkpoint", "remat2"))
 """Names of `jax.checkpoint`, which recomputes the inner jaxpr for a derivative."""
 CALLS = PLAIN_CALLS | CHECKPOINTS | {"custom_jvp_call", "custom_vjp_call"}
