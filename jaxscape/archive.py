@@ -1,14 +1,15 @@
-"""Save and load a landscape and its paths: one `.npz` file, no pickle, with a schema version."""
+"""Save and load a landscape and its paths in one `.npz` file, without pickle."""
 
 import itertools
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxscape._util.checks import check_type
 from jaxscape._util.files import replacing
 from jaxscape.grid import destination
 from jaxscape.losses.two_weights import Weights
@@ -18,35 +19,37 @@ from jaxscape.results.trajectory import Trajectory
 __all__ = ["SCHEMA", "Archive", "load", "save"]
 
 SCHEMA = 3
-"""The version this library writes, and the newest it reads."""
+"""The schema version of files that `save` writes, and the newest that `load` reads."""
 
-_MARK = "jaxscape"
-_PLAIN = ("steps_per_epoch", "name")
-"""Fields of a path that JSON holds as they are."""
+_HEADER = "jaxscape"
+"""The name of the array that holds the JSON header."""
+_JSON_FIELDS = ("steps_per_epoch", "name")
+"""Fields of a path that the header holds as they are."""
 
 
 class Archive(NamedTuple):
-    """What a file holds: a landscape and the paths saved with it, their arrays NumPy's."""
+    """The content of a file: a landscape and its paths, with NumPy arrays."""
 
     landscape: Landscape
     """The surface."""
     paths: tuple[Trajectory, ...]
-    """The descents that were saved with it."""
+    """The training paths saved with it."""
 
 
-def save(path: str | os.PathLike, landscape: Landscape, *paths: Trajectory) -> None:
-    """Save a landscape and any number of descents.
+def save(path: str | os.PathLike[str], landscape: Landscape, *paths: Trajectory) -> None:
+    """Save a landscape and any number of training paths to an `.npz` file.
 
-    An existing file is replaced in one step, when the new one is complete.
+    An existing file is replaced in one step once the new one is complete.
 
     Args:
-        path: the file to write, by convention ending in `.npz`.
+        path: the file, by convention ending in `.npz`.
         landscape: the surface.
-        paths: descents, their parameters `Weights` or nested dicts, lists and tuples of arrays.
+        paths: training paths, whose parameters are `Weights` or nested dicts, lists and tuples of
+            arrays.
 
     Raises:
-        TypeError: parameters of another kind, or arrays of a dtype that `.npz` cannot hold.
-        ValueError: a folder that is not there.
+        TypeError: The parameters are of another type, or have a dtype that `.npz` cannot hold.
+        ValueError: The folder does not exist, or `path` is a folder.
 
     Example:
         >>> axes = jxs.Axis(np.arange(3.0), "w1"), jxs.Axis(np.arange(4.0), "w2")
@@ -55,30 +58,30 @@ def save(path: str | os.PathLike, landscape: Landscape, *paths: Trajectory) -> N
         >>> jxs.archive.load("surface.npz").landscape.shape
         (3, 4)
     """
-    expected = [(landscape, Landscape), *((trajectory, Trajectory) for trajectory in paths)]
-    for given, kind in expected:
-        if not isinstance(given, kind):
-            raise TypeError(f"save: expected a {kind.__name__}, got {type(given).__name__}")
+    check_type("landscape", landscape, Landscape)
+    for trajectory in paths:
+        check_type("paths", trajectory, Trajectory)
     arrays: dict[str, np.ndarray] = {}
 
-    def keep(name: str, values: Any) -> str:
+    def add_array(name: str, values: Any) -> str:
+        """Add an array to the file and return its unique name there."""
         array = np.asarray(values)
         if array.dtype.kind not in "biuf":
-            raise TypeError(f"{name}: expected numbers that NumPy can save, got {array.dtype}")
-        # {"a": {"b": …}} and {"a.b": …} would be kept under one name.
+            raise TypeError(f"{name}: expected a dtype that .npz can hold, got {array.dtype}")
+        # {"a": {"b": …}} and {"a.b": …} would have the same name.
         while name in arrays:
             name += "'"
         arrays[name] = array
         return name
 
-    def describe(name: str, tree: Any) -> Any:
-        """The tree with each array replaced by the name it is kept under."""
+    def encode(name: str, tree: Any) -> Any:
+        """Add the arrays of a pytree to the file; return the tree as JSON, with their names."""
         if isinstance(tree, Weights):
-            return {"Weights": [describe(f"{name}.{k}", v) for k, v in tree._asdict().items()]}
+            return {"Weights": [encode(f"{name}.{k}", v) for k, v in tree._asdict().items()]}
         if isinstance(tree, Mapping) and all(isinstance(k, str) for k in tree):
-            return {"dict": {k: describe(f"{name}.{k}", v) for k, v in tree.items()}}
+            return {"dict": {k: encode(f"{name}.{k}", v) for k, v in tree.items()}}
         if type(tree) in (list, tuple):
-            items = [describe(f"{name}.{k}", v) for k, v in enumerate(tree)]
+            items = [encode(f"{name}.{k}", v) for k, v in enumerate(tree)]
             return {type(tree).__name__: items}
         if tree is None:
             return None
@@ -87,43 +90,43 @@ def save(path: str | os.PathLike, landscape: Landscape, *paths: Trajectory) -> N
                 f"{name}: expected Weights, dicts, lists, tuples and arrays, "
                 f"got {type(tree).__name__}"
             )
-        return keep(name, tree)
+        return add_array(name, tree)
 
     header = {
         "schema": SCHEMA,
         "landscape": {
-            "loss": keep("loss", landscape.loss),
-            "a": [keep("a", landscape.a.values), landscape.a.name, landscape.a.unit],
-            "b": [keep("b", landscape.b.values), landscape.b.name, landscape.b.unit],
+            "loss": add_array("loss", landscape.loss),
+            "a": [add_array("a", landscape.a.values), landscape.a.name, landscape.a.unit],
+            "b": [add_array("b", landscape.b.values), landscape.b.name, landscape.b.unit],
             "loss_name": landscape.loss_name,
             "method": landscape.method,
             "marks": landscape.marks,
         },
         "paths": [
             {
-                name: value if name in _PLAIN else describe(f"path{k}.{name}", value)
+                name: value if name in _JSON_FIELDS else encode(f"path{k}.{name}", value)
                 for name, value in vars(trajectory).items()
             }
             for k, trajectory in enumerate(paths)
         ],
     }
     with replacing(path) as file:
-        np.savez(file, **{_MARK: np.array(json.dumps(header))}, **arrays)  # type: ignore[arg-type]
+        np.savez(file, **{_HEADER: np.array(json.dumps(header))}, **arrays)  # type: ignore[arg-type]
 
 
-def load(path: str | os.PathLike) -> Archive:
-    """Load what `save` wrote, or what `landscape` wrote to a destination.
+def load(path: str | os.PathLike[str]) -> Archive:
+    """Load a file that `save` wrote, or a folder that `landscape` wrote as its `destination`.
 
     Args:
-        path: the file; or the folder, from which the losses come as a read-only memory map, their
-            checksums compared, and as far as the first row that is missing.
+        path: the file or the folder. The losses of a folder are a read-only memory map of the rows
+            before the first missing one; their checksums are verified.
 
     Returns:
-        The landscape and the tuple of its paths, none for a destination.
+        The landscape and its paths; a folder has none.
 
     Raises:
-        ValueError: a file that is not there, is not of this library, was written by a newer
-            version of it, or is damaged; the message says which.
+        ValueError: The file does not exist, is not a file of this library, was written by a newer
+            version, or is damaged; the message says which.
 
     Example:
         >>> _ = Path("notes.npz").write_text("hello")
@@ -135,9 +138,8 @@ def load(path: str | os.PathLike) -> Archive:
     if path.is_dir():
         return Archive(destination.load(path), ())
     if not path.is_file():
-        raise ValueError(f"path: expected a file, got {str(path)!r}, which is not one")
-    # zipfile, zlib, json and NumPy each have their own exceptions for a damaged file, and all of
-    # them mean the same here; none is swallowed.
+        raise ValueError(f"path: expected an existing file, got {str(path)!r}")
+    # zipfile, zlib, json and NumPy raise exceptions of many types for a damaged file.
     with path.open("rb") as file:
         if file.read(4) != b"PK\x03\x04":
             raise ValueError(
@@ -146,12 +148,12 @@ def load(path: str | os.PathLike) -> Archive:
         file.seek(0)
         try:
             stored = np.load(file, allow_pickle=False)
-            header = json.loads(str(stored[_MARK])) if _MARK in stored.files else None
+            header = json.loads(str(stored[_HEADER])) if _HEADER in stored.files else None
         except Exception as error:
             raise ValueError(f"path: {path.name!r} is damaged: {error}") from error
         if header is None:
             raise ValueError(
-                f"path: {path.name!r} was not written by jaxscape: it holds {stored.files}"
+                f"path: {path.name!r} was not written by jaxscape: it contains {stored.files}"
             )
         schema = header.get("schema", 0)
         if schema > SCHEMA:
@@ -160,38 +162,42 @@ def load(path: str | os.PathLike) -> Archive:
                 f"this one reads up to {SCHEMA}): update jaxscape"
             )
         try:
-            return _restore(header, {name: stored[name] for name in stored.files})
+            return _decode(header, {name: stored[name] for name in stored.files})
         except Exception as error:
             raise ValueError(f"path: {path.name!r} is damaged: {error}") from error
 
 
-def _restore(header: Any, arrays: dict[str, np.ndarray]) -> Archive:
-    def rebuild(described: Any) -> Any:
-        if described is None:
-            return None
-        if isinstance(described, str):
-            return arrays[described]
-        [(kind, items)] = described.items()
-        if kind == "dict":
-            return {name: rebuild(item) for name, item in items.items()}
-        rebuilt = [rebuild(item) for item in items]
-        return (
-            Weights(*rebuilt)
-            if kind == "Weights"
-            else {"list": list, "tuple": tuple}[kind](rebuilt)
-        )
+def _decode(header: Any, arrays: dict[str, np.ndarray]) -> Archive:
+    """Return the landscape and the paths that a header and its arrays describe."""
+    sequences: dict[str, Callable[[list[Any]], Any]] = {
+        "Weights": lambda items: Weights(*items),
+        "list": list,
+        "tuple": tuple,
+    }
 
-    saved = dict(header["landscape"])
-    # The second schema knew neither units nor marks.
-    axes = {name: Axis(arrays[saved[name][0]], *saved[name][1:]) for name in ("a", "b")}
-    marks = tuple(itertools.starmap(Mark, saved.get("marks", ())))
-    known = axes | {"loss": arrays[saved["loss"]], "marks": marks}
-    landscape = Landscape(**(saved | known))
+    def decode(tree: Any) -> Any:
+        if tree is None:
+            return None
+        if isinstance(tree, str):
+            return arrays[tree]
+        [(kind, items)] = tree.items()
+        if kind == "dict":
+            return {name: decode(item) for name, item in items.items()}
+        return sequences[kind]([decode(item) for item in items])
+
+    fields = dict(header["landscape"])
+    # Schemas 1 and 2 have neither units nor marks.
+    axes = {name: Axis(arrays[fields[name][0]], *fields[name][1:]) for name in ("a", "b")}
+    marks = tuple(itertools.starmap(Mark, fields.get("marks", ())))
+    landscape = Landscape(**(fields | axes | {"loss": arrays[fields["loss"]], "marks": marks}))
     if landscape.loss.shape != landscape.shape:
         raise ValueError(f"a loss of shape {landscape.loss.shape} on axes of {landscape.shape}")
     paths = (
         Trajectory(
-            **{name: value if name in _PLAIN else rebuild(value) for name, value in path.items()}
+            **{
+                name: value if name in _JSON_FIELDS else decode(value)
+                for name, value in path.items()
+            }
         )
         for path in header["paths"]
     )

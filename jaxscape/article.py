@@ -1,4 +1,4 @@
-"""The published experiment (Rozanov 2024), as published and as intended.
+"""The experiment of Rozanov (2024), as published and as intended.
 
 A. Rozanov, "What's Inside a Neural Network?", Towards Data Science, 29 September 2024: the error
 surface of f(x) = w2·tanh(w1·x) on 3,000 test points and stochastic gradient descent on 7,000
@@ -36,13 +36,13 @@ __all__ = [
 ]
 
 BATCH_SIZE = 128
-"""Samples in a batch; the last one of an epoch is shorter."""
+"""The number of samples in a batch; the last batch of an epoch is shorter."""
 EPOCHS = 25
-"""Times that the descent goes through the training set."""
+"""The number of passes through the training set."""
 START = Weights(-1.0, -1.0)
-"""Where the descent begins."""
+"""The first weights of the descent."""
 AXIS = (-2, 1.95, 80)
-"""Both weights' values: −2, −1.95, …, 1.95."""
+"""The grid of both weights: −2, −1.95, …, 1.95."""
 
 Loss = Callable[[Any, Any], jax.Array]
 
@@ -53,13 +53,13 @@ class Experiment(NamedTuple):
     """A surface over the two weights and a descent on it."""
 
     surface: Landscape
-    """The test error on 80 × 80 cells."""
+    """The test error on the 80 × 80 grid."""
     path: Trajectory
-    """The descent's 26 points."""
+    """The 26 points of the descent."""
 
 
 def data() -> tuple[Dataset, Dataset]:
-    """The article's 7,000 training and 3,000 test points, generated from its seeds.
+    """Generate the article's 7,000 training and 3,000 test points from its seeds.
 
     Returns:
         The training set and the test set, float32.
@@ -79,15 +79,15 @@ def data() -> tuple[Dataset, Dataset]:
 
 
 def broadcast_squared_error(weights: Weights, samples: Dataset) -> jax.Array:
-    """The loss as it was published: every prediction against every target of its batch of 128.
+    """Compute the published loss, which compares every prediction with every target of its batch.
 
-    The published code subtracts targets of shape (128,) from predictions of shape (128, 1), so
-    that the mean runs over 128 × 128 differences; batches, in order, count alike. It is not the
-    mean squared error, and lives here only.
+    The published code subtracts targets of shape (128,) from predictions of shape (128, 1), so its
+    mean runs over 128 × 128 differences. It then averages over the batches, a short last one
+    included with equal weight. This is not the mean squared error.
 
     Args:
-        weights: scalars w1, w2.
-        samples: n samples; those after the last full batch of 128 make a short one.
+        weights: scalars w1 and w2.
+        samples: n samples in order; the last batch of up to 128 samples may be shorter.
 
     Returns:
         The mean over batches of mean(p²) - 2·mean(p)·mean(y) + mean(y²), a scalar.
@@ -100,7 +100,7 @@ def broadcast_squared_error(weights: Weights, samples: Dataset) -> jax.Array:
     prediction = TwoWeightNetwork()(weights, samples.x)
 
     def batch_error(p, y):
-        # The same sum, in terms that are never negative and so do not cancel.
+        # The same mean, as a sum of nonnegative terms, which cannot cancel.
         return jnp.var(p) + jnp.var(y) + jnp.square(jnp.mean(p) - jnp.mean(y))
 
     full, rest = divmod(len(samples), BATCH_SIZE)
@@ -115,10 +115,13 @@ def broadcast_squared_error(weights: Weights, samples: Dataset) -> jax.Array:
 
 
 def surface(loss: Loss = squared_error) -> Landscape:
-    """The test error on the article's 80 × 80 grid.
+    """Compute the test error on the article's 80 × 80 grid.
 
     Args:
-        loss: what to draw; every test point counts alike by default.
+        loss: the loss to compute, by default the mean squared error.
+
+    Returns:
+        The landscape.
 
     Example:
         >>> jxs.article.surface().shape
@@ -129,10 +132,13 @@ def surface(loss: Loss = squared_error) -> Landscape:
 
 
 def path(loss: Loss = squared_error) -> Trajectory:
-    """The article's descent: 25 epochs of SGD at learning rate 0.01 from (−1, −1), 26 points.
+    """Run the article's descent: 25 epochs of SGD from (−1, −1) with learning rate 0.01.
 
     Args:
-        loss: what is descended on the training data, and evaluated on the test data.
+        loss: the loss that is minimized on the training data and evaluated on the test data.
+
+    Returns:
+        The path of 26 points, one per epoch and the start.
 
     Example:
         >>> len(jxs.article.path().loss)
@@ -145,7 +151,7 @@ def path(loss: Loss = squared_error) -> Trajectory:
 
 
 def as_intended() -> Experiment:
-    """The experiment with the true mean squared error.
+    """Run the experiment with the mean squared error.
 
     Returns:
         The surface of the test error and the descent on it.
@@ -158,10 +164,10 @@ def as_intended() -> Experiment:
 
 
 def as_published() -> Experiment:
-    """The experiment with the published loss, `broadcast_squared_error`.
+    """Run the experiment with the published loss, `broadcast_squared_error`.
 
     Returns:
-        As of `as_intended`.
+        The surface of the published loss on the test data and the descent on it.
 
     Example:
         >>> jxs.article.as_published().path

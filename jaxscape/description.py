@@ -1,15 +1,8 @@
-"""Facts of a grid of losses: where it is flat, and which symmetries it has.
-
-A description of a surface, as sentences and as data that JSON holds.
-
-The sentences of a description, each with the data that it says, as they are gathered.
-
-What is known of a surface, in plain sentences and as data that JSON holds.
-"""
+"""Summarize a loss surface, in sentences and as data for JSON."""
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +10,7 @@ import jax
 import numpy as np
 
 from jaxscape._util import thumbnails
+from jaxscape._util.checks import check_type
 from jaxscape._util.warnings import NonFiniteWarning
 from jaxscape.critical.points import CriticalPoint, CriticalPoints, Unsearchable, format_number
 from jaxscape.critical.search import critical_points
@@ -24,82 +18,36 @@ from jaxscape.grid.landscape import whole_landscape
 from jaxscape.grid.refine import interpolation_error
 from jaxscape.losses.checks import check_is_function
 from jaxscape.planes.plane import Plane
-from jaxscape.results.landscape import Axis, Landscape
+from jaxscape.results.landscape import Axis, Cell, Landscape
 from jaxscape.topology.persistence import Persistence, persistence
 from jaxscape.topology.valleys import minimax_path, valley
 
-# Opposite nodes along an axis, for a symmetry to be more than chance.
-_FEWEST = 4
-
-
-def flat_share(surface: Landscape, change: float) -> float:
-    """The share of nodes at whose slope the loss would change by little from side to side.
-
-    Args:
-        surface: the grid.
-        change: how little, as a part of the losses' range.
-    """
-    loss = np.asarray(surface.loss, float)
-    axes = [np.asarray(axis.values, float) for axis in (surface.a, surface.b)]
-    with np.errstate(invalid="ignore"):
-        steepness = [
-            np.gradient(loss, values, axis=k) * (values[-1] - values[0])
-            for k, values in enumerate(axes)
-        ]
-        return float(np.mean(np.hypot(*steepness) <= change * _range(surface)))
-
-
-def symmetries(surface: Landscape) -> list[str]:
-    """Which reflections leave the losses alone, where the grid has opposite nodes, in words."""
-    a, b = surface.a, surface.b
-    loss = np.asarray(surface.loss, float)
-    rows, columns, all_a, all_b = _opposite(a), _opposite(b), np.arange(len(a)), np.arange(len(b))
-    found = []
-    for name, i, j in (
-        (f"({a.name}, {b.name}) → (-{a.name}, -{b.name})", rows, columns),
-        (f"{a.name} → -{a.name}", rows, all_b),
-        (f"{b.name} → -{b.name}", all_a, columns),
-    ):
-        here = loss[np.ix_(i >= 0, j >= 0)]
-        if min(here.shape) >= _FEWEST and _same(surface, here, loss[np.ix_(i[i >= 0], j[j >= 0])]):
-            found.append(name)
-    if np.array_equal(a.values, b.values) and _same(surface, loss, loss.T):
-        found.append(f"({a.name}, {b.name}) → ({b.name}, {a.name})")
-    return found
-
-
-def _range(surface: Landscape) -> float:
-    lowest, highest = surface.lowest, surface.highest
-    return 0.0 if lowest is None or highest is None else highest - lowest.loss
-
-
-def _opposite(axis: Axis) -> np.ndarray:
-    """(n,) for each value the index of its opposite, -1 where the axis has none."""
-    values = np.asarray(axis.values, float)
-    nearest = abs(values[None, :] + values[:, None]).argmin(axis=1)
-    slack = 1e-3 * np.diff(values).min()
-    return np.where(abs(values + values[nearest]) <= slack, nearest, -1)
-
-
-def _same(surface: Landscape, here: np.ndarray, there: np.ndarray) -> bool:
-    """Whether losses agree, but for the rounding of their sums."""
-    spread = _range(surface)
-    allowed = np.sqrt(np.finfo(surface.loss.dtype).eps) * spread
-    holes = np.isfinite(here) == np.isfinite(there)
-    with np.errstate(invalid="ignore"):
-        return bool(spread and holes.all() and not (abs(here - there) > allowed).any())
+# A minimum of the grid is deep if its persistence is at least this fraction of the loss's range.
+_DEEP = 1e-3
+# A node is flat if a plane with its slope would change by less than this fraction of the loss's
+# range from one side of the grid to the other.
+_FLAT = 1e-2
+_MIN_FLAT_FRACTION = 0.01
+"""The smallest fraction of flat nodes that has a sentence."""
+_MIN_OPPOSITES = 4
+"""The fewest nodes along an axis that must have a mirror image for a symmetry to be reported."""
+_MAX_NODES = 2**20
+"""The largest grid whose loss is computed between the nodes, too."""
+_MAX_POINTS = 12
+"""The most critical points with a sentence of their own."""
 
 
 @dataclass(frozen=True, eq=False)
 class Description:
-    """What is known of a surface."""
+    """A summary of a loss surface."""
 
     sentences: tuple[str, ...]
-    """In plain words, one fact each."""
+    """One fact per sentence."""
     data: dict[str, Any]
-    """As numbers, strings, lists and dicts that JSON holds; what is not finite is None."""
+    """The same facts as numbers, strings, lists and dicts that JSON can hold, with None for numbers
+    that are not finite."""
     critical_points: CriticalPoints | None
-    """Of the loss, if it was given and could be searched."""
+    """The critical points, if `describe` was given the loss and could search it."""
     persistence: Persistence
     """The minima and maxima of the grid."""
 
@@ -109,276 +57,8 @@ class Description:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the sentences."""
+        """Show the sentences in a notebook."""
         return "".join(map(thumbnails.paragraph, self.sentences))
-
-
-def plain(value: Any) -> Any:
-    """What JSON holds: arrays as lists, and None for what is not finite."""
-    if isinstance(value, dict):
-        return {str(key): plain(one) for key, one in value.items()}
-    if isinstance(value, list | tuple | np.ndarray):
-        return [plain(one) for one in value]
-    if isinstance(value, bool | np.bool_ | str) or value is None:
-        return value if isinstance(value, str) or value is None else bool(value)
-    if isinstance(value, int | np.integer):
-        return int(value)
-    return float(value) if math.isfinite(value) else None
-
-
-# A minimum of the grid matters if it is deeper than this part of the losses' range.
-_DEEP = 1e-3
-# Flat is where the loss would change by less than this part of its range across the whole grid.
-_FLAT = 1e-2
-_MUCH = 0.01
-"""The share of a grid that is worth a sentence."""
-_MOST_CELLS = 2**20
-"""Of a grid whose losses between the nodes are computed, too."""
-_NOUNS = {"degenerate": "degenerate critical point"}
-_MOST_SENTENCES = 12
-"""About single points."""
-
-
-class Sentences:
-    """What is said of a surface, in words and as data, fact by fact."""
-
-    def __init__(self, surface: Landscape, shape: Persistence) -> None:
-        lowest, highest = surface.lowest, surface.highest
-        assert lowest is not None
-        assert highest is not None
-        self.surface, self.shape, self.lowest = surface, shape, lowest
-        self.spread = highest - lowest.loss
-        self.sentences: list[str] = []
-        self.data: dict[str, Any] = {}
-
-    def say(self, sentence: str, **facts: Any) -> None:
-        self.sentences.append(sentence)
-        self.data |= facts
-
-    def place(self, point: Any) -> str:
-        a, b = self.surface.a.name, self.surface.b.name
-        return f"{a} = {format_number(point.a)}, {b} = {format_number(point.b)}"
-
-    def grid(self) -> None:
-        """Resolution, range, lowest cell, holes, minima, flat regions."""
-        surface, shape, lowest = self.surface, self.shape, self.lowest
-        (n1, n2), highest = surface.shape, lowest.loss + self.spread
-        axes = [np.asarray(axis.values, float) for axis in (surface.a, surface.b)]
-        spans = ", ".join(
-            f"{axis.name} from {values[0]:g} to {values[-1]:g}"
-            for axis, values in zip((surface.a, surface.b), axes, strict=True)
-        )
-        self.say(
-            f"The {surface.loss_name} on {n1} × {n2} nodes, {spans}, lies between "
-            f"{lowest.loss:.6g} and {highest:.6g}.",
-            loss_name=surface.loss_name,
-            shape=[n1, n2],
-            axes={
-                axis.name: [values[0], values[-1]]
-                for axis, values in zip((surface.a, surface.b), axes, strict=True)
-            },
-            lowest_cell=self.cell(lowest) | {"on_edge": surface.lowest_is_on_edge},
-            highest=highest,
-        )
-        if not self.spread:
-            self.say("It is the same at every node.", grid_minima=[], shallow_minima=0)
-            self.data |= {"nonfinite": surface.nonfinite_count, "flat": 1.0}
-            return
-        beyond = "on the edge, so that it may fall further beyond" * surface.lowest_is_on_edge
-        self.say(f"The lowest node is at {self.place(lowest)}, {beyond or 'inside'}.")
-        holes = surface.nonfinite_count
-        if holes:
-            self.say(f"{holes} of {n1 * n2} losses are not finite.")
-        deep = shape.deep(_DEEP * self.spread)
-        others = shape.minima[len(deep) :]
-        rest = ""
-        if others:
-            rest = f"; {len(others)} more are at most {others[0].persistence:.3g} deep"
-        one = len(deep) == 1
-        border = sum(self.on_edge(minimum.cell) for minimum in deep)
-        self.say(
-            f"{len(deep)} {'minimum' if one else 'minima'} of the grid, {border or 'none'} on its "
-            f"edge, {'is' if one else 'are'} deeper than {_DEEP:g} of the range{rest}.",
-            nonfinite=holes,
-            grid_minima=[
-                self.cell(minimum.cell) | {"depth": minimum.persistence} for minimum in deep
-            ],
-            shallow_minima=len(others),
-        )
-        self.flat()
-
-    def flat(self) -> None:
-        """Where little changes, and how much of the grid is low."""
-        share, percent = flat_share(self.surface, _FLAT), 100 * _FLAT
-        if share >= _MUCH:
-            self.say(
-                f"{100 * share:.2g} % of the grid is flat: at its slope the loss would change by "
-                f"less than {percent:g} % of its range from one side to the other."
-            )
-        area = self.shape.area_below(self.lowest.loss + _FLAT * self.spread)
-        part = area / self.shape.area_below(math.inf)
-        self.say(
-            f"The lowest {percent:g} % of the range take {100 * part:.2g} % of the area.",
-            flat=share,
-            low_area=part,
-        )
-
-    def symmetries(self) -> None:
-        """Which reflections leave the losses alone."""
-        found = symmetries(self.surface)
-        self.data["symmetries"] = found
-        if found:
-            self.say(f"It is symmetric under {' and '.join(found)}, as far as the grid shows.")
-
-    def between_nodes(self, loss: Callable, data: Any, plane: Plane | None) -> None:
-        """How far off the grid is between its nodes."""
-        surface = self.surface
-        if surface.loss.size > _MOST_CELLS:
-            return
-
-        def patch(a: np.ndarray, b: np.ndarray) -> Landscape:
-            given: dict[str, Any] = {surface.a.name: a, surface.b.name: b}
-            return whole_landscape(loss, data, plane, **given)
-
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NonFiniteWarning)
-            errors = interpolation_error(surface, patch)
-        if np.isnan(errors).all():
-            return
-        largest = float(np.nanmax(errors))
-        share = ""
-        if self.spread:
-            share = f", {100 * largest / self.spread:.2g} % of the range"
-        self.say(
-            f"Between the nodes, straight interpolation is off by up to {largest:.3g}{share}.",
-            interpolation_error=largest,
-        )
-
-    def critical(
-        self, loss: Callable, data: Any, plane: Plane | None, box: dict[str, Any]
-    ) -> CriticalPoints | None:
-        """The critical points, what is proved of them, and limits."""
-        axes = (self.surface.a, self.surface.b)
-        box = box or {axis.name: (float(axis.values[0]), float(axis.values[-1])) for axis in axes}
-        try:
-            found = critical_points(loss, data, plane, **box)
-        except Unsearchable as error:
-            self.say(
-                f"Critical points were not searched: {error}.",
-                critical_points=[],
-                complete=False,
-                limits={},
-            )
-            return None
-        self.points(found)
-        self.valley(found, loss, data, plane)
-        return found
-
-    def points(self, found: CriticalPoints) -> None:
-        count, (first, second) = len(found.points), found.box
-        where = f"{found.names[0]} from {first[0]:g} to {first[1]:g} and {found.names[1]} from "
-        where += f"{second[0]:g} to {second[1]:g}"
-        known = {
-            "proved": "this is proved to be all",
-            "index": "as many as the turning of the gradient along the border asks for",
-            "incomplete": "these may not be all",
-        }[found.completeness]
-        self.say(
-            f"{count} critical point{'' if count == 1 else 's'} with {where}: {known}.",
-            critical_points=[self.critical_point(point) for point in found.points],
-            complete=found.complete,
-            completeness=found.completeness,
-            box=dict(zip(found.names, map(list, found.box), strict=True)),
-            winding=found.winding,
-            undecided=[[list(side) for side in box] for box in found.undecided],
-            notes=list(found.notes),
-        )
-        for point in found.points[:_MOST_SENTENCES]:
-            border = ", on the border of the box" * point.on_boundary
-            proof = "" if point.certified else ", by computation without proof"
-            noun = _NOUNS.get(point.kind, point.kind)
-            self.say(
-                f"A {noun} at {self.place(point)}, loss {format_number(point.loss)}, eigenvalues "
-                f"{', '.join(map(format_number, point.eigenvalues))}{border}{proof}."
-            )
-        if count > _MOST_SENTENCES:
-            self.say(f"And {count - _MOST_SENTENCES} critical points more.")
-        for note in found.notes:
-            self.say(f"{note[0].upper()}{note[1:]}.")
-
-    def valley(self, found: CriticalPoints, loss: Callable, data: Any, plane: Plane | None) -> None:
-        """Of the two-weight network: the bottom of its valley, and its limits."""
-        limits, (first, second) = found.limits, found.names
-        self.data["limits"] = dict(limits)
-        if not limits:
-            return
-        (low, high), whole = found.box[0], {second: (-1e30, 1e30)}
-        stationary = critical_points(loss, data, plane, **{first: (low, high)}, **whole).points
-        borders = np.array([low, high])
-        along = [*valley(loss, data, plane, **{first: borders}).loss[borders != 0].tolist()]
-        along += [point.loss for point in stationary if point.a]
-        along += [limits["w1_to_0"]] * (low <= 0 <= high)
-        ends = min(along), max(along)
-        self.say(
-            f"The bottom of the valley, the lowest loss over {second} for each {first}, lies "
-            f"between {format_number(ends[0])} and {format_number(ends[1])} there.",
-            valley={"lowest": ends[0], "highest": ends[1]},
-        )
-        self.say(
-            f"The lowest loss over {second} tends to {limits['w1_to_0']:.6g} as {first} → 0 and to "
-            f"{limits['w1_to_infinity']:.6g} as {first} → ±∞."
-        )
-        value = format_number(limits["infimum"])
-        if limits["attained"]:
-            self.say(f"The lowest loss of all is {value}.")
-        elif limits["attained"] is None:
-            self.say(f"Whether a loss below {value} is reached anywhere is not proved.")
-        else:
-            self.say(f"The loss comes as near to {value} as one likes, and nowhere reaches it.")
-
-    def way_over(self, found: CriticalPoints | None) -> None:
-        """The pass between the two deepest minima."""
-        deep = self.shape.deep(_DEEP * self.spread)
-        if not self.spread or len(deep) < 2 or deep[1].saddle is None:
-            return
-        ends: list[Any] = [self.nearest(found, minimum.cell) for minimum in deep[:2]]
-        way = minimax_path(self.surface, ends[0], ends[1], found)
-        top = way.saddle or way.top
-        word = "saddle" if way.saddle else "node"
-        self.say(
-            f"The way from the minimum at {self.place(ends[0])} to that at {self.place(ends[1])} "
-            f"leads over the {word} at {self.place(top)}, {format_number(way.height)} above the one "
-            f"and {format_number(way.height_from_end)} above the other.",
-            minimax_path={
-                "from": self.cell(ends[0]),
-                "to": self.cell(ends[1]),
-                "over": self.cell(top),
-                "heights": [way.height, way.height_from_end],
-            },
-        )
-
-    def nearest(self, found: CriticalPoints | None, cell: Any) -> Any:
-        """The critical minimum in the neighborhood of a grid's minimum, or else its cell."""
-        steps = [
-            float(np.diff(np.asarray(axis.values, float)).max())
-            for axis in (self.surface.a, self.surface.b)
-        ]
-        near = [
-            point
-            for point in (found.of_kind("minimum") if found else ())
-            if abs(point.a - cell.a) <= steps[0] and abs(point.b - cell.b) <= steps[1]
-        ]
-        return near[0] if near else cell
-
-    def on_edge(self, cell: Any) -> bool:
-        return any(k in (0, n - 1) for k, n in zip(cell[:2], self.surface.shape, strict=True))
-
-    def cell(self, cell: Any) -> dict[str, float]:
-        return {self.surface.a.name: cell.a, self.surface.b.name: cell.b, "loss": cell.loss}
-
-    def critical_point(self, point: CriticalPoint) -> dict[str, Any]:
-        fields = {k: v for k, v in point._asdict().items() if k not in ("a", "b")}
-        return {"kind": point.kind, **self.cell(point), **fields}
 
 
 def describe(
@@ -388,50 +68,367 @@ def describe(
     plane: Plane | None = None,
     **box: tuple[float, float],
 ) -> Description:
-    """Say what is known of a surface.
+    """Summarize a loss surface in sentences: range, minima, critical points, symmetries, limits.
 
-    Of the grid alone: its resolution, its lowest cell and whether that lies on the edge, its
-    minima by depth, the pass between the two deepest, flat regions and symmetries. With the loss
-    that it was computed from also every critical point, what is proved of them, valleys and
-    limits far away, and how far off the grid is between its nodes.
+    The grid alone gives its range, its lowest node, its minima by depth, the minimax path between
+    the two deepest minima, flat regions and symmetries. The loss adds the critical points and what
+    is proved about them, the limits of the two-weight network far away, and the interpolation error
+    between the nodes.
 
     Args:
         surface: the grid.
-        loss, data, plane: what it was computed from; for a function of two numbers, `Function(f)`.
-        box: where to look for critical points, (lo, hi) for each of the plane's names; without
-            any, where the grid is.
+        loss: the loss of the surface; for a function of two numbers, `Function(f)`.
+        data: the data of the surface.
+        plane: the plane of the surface; None for the plane of the two weights.
+        box: (low, high) for each coordinate by its name, the box in which critical points are
+            searched for. By default, it is the rectangle of the grid.
 
     Returns:
-        A `Description`: `print` shows it, `.data` is ready for JSON.
+        A `Description`. `print` shows its sentences, and `.data` can be written as JSON.
 
     Raises:
-        TypeError: not a `Landscape`, or a loss that is no function.
-        ValueError: a landscape without a finite cell, a box without a loss, a box without interior,
-            or a loss, data or plane that does not give the surface's own values.
+        TypeError: `surface` is not a `Landscape`, or `loss` is not a function.
+        ValueError: The surface has no finite loss; there is a box but no loss; the box is empty; or
+            `loss`, `data` and `plane` do not give the losses of the surface.
 
     Example:
         >>> wells = jxs.Function(lambda w1, w2: (w1**2 - 1) ** 2 + (w1 - w2) ** 2)
         >>> surface = jxs.landscape(wells, None, w1=(-2, 2, 81), w2=(-2, 2, 61))
-        >>> found = jxs.describe(surface, wells)
-        >>> print(found.sentences[-1])
-        The way from the minimum at w1 = -1, w2 = -1 to that at w1 = 1, w2 = 1 leads over the saddle
-        at w1 = 0, w2 = 0, 1 above the one and 1 above the other.
-        >>> [point["kind"] for point in found.data["critical_points"]]
+        >>> description = jxs.describe(surface, wells)
+        >>> print(description.sentences[-1])
+        The lowest path from the minimum at w1 = -1, w2 = -1 to the minimum at w1 = 1, w2 = 1
+        crosses the saddle at w1 = 0, w2 = 0, 1 above the first and 1 above the second.
+        >>> [point["kind"] for point in description.data["critical_points"]]
         ['minimum', 'minimum', 'saddle']
     """
-    if not isinstance(surface, Landscape):
-        raise TypeError(f"surface: expected a Landscape, got {type(surface).__name__}")
+    check_type("surface", surface, Landscape)
     if loss is None and (box or data is not None or plane is not None):
-        raise ValueError("loss: expected the surface's loss beside its data, plane and box")
+        raise ValueError("loss: expected the surface's loss along with its data, plane and box")
     if loss is not None:
         check_is_function("loss", loss)
-    shape = persistence(surface)
-    said = Sentences(surface, shape)
-    said.grid()
-    said.symmetries()
-    found = None
+    extrema = persistence(surface)
+    summary = _Summary(surface, extrema)
+    summary.add_grid()
+    summary.add_symmetries()
+    points = None
     if loss is not None:
-        said.between_nodes(loss, data, plane)
-        found = said.critical(loss, data, plane, box)
-    said.way_over(found)
-    return Description(tuple(said.sentences), plain(said.data), found, shape)
+        summary.add_interpolation_error(loss, data, plane)
+        points = summary.add_critical_points(loss, data, plane, box)
+    summary.add_minimax_path(points)
+    return Description(tuple(summary.sentences), _to_json(summary.data), points, extrema)
+
+
+class _Summary:
+    """The sentences about a surface and the data behind them, collected one fact at a time."""
+
+    def __init__(self, surface: Landscape, extrema: Persistence) -> None:
+        lowest, highest = surface.lowest, surface.highest
+        assert lowest is not None
+        assert highest is not None
+        self.surface, self.extrema, self.lowest = surface, extrema, lowest
+        self.range = highest - lowest.loss
+        self.sentences: list[str] = []
+        self.data: dict[str, Any] = {}
+
+    def add(self, sentence: str, **data: Any) -> None:
+        self.sentences.append(sentence)
+        self.data |= data
+
+    def add_grid(self) -> None:
+        """Add the grid's size and range, its lowest node, non-finite losses, and its minima."""
+        surface, lowest = self.surface, self.lowest
+        (n1, n2), highest = surface.shape, lowest.loss + self.range
+        ends = {
+            axis.name: (float(axis.values[0]), float(axis.values[-1]))
+            for axis in (surface.a, surface.b)
+        }
+        spans = ", ".join(f"{name} from {low:g} to {high:g}" for name, (low, high) in ends.items())
+        self.add(
+            f"The {surface.loss_name} on {n1} × {n2} nodes, {spans}, ranges from "
+            f"{lowest.loss:.6g} to {highest:.6g}.",
+            loss_name=surface.loss_name,
+            shape=[n1, n2],
+            axes=ends,
+            lowest_cell=self.cell_data(lowest) | {"on_edge": surface.lowest_is_on_edge},
+            highest=highest,
+        )
+        nonfinite = surface.nonfinite_count
+        if not self.range:
+            self.add("It is the same at all nodes.", grid_minima=[], shallow_minima=0)
+            self.data |= {"nonfinite": nonfinite, "flat": 1.0}
+            return
+        edge = "on the edge, so it may be lower outside the grid"
+        where = edge if surface.lowest_is_on_edge else "inside the grid"
+        self.add(f"The lowest node is at {self.position(lowest)}, {where}.")
+        if nonfinite:
+            self.add(f"{nonfinite} of {n1 * n2} losses are not finite.")
+        deep = self.extrema.deep(_DEEP * self.range)
+        shallow = self.extrema.minima[len(deep) :]
+        others = ""
+        if shallow:
+            others = f"; {len(shallow)} more are at most {shallow[0].persistence:.3g} deep"
+        on_edge = sum(self.is_on_edge(minimum.cell) for minimum in deep)
+        self.add(
+            f"The grid has {len(deep)} {'minimum' if len(deep) == 1 else 'minima'} deeper than "
+            f"{_DEEP:g} of the range, {on_edge or 'none'} on its edge{others}.",
+            nonfinite=nonfinite,
+            grid_minima=[
+                self.cell_data(minimum.cell) | {"depth": minimum.persistence} for minimum in deep
+            ],
+            shallow_minima=len(shallow),
+        )
+        self.add_flat_regions()
+
+    def add_flat_regions(self) -> None:
+        """Add the fraction of flat nodes and the area with low losses."""
+        flat, percent = _flat_fraction(self.surface, _FLAT), 100 * _FLAT
+        if flat >= _MIN_FLAT_FRACTION:
+            self.add(
+                f"{100 * flat:.2g} % of the grid is flat: a plane with the same slope would change "
+                f"by less than {percent:g} % of the range from one side to the other."
+            )
+        area = self.extrema.area_below(self.lowest.loss + _FLAT * self.range)
+        low = area / self.extrema.area_below(math.inf)
+        self.add(
+            f"The lowest {percent:g} % of the range covers {100 * low:.2g} % of the area.",
+            flat=flat,
+            low_area=low,
+        )
+
+    def add_symmetries(self) -> None:
+        """Add the reflections that leave the grid's losses unchanged."""
+        symmetries = _symmetries(self.surface)
+        self.data["symmetries"] = symmetries
+        if symmetries:
+            self.add(f"At the nodes, the loss is symmetric under {' and '.join(symmetries)}.")
+
+    def add_interpolation_error(self, loss: Callable, data: Any, plane: Plane | None) -> None:
+        """Add the largest error of bilinear interpolation between the nodes."""
+        surface = self.surface
+        if surface.loss.size > _MAX_NODES:
+            return
+
+        def patch(a: np.ndarray, b: np.ndarray) -> Landscape:
+            axes: dict[str, Any] = {surface.a.name: a, surface.b.name: b}
+            return whole_landscape(loss, data, plane, **axes)
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NonFiniteWarning)
+            errors = interpolation_error(surface, patch)
+        if np.isnan(errors).all():
+            return
+        largest = float(np.nanmax(errors))
+        relative = f", {100 * largest / self.range:.2g} % of the range" if self.range else ""
+        self.add(
+            f"Linear interpolation between the nodes is off by up to {largest:.3g}{relative}.",
+            interpolation_error=largest,
+        )
+
+    def add_critical_points(
+        self, loss: Callable, data: Any, plane: Plane | None, box: Mapping[str, Any]
+    ) -> CriticalPoints | None:
+        """Add the critical points and the evidence that they are all; return them."""
+        axes = (self.surface.a, self.surface.b)
+        box = box or {axis.name: (float(axis.values[0]), float(axis.values[-1])) for axis in axes}
+        try:
+            points = critical_points(loss, data, plane, **box)
+        except Unsearchable as error:
+            self.add(
+                f"There was no search for critical points: {error}.",
+                critical_points=[],
+                complete=False,
+                limits={},
+            )
+            return None
+        self._add_points(points)
+        self._add_limits(points, loss, data, plane)
+        return points
+
+    def _add_points(self, found: CriticalPoints) -> None:
+        count = len(found.points)
+        spans = " and ".join(
+            f"{name} from {low:g} to {high:g}"
+            for name, (low, high) in zip(found.names, found.box, strict=True)
+        )
+        evidence = {
+            "proved": "It is proved that there are no others.",
+            "index": "Their indices sum to the winding number of the gradient along the boundary, "
+            "as those of all critical points do.",
+            "incomplete": "There may be others.",
+        }[found.completeness]
+        self.add(
+            f"{count} critical point{'' if count == 1 else 's'} with {spans}. {evidence}",
+            critical_points=[self.point_data(point) for point in found.points],
+            complete=found.complete,
+            completeness=found.completeness,
+            box=dict(zip(found.names, map(list, found.box), strict=True)),
+            winding=found.winding,
+            undecided=[[list(side) for side in box] for box in found.undecided],
+            notes=list(found.notes),
+        )
+        for point in found.points[:_MAX_POINTS]:
+            noun = "degenerate critical point" if point.kind == "degenerate" else point.kind
+            boundary = ", on the boundary of the box" * point.on_boundary
+            proof = "" if point.certified else ", computed but not proved"
+            self.add(
+                f"A {noun} at {self.position(point)}, loss {format_number(point.loss)}, "
+                f"eigenvalues {', '.join(map(format_number, point.eigenvalues))}{boundary}{proof}."
+            )
+        if count > _MAX_POINTS:
+            self.add(f"And {count - _MAX_POINTS} more critical points.")
+        for note in found.notes:
+            self.add(f"{note[0].upper()}{note[1:]}.")
+
+    def _add_limits(
+        self, found: CriticalPoints, loss: Callable, data: Any, plane: Plane | None
+    ) -> None:
+        """Add the range and the limits of the two-weight network's valley."""
+        limits, (first, second) = found.limits, found.names
+        self.data["limits"] = dict(limits)
+        if not limits:
+            return
+        # The valley's extrema lie at its stationary points or at the ends.
+        (low, high), whole_axis = found.box[0], {second: (-1e30, 1e30)}
+        stationary = critical_points(loss, data, plane, **{first: (low, high)}, **whole_axis).points
+        ends = np.array([low, high])
+        losses = valley(loss, data, plane, **{first: ends}).loss[ends != 0].tolist()
+        losses += [point.loss for point in stationary if point.a]
+        losses += [limits["w1_to_0"]] * (low <= 0 <= high)
+        lowest, highest = min(losses), max(losses)
+        self.add(
+            f"The bottom of the valley, the minimum over {second} for each {first}, ranges from "
+            f"{format_number(lowest)} to {format_number(highest)} there.",
+            valley={"lowest": lowest, "highest": highest},
+        )
+        self.add(
+            f"It tends to {limits['w1_to_0']:.6g} as {first} → 0 and to "
+            f"{limits['w1_to_infinity']:.6g} as {first} → ±∞."
+        )
+        value = format_number(limits["infimum"])
+        if limits["attained"]:
+            self.add(f"The global minimum of the loss is {value}.")
+        elif limits["attained"] is None:
+            self.add(f"It is not proved whether the loss falls below {value} anywhere.")
+        else:
+            self.add(f"The infimum of the loss is {value}, and no point attains it.")
+
+    def add_minimax_path(self, points: CriticalPoints | None) -> None:
+        """Add the lowest path between the two deepest minima."""
+        deep = self.extrema.deep(_DEEP * self.range)
+        if not self.range or len(deep) < 2 or deep[1].saddle is None:
+            return
+        first, second = (self._nearest_minimum(points, minimum.cell) for minimum in deep[:2])
+        path = minimax_path(self.surface, first, second, points)
+        top = path.saddle or path.top
+        self.add(
+            f"The lowest path from the minimum at {self.position(first)} to the minimum at "
+            f"{self.position(second)} crosses the {'saddle' if path.saddle else 'node'} at "
+            f"{self.position(top)}, {format_number(path.height)} above the first and "
+            f"{format_number(path.height_from_end)} above the second.",
+            minimax_path={
+                "from": self.cell_data(first),
+                "to": self.cell_data(second),
+                "over": self.cell_data(top),
+                "heights": [path.height, path.height_from_end],
+            },
+        )
+
+    def _nearest_minimum(self, points: CriticalPoints | None, cell: Cell) -> Cell | CriticalPoint:
+        """Return a minimum among the critical points within one grid step, else the cell."""
+        steps = [
+            float(np.diff(np.asarray(axis.values, float)).max())
+            for axis in (self.surface.a, self.surface.b)
+        ]
+        for point in points.of_kind("minimum") if points else ():
+            if abs(point.a - cell.a) <= steps[0] and abs(point.b - cell.b) <= steps[1]:
+                return point
+        return cell
+
+    def is_on_edge(self, cell: Cell) -> bool:
+        return any(k in (0, n - 1) for k, n in zip(cell[:2], self.surface.shape, strict=True))
+
+    def position(self, point: Cell | CriticalPoint) -> str:
+        a, b = self.surface.a.name, self.surface.b.name
+        return f"{a} = {format_number(point.a)}, {b} = {format_number(point.b)}"
+
+    def cell_data(self, cell: Cell | CriticalPoint) -> dict[str, Any]:
+        return {self.surface.a.name: cell.a, self.surface.b.name: cell.b, "loss": cell.loss}
+
+    def point_data(self, point: CriticalPoint) -> dict[str, Any]:
+        fields = {k: v for k, v in point._asdict().items() if k not in ("a", "b")}
+        return {"kind": point.kind, **self.cell_data(point), **fields}
+
+
+def _flat_fraction(surface: Landscape, tolerance: float) -> float:
+    """Return the fraction of nodes with little slope.
+
+    Args:
+        surface: the grid.
+        tolerance: the largest change across the grid of a plane with the node's slope, as a
+            fraction of the loss's range.
+    """
+    loss = np.asarray(surface.loss, float)
+    axes = [np.asarray(axis.values, float) for axis in (surface.a, surface.b)]
+    with np.errstate(invalid="ignore"):
+        changes = [
+            np.gradient(loss, values, axis=k) * (values[-1] - values[0])
+            for k, values in enumerate(axes)
+        ]
+        return float(np.mean(np.hypot(*changes) <= tolerance * _loss_range(surface)))
+
+
+def _symmetries(surface: Landscape) -> list[str]:
+    """Return the reflections that leave the losses unchanged at nodes with a mirror image."""
+    a, b = surface.a, surface.b
+    loss = np.asarray(surface.loss, float)
+    rows, columns, all_a, all_b = _opposite(a), _opposite(b), np.arange(len(a)), np.arange(len(b))
+    symmetries = []
+    for name, i, j in (
+        (f"({a.name}, {b.name}) → (-{a.name}, -{b.name})", rows, columns),
+        (f"{a.name} → -{a.name}", rows, all_b),
+        (f"{b.name} → -{b.name}", all_a, columns),
+    ):
+        original, image = loss[np.ix_(i >= 0, j >= 0)], loss[np.ix_(i[i >= 0], j[j >= 0])]
+        if min(original.shape) >= _MIN_OPPOSITES and _are_equal(surface, original, image):
+            symmetries.append(name)
+    if np.array_equal(a.values, b.values) and _are_equal(surface, loss, loss.T):
+        symmetries.append(f"({a.name}, {b.name}) → ({b.name}, {a.name})")
+    return symmetries
+
+
+def _opposite(axis: Axis) -> np.ndarray:
+    """(n,) the index of the opposite of each value, -1 if the axis does not have it."""
+    values = np.asarray(axis.values, float)
+    nearest = abs(values[None, :] + values[:, None]).argmin(axis=1)
+    tolerance = 1e-3 * np.diff(values).min()
+    return np.where(abs(values + values[nearest]) <= tolerance, nearest, -1)
+
+
+def _are_equal(surface: Landscape, first: np.ndarray, second: np.ndarray) -> bool:
+    """Return whether two arrays of losses agree within √eps of the loss's range."""
+    loss_range = _loss_range(surface)
+    tolerance = np.sqrt(np.finfo(surface.loss.dtype).eps) * loss_range
+    finite_alike = np.isfinite(first) == np.isfinite(second)
+    with np.errstate(invalid="ignore"):
+        differs = (abs(first - second) > tolerance).any()
+    return bool(loss_range and finite_alike.all() and not differs)
+
+
+def _loss_range(surface: Landscape) -> float:
+    lowest, highest = surface.lowest, surface.highest
+    return 0.0 if lowest is None or highest is None else highest - lowest.loss
+
+
+def _to_json(value: Any) -> Any:
+    """Return a value that JSON can hold: arrays become lists, non-finite numbers None."""
+    if isinstance(value, dict):
+        return {str(key): _to_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [_to_json(item) for item in value]
+    if isinstance(value, str) or value is None:
+        return value
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    if isinstance(value, int | np.integer):
+        return int(value)
+    return float(value) if math.isfinite(value) else None

@@ -1,4 +1,4 @@
-"""The published experiment: its data to the bit, its fault as published, the truth beside it."""
+"""The article's experiment: its data bit for bit, the published loss, and the true one."""
 
 import jax
 import numpy as np
@@ -8,8 +8,8 @@ import jaxscape as jxs
 from tests import reference
 
 
-def test_the_data_are_the_articles_to_the_bit():
-    """Made anew from the article's definition, one point after the other."""
+def test_the_data_equal_the_articles_bit_for_bit():
+    """The reference draws them one by one from the article's definition."""
     legacy = np.random.RandomState(42)
     x = [legacy.normal(1, 4.5) for _ in range(10_000)]
     y = []
@@ -30,7 +30,7 @@ def test_the_data_are_the_articles_to_the_bit():
 
 
 def broadcast_error(w1, w2, data):
-    """Every prediction of a batch against each of its targets, as the fault has it."""
+    """Compute the published loss in float64, with its accidental broadcasting."""
     x, y = reference.numbers(data.x), reference.numbers(data.y)
     means = []
     for k in range(0, len(x), 128):
@@ -81,7 +81,7 @@ def test_the_broadcast_error_of_any_number_of_samples(n):
     assert ours == pytest.approx(broadcast_error(0.6, -1.7, data), rel=1e-6)
 
 
-def test_the_intended_experiment_weighs_every_point_equally():
+def test_the_intended_experiment_is_the_mean_squared_error():
     surface, path = jxs.article.as_intended()
     train, test = jxs.article.data()
     truth = reference.surface(surface, test)
@@ -95,12 +95,12 @@ def test_the_intended_experiment_weighs_every_point_equally():
     assert path.loss[0] == pytest.approx(reference.loss_at(-1, -1, test), rel=1e-6)
 
 
-def test_the_two_losses_are_not_the_same():
-    """What the fault changes: the surface by up to 3.7, and where it is lowest."""
+def test_the_published_loss_differs_from_the_intended_one():
+    """They differ by up to 3.7 and have different lowest cells."""
     published, intended = jxs.article.as_published(), jxs.article.as_intended()
     difference = np.abs(np.asarray(published.surface.loss) - np.asarray(intended.surface.loss))
     assert difference.max() == pytest.approx(3.738, abs=1e-3)
-    # A part of it is the article's mean of batch means, in which a short batch counts in full.
+    # Part of it comes from the mean of batch means, which weighs the short batch like a full one.
     _, test = jxs.article.data()
     batched = jxs.landscape(
         jxs.squared_error,
@@ -116,7 +116,7 @@ def test_the_two_losses_are_not_the_same():
     assert published.surface.method == "dense"
 
 
-def test_the_article_in_float64(x64):
-    assert jxs.article.data()[0].x.dtype == np.float32  # as published: its data are float32
+def test_the_articles_data_are_float32_under_x64(x64):
+    assert jxs.article.data()[0].x.dtype == np.float32  # The article's data are float32.
     with jax.enable_x64(False):
         assert jxs.article.surface().loss.dtype == np.float32

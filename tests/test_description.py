@@ -1,4 +1,4 @@
-"""What is said of a surface is true of it, and JSON holds it."""
+"""Descriptions of surfaces with known minima, critical points and symmetries."""
 
 import json
 
@@ -19,10 +19,10 @@ def described(function=wells, w1=(-2, 2, 81), w2=(-2, 2, 61)):
     return jxs.describe(jxs.landscape(loss, None, w1=w1, w2=w2), loss)
 
 
-def test_the_article_is_described():
+def test_the_articles_surface_has_three_certified_saddles():
     _, test = jxs.article.data()
-    found = jxs.describe(jxs.article.surface(), jxs.squared_error, test)
-    data = json.loads(json.dumps(found.data, allow_nan=False))
+    description = jxs.describe(jxs.article.surface(), jxs.squared_error, test)
+    data = json.loads(json.dumps(description.data, allow_nan=False))
     assert data["complete"] is True
     assert data["completeness"] == "proved"
     assert [point["kind"] for point in data["critical_points"]] == ["saddle"] * 3
@@ -39,31 +39,31 @@ def test_the_article_is_described():
     np.testing.assert_allclose(data["limits"]["w1_to_0"], 99.0866042742, rtol=1e-11)
     assert data["limits"]["attained"] is False
     assert data["symmetries"] == ["(w1, w2) → (-w1, -w2)"]
-    text = str(found)
-    assert "on the edge, so that it may fall further beyond" in text
-    assert "this is proved to be all" in text
-    assert "The loss comes as near to 99.0866 as one likes, and nowhere reaches it." in text
-    assert found.critical_points.winding == -3
+    text = str(description)
+    assert "on the edge, so it may be lower outside the grid" in text
+    assert "It is proved that there are no others." in text
+    assert "The infimum of the loss is 99.0866, and no point attains it." in text
+    assert description.critical_points.winding == -3
 
 
-def test_a_function_is_described_with_its_way_over():
-    found = described()
-    assert [point["kind"] for point in found.data["critical_points"]] == [
+def test_the_minimax_path_crosses_the_saddle_between_two_minima():
+    description = described()
+    assert [point["kind"] for point in description.data["critical_points"]] == [
         "minimum",
         "minimum",
         "saddle",
     ]
-    low, high, saddle = found.critical_points.points
-    assert found.data["minimax_path"]["heights"] == [
+    low, high, saddle = description.critical_points.points
+    assert description.data["minimax_path"]["heights"] == [
         saddle.loss - low.loss,
         saddle.loss - high.loss,
     ]
-    assert found.data["minimax_path"]["over"]["loss"] == saddle.loss
-    assert found.data["limits"] == {}
-    assert found.data["symmetries"] == []
+    assert description.data["minimax_path"]["over"]["loss"] == saddle.loss
+    assert description.data["limits"] == {}
+    assert description.data["symmetries"] == []
 
 
-def test_another_box_may_be_searched():
+def test_a_box_can_be_larger_than_the_grid():
     near = described(w1=(0.2, 2, 41), w2=(0, 2, 31))
     assert [point["kind"] for point in near.data["critical_points"]] == ["minimum"]
     loss = jxs.Function(wells)
@@ -73,24 +73,24 @@ def test_another_box_may_be_searched():
     assert wider.data["box"] == {"w1": [-2, 2], "w2": [-2, 2]}
 
 
-def test_a_grid_alone_is_described():
-    """Without its loss: what the grid itself tells, and no word of critical points."""
+def test_a_grid_without_its_loss_has_minima_but_no_critical_points():
+    """Without the loss there is no search for critical points."""
     loss = jxs.Function(wells)
-    found = jxs.describe(jxs.landscape(loss, None, w1=(-2, 2, 81), w2=(-2, 2, 61)))
-    assert found.critical_points is None
-    assert "critical_points" not in found.data
-    assert len(found.data["grid_minima"]) == 2
-    assert "leads over the node at" in str(found)
-    assert found.data["grid_minima"][0]["depth"] is None
+    description = jxs.describe(jxs.landscape(loss, None, w1=(-2, 2, 81), w2=(-2, 2, 61)))
+    assert description.critical_points is None
+    assert "critical_points" not in description.data
+    assert len(description.data["grid_minima"]) == 2
+    assert "crosses the node at" in str(description)
+    assert description.data["grid_minima"][0]["depth"] is None
 
 
-def test_shallow_minima_are_counted_apart():
+def test_shallow_minima_are_counted_separately():
     a, b = np.linspace(-2, 2, 81), np.linspace(-2, 2, 61)
     loss = wells(a[:, None], b[None]) + 1e-6 * np.random.default_rng(0).normal(size=(81, 61))
     surface = jxs.Landscape(loss, jxs.Axis(a, "w1"), jxs.Axis(b, "w2"), "loss", "dense")
-    found = jxs.describe(surface)
-    assert len(found.data["grid_minima"]) == 2
-    assert found.data["shallow_minima"] == len(found.persistence.minima) - 2
+    description = jxs.describe(surface)
+    assert len(description.data["grid_minima"]) == 2
+    assert description.data["shallow_minima"] == len(description.persistence.minima) - 2
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_shallow_minima_are_counted_apart():
         (lambda x, y: x**2 + y + x, []),
     ],
 )
-def test_symmetries_are_those_there_are(function, expected):
+def test_symmetries_of_known_functions_are_listed(function, expected):
     words = {
         "-": "(w1, w2) → (-w1, -w2)",
         "x": "w1 → -w1",
@@ -112,66 +112,70 @@ def test_symmetries_are_those_there_are(function, expected):
         "swap": "(w1, w2) → (w2, w1)",
     }
     loss = jxs.Function(function)
-    found = jxs.describe(jxs.landscape(loss, None, w1=(-2, 2, 41), w2=(-2, 2, 41)))
-    assert found.data["symmetries"] == [words[one] for one in expected]
-    # An axis without opposite nodes shows none.
+    description = jxs.describe(jxs.landscape(loss, None, w1=(-2, 2, 41), w2=(-2, 2, 41)))
+    assert description.data["symmetries"] == [words[one] for one in expected]
+    # On an axis without opposite nodes, no symmetry can be seen.
     shifted = jxs.describe(jxs.landscape(loss, None, w1=(0.1, 2, 40), w2=(0.3, 2, 41)))
     assert shifted.data["symmetries"] == []
 
 
-def test_flat_parts_are_measured():
-    """Half of the plane is flat, and of a slope that crosses the whole range nothing is."""
+def test_the_flat_fraction_of_known_functions():
+    """Half of the first surface is flat; a constant slope across the whole range is not."""
     half = jxs.Function(lambda x, y: jnp.maximum(x, 0) ** 2 + 0 * y)
-    found = jxs.describe(jxs.landscape(half, None, w1=(-2, 2, 401), w2=(0, 1, 11)))
-    assert 0.48 < found.data["flat"] < 0.53
+    description = jxs.describe(jxs.landscape(half, None, w1=(-2, 2, 401), w2=(0, 1, 11)))
+    assert 0.48 < description.data["flat"] < 0.53
     tilted = jxs.Function(lambda x, y: x + 0 * y)
     assert (
         jxs.describe(jxs.landscape(tilted, None, w1=(-2, 2, 41), w2=(0, 1, 11))).data["flat"] == 0
     )
 
 
-def test_holes_are_counted_and_nothing_is_searched_among_them():
+def test_non_finite_losses_are_counted_and_prevent_the_search():
     loss = jxs.Function(lambda x, y: jnp.log(x) ** 2 + y**2)
     with pytest.warns(jxs.NonFiniteWarning):
         surface = jxs.landscape(loss, None, w1=(-1, 2, 31), w2=(-1, 1, 21))
-    found = jxs.describe(surface, loss)
-    assert found.data["nonfinite"] == int(surface.nonfinite.sum()) > 0
-    assert "Critical points were not searched: box: expected finite losses" in str(found)
-    assert found.data["complete"] is False
-    json.dumps(found.data, allow_nan=False)
+    description = jxs.describe(surface, loss)
+    assert description.data["nonfinite"] == int(surface.nonfinite.sum()) > 0
+    assert "There was no search for critical points: box: expected finite losses" in str(
+        description
+    )
+    assert description.data["complete"] is False
+    json.dumps(description.data, allow_nan=False)
 
 
-def test_a_loss_with_kinks_keeps_what_the_grid_tells():
+def test_a_loss_with_kinks_still_has_minima_of_the_grid():
     data = jxs.data.teacher_student(jax.random.key(0))
     surface = jxs.landscape(jxs.absolute_error, data, w1=(-3, 3, 61), w2=(-2, 2, 41))
-    found = jxs.describe(surface, jxs.absolute_error, data)
-    assert "The loss has kinks or jumps here" in str(found)
-    assert len(found.data["grid_minima"]) >= 2
-    assert found.data["critical_points"] == []
-    assert found.data["complete"] is False
+    description = jxs.describe(surface, jxs.absolute_error, data)
+    assert "The loss has kinks or jumps in this box" in str(description)
+    assert len(description.data["grid_minima"]) >= 2
+    assert description.data["critical_points"] == []
+    assert description.data["complete"] is False
 
 
 @pytest.mark.slow
-def test_a_flat_surface_is_described():
+def test_a_constant_surface_is_flat():
     constant = jxs.Function(lambda x, y: 0 * x * y + 2.0)
-    found = jxs.describe(jxs.landscape(constant, None, w1=(-1, 1, 9), w2=(-1, 1, 7)), constant)
-    assert found.data["critical_points"] == []
-    assert "It is the same at every node." in str(found)
-    assert found.data["flat"] == 1
-    json.dumps(found.data, allow_nan=False)
+    description = jxs.describe(
+        jxs.landscape(constant, None, w1=(-1, 1, 9), w2=(-1, 1, 7)), constant
+    )
+    assert description.data["critical_points"] == []
+    assert "It is the same at all nodes." in str(description)
+    assert description.data["flat"] == 1
+    json.dumps(description.data, allow_nan=False)
 
 
-def test_the_valleys_range_is_the_true_one():
-    """In a wide box, where it is far narrower than the steps of any sampling would be."""
+def test_the_valley_ranges_between_its_exact_extrema():
+    """In this wide box, the valley is narrower than the step of any practical sampling."""
     _, test = jxs.article.data()
     surface = jxs.article.surface()
-    found = jxs.describe(surface, jxs.squared_error, test, w1=(-200.0, 200.0), w2=(-5.0, 5.0))
-    np.testing.assert_allclose(found.data["valley"]["lowest"], 99.0866042742, rtol=1e-11)
-    highest = max(point.loss for point in found.critical_points.points)
-    np.testing.assert_allclose(found.data["valley"]["highest"], highest, rtol=1e-12)
+    description = jxs.describe(surface, jxs.squared_error, test, w1=(-200.0, 200.0), w2=(-5.0, 5.0))
+    np.testing.assert_allclose(description.data["valley"]["lowest"], 99.0866042742, rtol=1e-11)
+    highest = max(point.loss for point in description.critical_points.points)
+    np.testing.assert_allclose(description.data["valley"]["highest"], highest, rtol=1e-12)
 
 
-def test_bad_input_is_refused():
+def test_bad_arguments_raise_errors():
     loss = jxs.Function(wells)
     surface = jxs.landscape(loss, None, w1=(-2, 2, 21), w2=(-2, 2, 31))
     with pytest.raises(TypeError, match="surface: expected a Landscape, got function"):

@@ -1,1 +1,1 @@
-"""What every package needs: JAX's equations, pytrees, checks, files, devices, progress."""
+"""Modules that all packages use: argument checks, pytrees, equations, files, devices."""

@@ -1,4 +1,4 @@
-"""Run blocks of work in order, in threads, with a progress bar, until they are done or Ctrl-C."""
+"""Run blocks of work in threads, with a progress bar, until all are done or Ctrl-C."""
 
 import collections
 import contextlib
@@ -23,25 +23,27 @@ def run_blocks(
     threads: int,
     interrupted: Callable[[], str | None],
 ) -> bool:
-    """Compute blocks of work and keep their results in order, with a progress bar.
+    """Compute blocks of work, keep their results in order, and show a progress bar.
 
     Args:
-        blocks: the blocks. They are made in the calling thread, at most `threads` + 1 of them ahead
-            of the last one that was kept. A generator may use what was kept if `threads` is 0.
-        compute: maps a block to its result, in one of the threads.
-        keep: stores a block's result, in the calling thread, and returns the number of units done.
-        total: the number of units; None if it is not known.
-        unit: what the progress bar counts.
-        threads: how many blocks are computed at a time; 0 computes in the calling thread.
-        interrupted: after Ctrl-C, returns a warning that says what is done; None if nothing is.
+        blocks: the blocks. The calling thread iterates over them, at most `threads` + 1 blocks
+            ahead of the last result kept. With `threads` = 0, a generator can use the results kept
+            so far.
+        compute: maps a block to its result; called in one of the threads.
+        keep: stores a block's result and returns the number of units that it completes; called in
+            the calling thread, in the order of the blocks.
+        total: the number of units; None if unknown.
+        unit: the name of the units, shown in the progress bar.
+        threads: the number of blocks computed at a time; 0 computes in the calling thread.
+        interrupted: returns the warning to issue after Ctrl-C; None if nothing is kept.
 
     Returns:
-        Whether all blocks are done.
+        Whether all blocks were computed.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C, and `interrupted` returned None.
+        KeyboardInterrupt: Ctrl-C, if `interrupted` returns None.
     """
-    results = _in_threads(blocks, compute, threads) if threads else _here(blocks, compute)
+    results = _in_threads(blocks, compute, threads) if threads else _in_this_thread(blocks, compute)
     with contextlib.closing(results), bar(total, unit) as progress:
         try:
             for block, result in results:
@@ -55,7 +57,7 @@ def run_blocks(
     return True
 
 
-def _here(
+def _in_this_thread(
     blocks: Iterable[Block], compute: Callable[[Block], Result]
 ) -> Generator[tuple[Block, Result]]:
     for block in blocks:

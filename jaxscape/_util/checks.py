@@ -1,8 +1,8 @@
 """Check arguments before anything is computed.
 
-Each message names the argument, what was expected and what came, for instance
+Each message names the argument, the expected value and the actual one, for example
 "steps: expected 1 or more, got 0".
-A wrong kind of object raises TypeError, a wrong value raises ValueError.
+An object of the wrong type raises TypeError, a wrong value ValueError.
 """
 
 import math
@@ -18,14 +18,14 @@ Key = jax.Array
 
 
 def check_type(name: str, value: Any, kind: type, expected: str | None = None) -> None:
-    """Refuse an object that is not a `kind`; `expected` replaces the kind's name in the message."""
+    """Check that `value` is a `kind`; `expected` replaces the kind's name in the message."""
     if not isinstance(value, kind):
         wanted = expected or f"a {kind.__name__}"
         raise TypeError(f"{name}: expected {wanted}, got {type(value).__name__}")
 
 
 def check_choice(name: str, value: Any, choices: Iterable[Any]) -> None:
-    """Refuse a value that is not one of the choices."""
+    """Check that `value` is one of the choices."""
     choices = tuple(choices)
     # Arrays compare elementwise; strings and None do not.
     if not any(
@@ -36,7 +36,7 @@ def check_choice(name: str, value: Any, choices: Iterable[Any]) -> None:
 
 
 def check_count(name: str, value: Any, least: int = 1) -> int:
-    """Return a whole number of at least `least` as an `int`; refuse anything else."""
+    """Check that `value` is a whole number of at least `least`, and return it as an `int`."""
     if isinstance(value, bool):
         raise TypeError(f"{name}: expected a whole number, got {value!r}")
     try:
@@ -49,14 +49,14 @@ def check_count(name: str, value: Any, least: int = 1) -> int:
 
 
 def check_number(name: str, value: Any) -> float:
-    """Return one real number as a `float`; refuse anything else. It may be infinite or NaN."""
+    """Check that `value` is one real number, perhaps infinite or NaN; return it as a `float`."""
     if isinstance(value, str | bytes | bool) or np.ndim(value) or not hasattr(value, "__float__"):
         raise TypeError(f"{name}: expected a number, got {value!r}")
     return float(value)
 
 
 def check_positive(name: str, value: Any) -> float:
-    """Return a positive finite number as a `float`; refuse anything else."""
+    """Check that `value` is a positive finite number, and return it as a `float`."""
     number = check_number(name, value)
     if not (number > 0 and math.isfinite(number)):
         raise ValueError(f"{name}: expected a positive finite number, got {value}")
@@ -64,7 +64,7 @@ def check_positive(name: str, value: Any) -> float:
 
 
 def check_memory(memory: int | None) -> None:
-    """Refuse a memory budget that is not a whole number of bytes; None stands for the default."""
+    """Check that a memory budget is a whole number of bytes, or None for the default."""
     if memory is None:
         return
     if isinstance(memory, bool) or not hasattr(memory, "__index__"):
@@ -74,6 +74,6 @@ def check_memory(memory: int | None) -> None:
 
 
 def check_key(key: Any) -> None:
-    """Refuse an object that is not a random key, for instance a seed."""
+    """Check that `key` is an array, such as a random key, and not a seed."""
     if not isinstance(key, jax.Array):
         raise TypeError(f"key: expected a JAX random key such as jax.random.key(0), got {key!r}")

@@ -1,4 +1,4 @@
-"""A progress bar that long work shows in a terminal or a notebook, and nothing else does."""
+"""A progress bar for long computations, shown in terminals and notebooks only."""
 
 import contextlib
 import sys
@@ -8,43 +8,46 @@ from collections.abc import Iterator
 from typing import Any
 
 _SECONDS = 1.0
-"""After which it appears, and between two moves of its clock."""
+"""The delay before the bar appears, and the interval at which its clock is redrawn."""
 
 
 @contextlib.contextmanager
 def bar(total: int | None, unit: str) -> Iterator[Any]:
-    """tqdm's bar over `total` units (None: no one knows how many), which appears after a second.
+    """Open a tqdm bar over `total` units, which appears after a second.
 
-    Its clock goes on while a single unit takes long: of one descent nothing else would be seen.
+    A thread redraws the clock, so that it runs while a single unit takes long.
+
+    Args:
+        total: the number of units; None if unknown.
+        unit: the name of the units.
     """
     with warnings.catch_warnings():
-        # Without ipywidgets the bar is one of characters, which does as well.
+        # Without ipywidgets, tqdm falls back to a bar of text.
         warnings.filterwarnings("ignore", "IProgress not found")
         from tqdm.auto import tqdm
 
     in_notebook = "ipykernel" in sys.modules
-    shown = in_notebook or sys.stderr.isatty()
-    # A notebook shows errors on a red ground, and a bar is none.
+    visible = in_notebook or sys.stderr.isatty()
+    # Notebooks show stderr on a red background.
     file = sys.stdout if in_notebook else None
     done = threading.Event()
 
-    def keep_time() -> None:
+    def redraw_clock() -> None:
         while not done.wait(_SECONDS):
             progress.refresh()
-            # What was displayed is cleared in the end, as if it had not been waited for.
+            # tqdm clears a displayed bar at the end only if it has no delay.
             progress.delay = 0
 
     with tqdm(
-        total=total, unit=f" {unit}", delay=_SECONDS, disable=not shown, leave=False, file=file
+        total=total, unit=f" {unit}", delay=_SECONDS, disable=not visible, leave=False, file=file
     ) as progress:
-        clock = threading.Thread(target=keep_time, daemon=True)
-        # Whoever has set TQDM_DISABLE sees none.
-        runs = not progress.disable
-        if runs:
+        clock = threading.Thread(target=redraw_clock, daemon=True)
+        # TQDM_DISABLE disables it, too.
+        if not progress.disable:
             clock.start()
         try:
             yield progress
         finally:
             done.set()
-            if runs:
+            if clock.is_alive():
                 clock.join()

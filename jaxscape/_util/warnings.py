@@ -1,4 +1,4 @@
-"""The library's warnings, shown at the line of the user's code that called it."""
+"""Warnings of the library, shown at the line of user code that called it."""
 
 import sys
 import warnings
@@ -12,11 +12,11 @@ class NonFiniteWarning(UserWarning):
 
 
 class InterruptedWarning(UserWarning):
-    """A result is incomplete, because its computation was interrupted."""
+    """A result is incomplete because its computation was interrupted."""
 
 
 def warn(message: str, category: type[Warning] = UserWarning) -> None:
-    """Warn at the first line outside of this library that led here."""
+    """Issue a warning that points to the innermost line outside this library."""
     level, frame = 1, sys._getframe()
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         level, frame = level + 1, frame.f_back

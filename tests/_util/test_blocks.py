@@ -1,4 +1,4 @@
-"""Blocks of work: in order, in threads, and cut short by Ctrl-C without losing what is done."""
+"""Blocks of work keep their order in threads, and Ctrl-C keeps the results so far."""
 
 import threading
 
@@ -23,13 +23,13 @@ def test_results_are_kept_in_order(threads):
 
 
 def test_blocks_are_computed_at_the_same_time():
-    """Each block waits for another one: one thread alone would never end."""
+    """Each block waits for another one, so a single thread would never end."""
     together = threading.Barrier(2, timeout=60)
     assert run(range(4), lambda _: together.wait(), lambda *_: 1, 2)
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_few_blocks_are_made_ahead(threads):
+def test_at_most_threads_plus_one_blocks_are_made_ahead(threads):
     made, kept = [], []
 
     def blocks():
@@ -43,7 +43,7 @@ def test_few_blocks_are_made_ahead(threads):
 
 
 @pytest.mark.parametrize("threads", [0, 2])
-def test_ctrl_c_keeps_what_is_done(threads):
+def test_ctrl_c_keeps_the_results_so_far(threads):
     kept = []
 
     def keep(block, _):
@@ -59,7 +59,7 @@ def test_ctrl_c_keeps_what_is_done(threads):
     assert caught[0].filename == __file__
 
 
-def test_ctrl_c_before_anything_is_done_is_raised():
+def test_ctrl_c_without_results_raises_keyboard_interrupt():
     def keep(*_):
         raise KeyboardInterrupt
 

@@ -1,4 +1,4 @@
-"""Arguments are refused with their name, what was expected and what came."""
+"""Error messages name the argument, the expected value and the actual one."""
 
 import jax
 import numpy as np
@@ -54,13 +54,13 @@ from jaxscape._util.checks import (
         ),
     ],
 )
-def test_what_is_wrong_is_named(check, error, message):
+def test_bad_values_raise_errors_with_these_messages(check, error, message):
     with pytest.raises(error) as raised:
         check()
     assert str(raised.value) == message
 
 
-def test_what_is_right_is_returned():
+def test_good_values_pass_and_are_converted():
     assert check_count("n", np.int64(3)) == 3
     assert check_number("q", np.float32(0.5)) == 0.5
     assert check_positive("q", 2) == 2.0

@@ -1,4 +1,4 @@
-"""The bar of long work: in a terminal alone, before the first part is done too, gone at the end."""
+"""Progress bars appear in terminals only, run while the first unit takes long, and are cleared."""
 
 import io
 import threading
@@ -14,7 +14,7 @@ from jaxscape._util import progress
 
 
 class Screen(io.StringIO):
-    """A terminal or none, which tells when a bar of runs was drawn on it."""
+    """A stream that may be a terminal, and that counts how often a bar of runs is drawn on it."""
 
     def __init__(self, is_terminal):
         super().__init__()
@@ -30,15 +30,15 @@ class Screen(io.StringIO):
 
 
 @pytest.mark.parametrize("is_terminal", [True, False])
-def test_its_clock_goes_on_while_the_first_of_all_runs_is_under_way(monkeypatch, is_terminal):
+def test_the_clock_runs_before_the_first_unit_is_done(monkeypatch, is_terminal):
     screen = Screen(is_terminal)
     monkeypatch.setattr(progress, "_SECONDS", 0.01)
-    # Here, as pytest sets its own when a test begins.
+    # pytest replaces stderr when a test starts, so a fixture would be too early.
     monkeypatch.setattr("sys.stderr", screen)
     with progress.bar(3, "runs") as bar:
-        seen = [screen.drawn.acquire(timeout=60 if is_terminal else 0.1) for _ in range(2)]
+        drawn = [screen.drawn.acquire(timeout=60 if is_terminal else 0.1) for _ in range(2)]
         bar.update(3)
-    assert seen == [is_terminal] * 2
+    assert drawn == [is_terminal] * 2
     assert ("| 0/3 [" in screen.getvalue()) == is_terminal
     assert screen.getvalue().rpartition("\r")[0].rpartition("\r")[2].strip() == ""
 
@@ -53,17 +53,17 @@ def hills(w1, w2):
 
 SGD, DATA = optax.sgd(0.01), jxs.Dataset(np.linspace(-1, 2, 9), np.linspace(0, 1, 9) ** 2)
 BOX, AXES = {"w1": (-2.0, 2.0), "w2": (-1.5, 1.7)}, {"w1": (-2, 2, 5), "w2": (-1, 1, 4)}
-LONG_WORK = {
+LONG_COMPUTATIONS = {
     "run": lambda _: jxs.descend(parabola, 1.0, np.ones(2), optimizer=SGD, epochs=3),
     "starts": lambda _: jxs.basins(jxs.squared_error, DATA, optimizer=SGD, steps=9, **AXES),
     "boxes": lambda _: jxs.critical_points(jxs.Function(hills), **BOX),
-    "stretches": lambda _: jxs.critical_points(jxs.squared_error, DATA, **BOX),
+    "intervals": lambda _: jxs.critical_points(jxs.squared_error, DATA, **BOX),
     "picture": lambda folder: jxs.plot.write(go.Figure(), folder / "a.svg"),
 }
 
 
-@pytest.mark.parametrize("unit", LONG_WORK)
-def test_all_that_may_take_long_has_one(unit, monkeypatch, tmp_path):
+@pytest.mark.parametrize("unit", LONG_COMPUTATIONS)
+def test_every_long_computation_has_a_bar(unit, monkeypatch, tmp_path):
     units = []
 
     class Bar(tqdm):
@@ -74,5 +74,5 @@ def test_all_that_may_take_long_has_one(unit, monkeypatch, tmp_path):
     monkeypatch.setattr("tqdm.auto.tqdm", Bar)
     monkeypatch.setattr("jaxscape.plot.export.check_file", lambda file: None)
     monkeypatch.setattr(go.Figure, "to_image", lambda *_, **__: b"<svg/>")
-    LONG_WORK[unit](tmp_path)
+    LONG_COMPUTATIONS[unit](tmp_path)
     assert f" {unit}" in units

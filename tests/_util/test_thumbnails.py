@@ -1,4 +1,4 @@
-"""What notebooks show of results: pictures in HTML that hold the right numbers, and no scripts."""
+"""The HTML pictures of results in notebooks show the right numbers without scripts."""
 
 import base64
 import io
@@ -24,33 +24,33 @@ def make_landscape(loss, names=("w1", "w2")):
 
 
 def picture(html):
-    """The image within, (220, 320, 3), its SVG's other elements, and what is written on it."""
+    """Return the (220, 320, 3) image of a thumbnail, its SVG, and its labels."""
     svg = ElementTree.fromstring(re.search("<svg.*</svg>", html, re.DOTALL)[0])
     [image] = svg.findall("image")
     png = base64.b64decode(image.get("href").partition(",")[2])
-    words = [text.text for text in svg.findall("text")]
-    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB")), svg, words
+    labels = [text.text for text in svg.findall("text")]
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB")), svg, labels
 
 
-def test_a_landscape_is_drawn_with_b_upward_its_lowest_marked_and_holes_gray():
+def test_a_landscape_has_b_upward_a_marker_at_its_lowest_cell_and_gray_holes():
     loss = np.arange(15.0).reshape(5, 3)
     loss[1, 2], loss[3, 0], loss[4, 2] = -5, np.nan, 40
     html = make_landscape(loss, ("<w>", "w2"))._repr_html_()
-    image, svg, words = picture(html)
+    image, svg, labels = picture(html)
     assert image.shape == (220, 320, 3)
-    # Cells are as wide as they are nearest: halves at the border.
+    # Each pixel has the color of the nearest cell, so cells at the border are half as wide.
     np.testing.assert_array_equal(image[5, 80], [68, 1, 84])
     np.testing.assert_array_equal(image[5, 315], [253, 231, 37])
     np.testing.assert_array_equal(image[215, 240], [187, 187, 187])
-    [mark] = svg.findall("circle")
-    assert (float(mark.get("cx")), float(mark.get("cy"))) == (64 + 80, 8)
-    assert {"-2", "-0.5", "1", "0", "2", "4", "<w>", "w2"} == set(words)
+    [marker] = svg.findall("circle")
+    assert (float(marker.get("cx")), float(marker.get("cy"))) == (64 + 80, 8)
+    assert {"-2", "-0.5", "1", "0", "2", "4", "<w>", "w2"} == set(labels)
     assert "lowest at &lt;w&gt; = -1.25, w2 = 4 (on the edge)" in html
     assert "<script" not in html
     assert len(html) < 10_000
 
 
-def test_losses_farther_apart_than_float32_are_told_apart():
+def test_losses_whose_difference_overflows_float32_have_different_colors():
     loss = np.zeros((5, 3), np.float32)
     loss[0, 0], loss[4, 2] = -3e38, 3e38
     image, *_ = picture(make_landscape(loss)._repr_html_())
@@ -59,13 +59,13 @@ def test_losses_farther_apart_than_float32_are_told_apart():
     assert len(set(colors)) == 3
 
 
-def test_a_landscape_with_nothing_to_draw_shows_its_words():
+def test_a_landscape_without_finite_losses_shows_its_repr():
     landscape = make_landscape(np.full((5, 3), np.nan))
-    words = f'<pre style="margin: 0; white-space: pre-wrap">{landscape!r}</pre>'
-    assert landscape._repr_html_() == words
+    text = f'<pre style="margin: 0; white-space: pre-wrap">{landscape!r}</pre>'
+    assert landscape._repr_html_() == text
 
 
-def test_losses_are_drawn_by_epoch_with_gaps_where_they_are_not_finite():
+def test_a_path_is_a_curve_with_gaps_at_non_finite_losses():
     path = jxs.Trajectory(
         params=jxs.Weights(np.zeros(5), np.zeros(5)),
         step=np.arange(5),
@@ -79,7 +79,7 @@ def test_losses_are_drawn_by_epoch_with_gaps_where_they_are_not_finite():
     assert "Trajectory(5 points" in html
 
 
-def test_many_losses_are_those_that_did_not_diverge():
+def test_descents_are_curves_without_the_diverged_runs():
     runs = jxs.Descents(
         params=jxs.Weights(jnp.zeros((3, 2)), jnp.zeros((3, 2))),
         step=np.array([0, 3]),
@@ -100,7 +100,7 @@ def test_many_losses_are_those_that_did_not_diverge():
     assert "1 diverged" in html
 
 
-def test_basins_have_a_color_for_each_limit():
+def test_each_basin_has_its_own_color():
     label = np.zeros((5, 3), int)
     label[0], label[4, 2] = 1, 2
     limits = (
@@ -116,7 +116,7 @@ def test_basins_have_a_color_for_each_limit():
 
 
 @pytest.mark.parametrize(("count", "rows"), [(2, 2), (23, 20)])
-def test_critical_points_are_a_table(count, rows):
+def test_critical_points_are_a_table_of_at_most_twenty_rows(count, rows):
     point = CriticalPoint(
         0.5, -2.0, "saddle", 3.25, np.array([-1.0, 2.0]), 0.0, -1, 0.1, True, False
     )
@@ -132,36 +132,29 @@ def test_critical_points_are_a_table(count, rows):
     assert f"<p>{count} critical points, proved to be all in w1 in [-3, 3]" in html
 
 
-# What is given to the library, and results of few numbers, whose words say all.
-WITHOUT_A_PICTURE = {
-    *("Axis", "Archive", "ComposedLoss", "CriticalPoint", "Dataset", "FinalLoss", "Function"),
-    *(
-        "InterruptedWarning",
-        "Limit",
-        "TwoWeightNetwork",
-        "NonFiniteWarning",
-        "Plane",
-        "PointwiseLoss",
-    ),
-    *("WithBatchStatistics", "Recorder", "Stream", "TraceEstimate", "Weights"),
+# Inputs, and results of a few numbers: their repr says everything.
+WITHOUT_THUMBNAIL = {
+    *("Archive", "Axis", "ComposedLoss", "CriticalPoint", "Dataset", "Experiment", "FinalLoss"),
+    *("Function", "InterruptedWarning", "Limit", "NonFiniteWarning", "Plane", "PointwiseLoss"),
+    *("Recorder", "Stream", "TraceEstimate", "TwoWeightNetwork", "Weights", "WithBatchStatistics"),
 }
 
 
-def test_every_result_has_a_picture():
+def test_every_other_public_type_has_a_thumbnail():
     types = {name: value for name, value in public_names().items() if isinstance(value, type)}
     without = {name for name, value in types.items() if not hasattr(value, "_repr_html_")}
-    assert {name.rpartition(".")[2] for name in without} == WITHOUT_A_PICTURE
+    assert {name.rpartition(".")[2] for name in without} == WITHOUT_THUMBNAIL
 
 
-def ways(html):
-    """The lines drawn, each as its points, (K, 2), in pixels."""
+def curves(html):
+    """Return the curves of a thumbnail, each as (K, 2) pixel positions."""
     found = re.findall('d="(M64.0 [^"]*L[^"]*)"', html)
     return [np.array([part.split() for part in re.split("[ML]", d)[1:]], float) for d in found]
 
 
-def test_lines_and_valleys_are_drawn_along_what_they_go_over():
+def test_lines_and_valleys_are_curves_over_their_coordinate():
     loss = np.array([[4.0, 3.5, 0.0], [4.0, 2.0, 1.0]])
-    first, second = ways(
+    first, second = curves(
         jxs.connectivity.Lines(loss, np.array([0.0, 0.5, 1.0]), "loss", "two")._repr_html_()
     )
     np.testing.assert_allclose(first, [[64, 8], [224, 35.5], [384, 228]])
@@ -169,24 +162,24 @@ def test_lines_and_valleys_are_drawn_along_what_they_go_over():
     valley = jxs.topology.Valley(
         jxs.Axis(np.array([0.0, 1.0, 4.0]), "w1"), np.ones(3), loss[1], "w2", "loss"
     )
-    [way] = ways(valley._repr_html_())
-    # Of the lowest losses 4, 2 and 1 over 0, 1 and 4.
-    np.testing.assert_allclose(way, [[64, 8], [144, 154.7], [384, 228]])
+    [curve] = curves(valley._repr_html_())
+    # The lowest losses are 4, 2 and 1 at 0, 1 and 4.
+    np.testing.assert_allclose(curve, [[64, 8], [144, 154.7], [384, 228]])
     assert "lowest loss 1 at w1 = 4" in valley._repr_html_()
 
 
-def test_a_barrier_is_drawn_cell_by_cell_and_says_its_heights():
+def test_a_minimax_path_is_a_curve_over_its_cells():
     loss = np.array([[0.0, 9, 9], [3, 9, 9], [5, 9, 9], [4, 9, 9], [1, 9, 9]])
     found = jxs.topology.minimax_path(make_landscape(loss), (-2.0, 0.0), (1.0, 0.0))
-    [way] = ways(found._repr_html_())
-    heights = (228 - way[:, 1]) * 5 / 220
+    [curve] = curves(found._repr_html_())
+    heights = (228 - curve[:, 1]) * 5 / 220
     np.testing.assert_allclose(heights, [0, 3, 5, 4, 1], atol=0.01)
-    words = repr(found)
-    assert "5 cells from (-2, 0) to (1, 0)" in words
-    assert "5 above the start, 4 above the end, highest at (-0.5, 0)" in words
+    text = repr(found)
+    assert "5 cells from (-2, 0) to (1, 0)" in text
+    assert "5 above the start, 4 above the end, highest at (-0.5, 0)" in text
 
 
-def test_a_projection_is_drawn_with_the_surface_below_it():
+def test_a_projection_has_a_curve_of_its_loss_and_one_of_the_surface():
     epochs = np.array([0.0, 1.0])
     path = jxs.Projection(
         coordinates=np.zeros((2, 2)),
@@ -198,7 +191,7 @@ def test_a_projection_is_drawn_with_the_surface_below_it():
         names=("a", "b"),
         name="Adam",
     )
-    own, below = ways(path._repr_html_())
+    own, below = curves(path._repr_html_())
     np.testing.assert_allclose(own, [[64, 8], [384, 118]])
     np.testing.assert_allclose(below, [[64, 63], [384, 228]])
     assert "Projection(Adam, 2 points on a and b)" in repr(path)
@@ -206,7 +199,7 @@ def test_a_projection_is_drawn_with_the_surface_below_it():
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_stability_is_drawn_with_its_threshold_where_that_is_known(known):
+def test_stability_has_a_curve_of_the_threshold_if_it_is_known(known):
     found = jxs.curvature.Stability(
         step=np.array([0, 5]),
         sharpness=np.array([1.0, 3.0]),
@@ -215,7 +208,7 @@ def test_stability_is_drawn_with_its_threshold_where_that_is_known(known):
         gradient_norm=np.ones(2),
         angle=np.zeros(2),
     )
-    drawn = ways(found._repr_html_())
+    drawn = curves(found._repr_html_())
     if known:
         np.testing.assert_allclose(drawn[0], [[64, 228], [384, 118]])
         np.testing.assert_allclose(drawn[1], [[64, 8], [384, 8]])
@@ -225,26 +218,26 @@ def test_stability_is_drawn_with_its_threshold_where_that_is_known(known):
         assert repr(found) == "Stability(2 points, sharpness from 1 to 3)"
 
 
-def test_curves_predictions_and_densities_are_drawn():
-    curve = jxs.connectivity.Curve({"w": 0.0}, {"w": 1.0}, {"w": 2.0}, np.array([3.0, 1.0, 2.0]))
-    [way] = ways(curve._repr_html_())
-    np.testing.assert_allclose(way, [[64, 8], [224, 228], [384, 118]])
+def test_bezier_curves_predictions_and_densities_are_curves():
+    bezier = jxs.connectivity.Curve({"w": 0.0}, {"w": 1.0}, {"w": 2.0}, np.array([3.0, 1.0, 2.0]))
+    [curve] = curves(bezier._repr_html_())
+    np.testing.assert_allclose(curve, [[64, 8], [224, 228], [384, 118]])
     data = jxs.Dataset(np.zeros(2), np.zeros(2))
     fits = jxs.training.Predictions(
         None, data, np.array([-1.0, 1.0]), np.array([[0.0, 1.0], [2.0, 4.0]])
     )
-    before, after = ways(fits._repr_html_())
+    before, after = curves(fits._repr_html_())
     np.testing.assert_allclose(before, [[64, 228], [384, 173]])
     np.testing.assert_allclose(after, [[64, 118], [384, 8]])
     nodes = np.array([[0.0, 1.0]])
     density = jxs.curvature.SpectralDensity(
         np.array([0.0, 1.0]), np.array([1.0, 3.0]), np.zeros(2), 0.5, nodes, nodes, 2, "Hessian"
     )
-    [way] = ways(density._repr_html_())
-    np.testing.assert_allclose(way, [[64, 228], [384, 8]])
+    [curve] = curves(density._repr_html_())
+    np.testing.assert_allclose(curve, [[64, 228], [384, 8]])
 
 
-def test_eigenvalues_are_a_table():
+def test_eigenpairs_are_a_table():
     values, found = np.array([3.0, np.nan]), np.array([True, False])
     pairs = jxs.curvature.Eigenpairs(values, None, np.array([1e-5, np.nan]), found, "Hessian")
     html = pairs._repr_html_()
@@ -252,7 +245,7 @@ def test_eigenvalues_are_a_table():
     assert "<tr><td>nan</td><td>nan</td><td>no</td></tr>" in html
 
 
-def test_persistence_has_a_color_for_each_minimum():
+def test_persistence_has_one_color_per_minimum():
     loss = np.array([[0.0, 9, 9], [8, 9, 9], [9, 9, 9], [8, 9, 9], [1, 9, np.nan]])
     found = jxs.topology.persistence(make_landscape(loss))
     image, *_ = picture(found._repr_html_())
@@ -260,19 +253,19 @@ def test_persistence_has_a_color_for_each_minimum():
     np.testing.assert_array_equal(corners, [[0, 114, 178], [230, 159, 0], [187, 187, 187]])
 
 
-def test_a_refinement_is_drawn_with_its_largest_error_marked():
+def test_a_refinement_has_a_marker_at_its_largest_error():
     curved = jxs.Function(lambda w1, w2: w2**4 * (1 + w1))
     axes = {"w1": (0.0, 1.0, 3), "w2": (0.0, 2.0, 5)}
     found = jxs.refine(jxs.landscape(curved, None, **axes), curved, None)
-    image, svg, words = picture(found._repr_html_())
-    [mark] = svg.findall("circle")
-    # In the last of 2 × 4 cells, whose middles are the picture's corners.
-    assert (float(mark.get("cx")), float(mark.get("cy"))) == (384, 8)
-    assert {"0.25", "0.75", "1.75", "w1", "w2"} <= set(words)
+    image, svg, labels = picture(found._repr_html_())
+    [marker] = svg.findall("circle")
+    # It is the last of 2 × 4 cells, whose centers span the picture.
+    assert (float(marker.get("cx")), float(marker.get("cy"))) == (384, 8)
+    assert {"0.25", "0.75", "1.75", "w1", "w2"} <= set(labels)
     np.testing.assert_array_equal(image[5, 315], [253, 231, 37])
 
 
-def test_fields_and_batches_are_drawn_as_their_losses():
+def test_derivatives_and_batch_landscapes_are_drawn_as_landscapes():
     bowl = jxs.Function(lambda w1, w2: w1**2 + 3 * w2**2)
     found = jxs.derivatives(bowl, None, w1=(-1, 1, 5), w2=(-1, 1, 3))
     _, svg, _ = picture(found._repr_html_())
@@ -282,10 +275,11 @@ def test_fields_and_batches_are_drawn_as_their_losses():
     axes = {"w1": (-1, 1, 5), "w2": (-1, 1, 3)}
     many = jxs.training.batch_landscapes(jxs.squared_error, data, len(data) // 2, **axes)
     assert picture(many._repr_html_())[1].findall("circle")
-    assert f"2 batches, up to {many.deviation.highest:.6g} apart" in many._repr_html_()
+    text = f"2 batches, standard deviation up to {many.deviation.highest:.6g}"
+    assert text in many._repr_html_()
 
 
-def test_a_description_is_its_sentences():
+def test_a_description_is_one_paragraph_per_sentence():
     surface = make_landscape(np.arange(15.0).reshape(5, 3), ("<w>", "w2"))
     found = jxs.describe(surface)
     html = found._repr_html_()
