@@ -1,9 +1,5 @@
-"""Points recorded in loops of one's own: in memory, on disk, cut off, gone on with, and drawn."""
+"""Recorders of training loops: recorded paths, their planes and projections, and continued files."""
 
-import gc
-import mmap
-import resource
-import tempfile
 import tracemalloc
 
 import equinox as eqx
@@ -18,79 +14,25 @@ import jaxscape as jxs
 from jaxscape.planes import geometry
 from jaxscape.training import projection, record_file
 from jaxscape.training.recorder import Recorder
-
-# Bytes of a row: four leaves with numbers and its end, each of up to 64.
-ROW = 320
-
-
-def points(count, seed=0):
-    """Parameters of several dtypes and shapes, one of them without numbers, beside other leaves."""
-    generator = np.random.default_rng(seed)
-    return [
-        {
-            "w": jnp.asarray(generator.normal(size=(3, 5)), jnp.float32),
-            "half": (jnp.asarray(generator.normal(size=7), jnp.bfloat16), jnp.float16(k)),
-            "none": jnp.zeros((0, 3)),
-            "number": 0.5 + k,
-            "count": jnp.int32(k),
-            "key": jax.random.key(k),
-            "function": jnp.tanh,
-            "empty": None,
-        }
-        for k in range(count)
-    ]
-
-
-def assert_holds(path, expected):
-    """The path has these points' floating numbers to the bit, and the first's other leaves."""
-    first = expected[0]
-    assert jax.tree.structure(path) == jax.tree.structure(first)
-    assert path["function"] is jnp.tanh
-    assert path["count"] == first["count"]
-    assert path["key"] == first["key"]
-    for pick in (
-        lambda p: p["w"],
-        lambda p: p["half"][0],
-        lambda p: p["half"][1],
-        lambda p: p["none"],
-        lambda p: np.float32(p["number"]),
-    ):
-        found = pick(path)
-        stacked = np.stack([np.asarray(pick(p)) for p in expected])
-        assert found.dtype == stacked.dtype
-        np.testing.assert_array_equal(found, stacked)
+from tests.training.helpers import assert_holds, make_data, make_points, record_points
 
 
 def with_others_of(first, expected):
-    """The points, the leaves that are not recorded being those of another."""
+    """Return the points with the leaves that are not recorded taken from `first`."""
     return [p | {name: first[name] for name in ("count", "key")} for p in expected]
 
 
-def is_mapped(array):
-    while array is not None and not isinstance(array, mmap.mmap):
-        array = getattr(array, "base", None)
-    return array is not None
-
-
-def recorded(file, count=5, **kwargs):
-    record = Recorder(file)
-    for params in points(count, **kwargs):
-        record(params)
-    return record
-
-
-def test_any_pytree_in_memory():
-    record = recorded(None)
-    assert_holds(record.path(), points(5))
+def test_any_pytree_is_recorded_in_memory():
+    record = record_points(None)
+    assert_holds(record.path(), make_points(5))
     assert len(record) == 5
     np.testing.assert_array_equal(record.epoch, np.arange(5))
     assert repr(record) == "Recorder(5 points of 24 numbers, in memory)"
-    assert not is_mapped(record.path()["w"])
 
 
-def test_a_loop_of_ones_own_is_what_descend_records(x64):
-    """Shuffled mini-batches, three an epoch, every second step."""
-    data = jxs.data.noisy_sine(jax.random.key(0), n=50)
+def test_a_recorded_loop_equals_the_path_of_descend(x64):
+    """Shuffled mini-batches, three per epoch; every second step is recorded."""
+    data = make_data(50, np.float64)
     optimizer, key = optax.adam(0.03), jax.random.key(1)
     start = jxs.Weights(jnp.float64(-0.4), jnp.float64(1.3))
     path = jxs.descend(
@@ -123,8 +65,8 @@ def test_a_loop_of_ones_own_is_what_descend_records(x64):
         np.testing.assert_allclose(here, there, rtol=1e-9, atol=1e-12)
 
 
-def test_what_becomes_of_an_array_after_it_was_recorded_does_not_matter():
-    """Donated to the next step, deleted, or, of NumPy, written over."""
+def test_recorded_arrays_are_copies():
+    """The loop donates its arrays to the next step, deletes them, or overwrites them."""
     step = jax.jit(lambda p: jax.tree.map(lambda x: 2 * x, p), donate_argnums=0)
     params, record = {"w": jnp.arange(1.0, 4.0), "n": jnp.arange(1, 3)}, Recorder()
     counter = params["n"]
@@ -135,170 +77,58 @@ def test_what_becomes_of_an_array_after_it_was_recorded_does_not_matter():
         own += 1
     if not counter.is_deleted():
         counter.delete()
-    found, of_numpy = record.path()
-    np.testing.assert_array_equal(found["w"], 2.0 ** np.arange(4)[:, None] * np.arange(1.0, 4.0))
-    np.testing.assert_array_equal(found["n"], [1, 2])
-    np.testing.assert_array_equal(of_numpy, 1 + np.repeat(np.arange(4.0), 2).reshape(4, 2))
+    path, numpy_path = record.path()
+    np.testing.assert_array_equal(path["w"], 2.0 ** np.arange(4)[:, None] * np.arange(1.0, 4.0))
+    np.testing.assert_array_equal(path["n"], [1, 2])
+    np.testing.assert_array_equal(numpy_path, 1 + np.repeat(np.arange(4.0), 2).reshape(4, 2))
 
 
-def test_beyond_the_memory_points_go_to_a_temporary_file(monkeypatch, tmp_path):
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(record_file, "_MAX_BYTES_IN_MEMORY", 3 * ROW)
-    record = recorded(None, 3)
-    assert "in memory" in repr(record)
-    early = record.path()
-    record(points(4)[3])
-    assert "in a temporary file" in repr(record)
-    record = recorded(None, 7)
-    assert repr(record) == "Recorder(7 points of 24 numbers, in a temporary file)"
-    path = record.path()
-    assert is_mapped(path["w"])
-    with pytest.raises(ValueError, match="read-only"):
-        path["w"][0] = 0
-    record(points(8)[-1])
-    assert_holds(record.path(), points(8))
-    # What was taken before stays, also when the recorder goes, and no file is left.
-    del record
-    gc.collect()
-    assert_holds(path, points(7))
-    assert_holds(early, points(3))
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_file_is_read_and_gone_on_with(tmp_path):
+def test_a_file_is_read_and_continued(tmp_path):
     file = tmp_path / "run.params"
-    record = recorded(file, 4)
+    record = record_points(file, 4)
     assert repr(record) == f"Recorder(4 points of 24 numbers, in {str(file)!r})"
-    # Read while it is written, as from a notebook.
+    # Another recorder reads the file while it is open for writing.
     reader = Recorder(file)
-    assert_holds(reader.path(points(1)[0]), points(4))
+    assert_holds(reader.path(make_points(1)[0]), make_points(4))
     del record
     again = Recorder(str(file))
-    for params in points(9)[4:]:
+    for params in make_points(9)[4:]:
         again(params)
-    assert_holds(again.path(), with_others_of(points(5)[4], points(9)))
+    assert_holds(again.path(), with_others_of(make_points(5)[4], make_points(9)))
     np.testing.assert_array_equal(again.epoch, np.arange(9))
     assert len(reader) == 4
     assert len(Recorder(file)) == 9
 
 
-@pytest.mark.parametrize("cut", [1, 100, 319, 320, 321])
-def test_a_row_that_was_cut_off_is_none(tmp_path, cut):
-    """Of four rows: the file ends within the last, at its start, or before."""
-    file = tmp_path / "run.params"
-    recorded(file, 4)
-    size = file.stat().st_size
-    assert record_file._row_layout(Recorder(file)._rows.leaves)[1] == ROW
-    with file.open("r+b") as handle:
-        handle.truncate(size - cut)
-    left = 3 if cut <= ROW else 2
-    record = Recorder(file)
-    assert len(record) == left
-    for params in points(6)[left:]:
-        record(params)
-    assert_holds(record.path(points(6)[0]), points(6))
-    assert (file.stat().st_size - record._rows._rows_start) % ROW == 0
-
-
-def test_a_file_cut_off_before_its_first_row_is_begun_anew(tmp_path):
-    file = tmp_path / "run.params"
-    recorded(file, 1)
-    header = file.read_bytes().split(b"\n")[0]
-    for size in (0, 5, len(header) // 2, len(header)):
-        file.write_bytes(header[:size])
-        assert len(Recorder(file)) == 0
-        recorded(file, 2)
-        assert_holds(Recorder(file).path(points(1)[0]), points(2))
-
-
-def test_a_disk_that_is_full(tmp_path):
-    """The system refuses to write beyond a size; what is there is kept, and gone on with."""
-    file = tmp_path / "run.params"
-    record = recorded(file, 3)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (file.stat().st_size + 100, hard))
-    try:
-        with pytest.raises(OSError, match=r"file: cannot write to .*the 3 points recorded before"):
-            record(points(4)[3])
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert file.stat().st_size % ROW != 0
-    assert len(record) == len(Recorder(file)) == 3
-    for params in points(5)[3:]:
-        record(params)
-    assert_holds(record.path(), points(5))
-    assert len(Recorder(file)) == 5
-
-
 @pytest.mark.parametrize("where", ["memory", "temporary", "file"])
-def test_rewound_points_are_gone_for_good(where, tmp_path, monkeypatch):
+def test_rewound_points_are_deleted(where, tmp_path, monkeypatch):
     file = tmp_path / "run.params" if where == "file" else None
     if where == "temporary":
         monkeypatch.setattr(record_file, "_MAX_BYTES_IN_MEMORY", 0)
     record = Recorder(file)
-    for k, params in enumerate(points(6)):
+    for k, params in enumerate(make_points(6)):
         record(params, epoch=k / 2)
     path = record.path()
     with pytest.raises(ValueError, match=r"expected 2.5 or more.*got 1; rewind\(1\)"):
-        record(points(1)[0], epoch=1)
+        record(make_points(1)[0], epoch=1)
     record.rewind(1.2)
     np.testing.assert_array_equal(record.epoch, [0, 0.5, 1])
-    # The rows behind are not in the way of who has them mapped.
+    # An earlier path keeps the deleted points.
     assert path["w"].shape == (6, 3, 5)
     assert np.isfinite(np.asarray(path["w"])).all()
-    record(points(1, seed=1)[0], epoch=1.5)
-    expected = [*points(3), points(1, seed=1)[0]]
+    record(make_points(1, seed=1)[0], epoch=1.5)
+    expected = [*make_points(3), make_points(1, seed=1)[0]]
     assert_holds(record.path(), expected)
     if file:
-        # Nor do they come back.
-        assert_holds(Recorder(file).path(points(1)[0]), expected)
+        assert_holds(Recorder(file).path(make_points(1)[0]), expected)
     record.rewind(-1)
     assert len(record) == 0
-    record(points(1)[0])
+    record(make_points(1)[0])
     np.testing.assert_array_equal(record.epoch, [0])
 
 
-def test_a_kill_while_rewound_rows_are_written_over_leaves_no_mixed_row(tmp_path):
-    """The end of a row is written last, and says that it is none until then."""
-    file = tmp_path / "run.params"
-    record = recorded(file, 4)
-    record.rewind(0)
-    start = record._rows._rows_start
-    del record
-    other = recorded(tmp_path / "other", 2, seed=1)
-    del other
-    row = (tmp_path / "other").read_bytes()[start + ROW :]
-    for written in (1, 200, ROW - 8):
-        with file.open("r+b") as handle:
-            handle.seek(start + ROW)
-            handle.write(row[:written])
-        assert len(Recorder(file)) == 1
-    with file.open("r+b") as handle:
-        handle.seek(start + ROW)
-        handle.write(row)
-    assert_holds(Recorder(file).path(points(1)[0]), [points(1)[0], points(2, seed=1)[1]])
-
-
-def test_one_recorder_at_a_time_writes_to_a_file(tmp_path):
-    file = tmp_path / "run.params"
-    first, second = Recorder(file), Recorder(file)
-    first(points(1)[0])
-    with pytest.raises(OSError, match="another recorder writes to"):
-        second(points(1)[0])
-    with pytest.raises(OSError, match="another recorder writes to"):
-        second.rewind(0)
-    first(points(2)[1])
-    del first
-    gc.collect()
-    # It has seen no row of the first's yet.
-    assert len(second) == 0
-    second(points(3)[2])
-    assert len(second) == 3
-    np.testing.assert_array_equal(second.epoch, [0, 1, 2])
-
-
 @pytest.mark.parametrize("on_disk", [False, True])
-def test_the_path_of_a_run_that_diverged_ends_before(on_disk, tmp_path):
+def test_the_path_of_a_diverged_run_ends_before_the_divergence(on_disk, tmp_path):
     file = tmp_path / "run.params" if on_disk else None
     record = Recorder(file)
     with pytest.raises(ValueError, match="path: expected a recorder with a finite point, got Rec"):
@@ -351,7 +181,7 @@ FIRST = {"w": jnp.ones((2, 3)), "b": [jnp.ones(3), jnp.int32(2)], "f": jnp.tanh}
     ],
 )
 @pytest.mark.parametrize("on_disk", [False, True])
-def test_other_parameters_are_refused(params, message, on_disk, tmp_path):
+def test_parameters_that_differ_from_the_first_raise_an_error(params, message, on_disk, tmp_path):
     file = tmp_path / "run.params" if on_disk else None
     record = Recorder(file)
     record(FIRST)
@@ -361,7 +191,7 @@ def test_other_parameters_are_refused(params, message, on_disk, tmp_path):
     record(FIRST)
     assert record.path()["w"].shape == (2, 2, 3)
     if on_disk and message.startswith(r"params\['w"):
-        # The file alone knows them too.
+        # The file stores names, shapes and dtypes.
         del record
         with pytest.raises(ValueError, match=message):
             Recorder(file)(params)
@@ -369,7 +199,7 @@ def test_other_parameters_are_refused(params, message, on_disk, tmp_path):
             Recorder(file).path(params)
 
 
-def test_a_plane_through_other_parameters_is_refused():
+def test_a_plane_through_other_parameters_raises_an_error():
     record = Recorder()
     record([1.0, jnp.ones(3)])
     plane = jxs.Plane([0.0, jnp.ones(2)], *DIRECTIONS)
@@ -392,7 +222,7 @@ def test_a_plane_through_other_parameters_is_refused():
         ),
     ],
 )
-def test_other_calls_are_refused(call, error, message):
+def test_wrong_epochs_and_traced_parameters_raise_an_error(call, error, message):
     record = Recorder()
     record(FIRST)
     with pytest.raises(error, match=message):
@@ -400,7 +230,7 @@ def test_other_calls_are_refused(call, error, message):
     assert len(record) == 1
 
 
-def test_a_file_alone_does_not_know_the_structure(tmp_path):
+def test_a_path_from_a_file_needs_parameters_of_the_structure(tmp_path):
     Recorder(tmp_path / "run.params")(FIRST)
     with pytest.raises(ValueError, match="params: expected parameters of the recorded structure"):
         Recorder(tmp_path / "run.params").path()
@@ -410,38 +240,13 @@ def test_a_file_alone_does_not_know_the_structure(tmp_path):
     np.testing.assert_array_equal(path["w"], np.ones((1, 2, 3)))
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"some other file\n", "was not written by a recorder"),
-        (b'{"jaxscape": "something else"}\n', "was not written by a recorder"),
-        (b'{"jaxscape": "recorder", "schema": 1, "leaves": [["w", "float33", []]]}\n', "damaged"),
-        (b'{"jaxscape": "recorder", "schema": 1}\n', "is damaged: 'leaves'"),
-        (b'{"jaxscape": "recorder", "schema": 99}\n', "a newer jaxscape .schema 99"),
-    ],
-)
-def test_other_files_are_refused_and_left_as_they_are(content, message, tmp_path):
-    file = tmp_path / "run.params"
-    file.write_bytes(content)
-    with pytest.raises(ValueError, match=message):
-        Recorder(file)
-    assert file.read_bytes() == content
+X = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
+DATA = jxs.Dataset(X, np.sin(X[:, :1]))
 
 
-def test_places_where_no_file_can_be_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="file: expected a folder that exists"):
-        Recorder(tmp_path / "nowhere" / "run.params")
-    with pytest.raises(ValueError, match="file: expected a file, got the folder"):
-        Recorder(tmp_path)
-
-
-X = jax.random.normal(jax.random.key(0), (20, 3))
-DATA = jxs.Dataset(X, jnp.sin(X[:, :1]))
-
-
-def of_equinox():
-    """The model holds activation functions among its leaves."""
-    model = eqx.nn.MLP(3, 1, 5, 2, key=jax.random.key(0))
+def train_equinox():
+    """Yield models, whose leaves include activation functions, during training."""
+    model = eqx.filter_jit(eqx.nn.MLP)(3, 1, 5, 2, key=jax.random.key(0))
     optimizer = optax.adam(0.05)
     loss = jxs.squared_error.of(lambda m, x: jax.vmap(m)(x))
     state = optimizer.init(eqx.filter(model, eqx.is_inexact_array))
@@ -456,8 +261,8 @@ def of_equinox():
         model, state = step(model, state)
 
 
-def of_nnx():
-    """The state holds random keys and counters, which change, beside the parameters."""
+def train_nnx():
+    """Yield states during training, which hold random keys and counters that change."""
 
     class Model(nnx.Module):
         def __init__(self, rngs):
@@ -486,10 +291,10 @@ def of_nnx():
         model.eval()
 
 
-@pytest.mark.parametrize("make", [of_equinox, of_nnx])
-def test_a_model_recorded_in_a_loop_is_seen_from_its_planes(make, tmp_path):
+@pytest.mark.parametrize("train", [train_equinox, train_nnx])
+def test_a_recorded_model_is_projected_onto_its_planes(train, tmp_path):
     record, losses, kept = Recorder(tmp_path / "run.params"), [], []
-    for params, loss in make():
+    for params, loss in train():
         record(params)
         losses.append(float(loss(params, DATA)))
         kept.append(jax.tree.map(lambda x: x + 0 if eqx.is_inexact_array(x) else x, params))
@@ -499,7 +304,7 @@ def test_a_model_recorded_in_a_loop_is_seen_from_its_planes(make, tmp_path):
     np.testing.assert_allclose(seen.loss, losses, rtol=1e-5)
     assert seen.distance[-1] < 1e-6
     np.testing.assert_allclose(seen.surface_loss[-1], losses[-1], rtol=1e-5)
-    # Of a plane through three points, their losses are the surface's; off it, they are not.
+    # The plane through three points contains their losses, and no others.
     through = jxs.Plane.through(*(kept[k] for k in (0, 3, 7)))
     seen = jxs.project(loss, DATA, through, Recorder(tmp_path / "run.params"))
     np.testing.assert_allclose(seen.distance[[0, 3, 7]], 0, atol=1e-6)
@@ -509,7 +314,8 @@ def test_a_model_recorded_in_a_loop_is_seen_from_its_planes(make, tmp_path):
     assert jxs.plot.contour(surface, jxs.project(loss, DATA, plane, record)).data
 
 
-def traced_peak(function):
+def peak_memory(function):
+    """Return the largest number of bytes that Python holds during a call."""
     tracemalloc.start()
     function()
     peak = tracemalloc.get_traced_memory()[1]
@@ -517,8 +323,8 @@ def traced_peak(function):
     return peak
 
 
-def test_a_path_on_disk_is_never_in_memory_whole(tmp_path, monkeypatch):
-    """Of 12.8 MB, a quarter at most at once; in float64 it would be twice as much."""
+def test_a_path_on_disk_is_read_piece_by_piece(tmp_path, monkeypatch):
+    """At most a quarter of its 12.8 MB is in memory; the whole in float64 would be twice as much."""
     record = Recorder(tmp_path / "run.params")
     generator = np.random.default_rng(0)
     for _ in range(64):
@@ -534,6 +340,6 @@ def test_a_path_on_disk_is_never_in_memory_whole(tmp_path, monkeypatch):
         return jnp.mean((batch @ params["w"]) ** 2)
 
     for data in (jnp.ones(5), stream):
-        assert traced_peak(lambda d=data: jxs.project(loss, d, plane, record)) < whole / 4
-    # The measure sees what is read whole.
-    assert traced_peak(lambda: np.asarray(path["w"], np.float64)) > 1.9 * whole
+        assert peak_memory(lambda d=data: jxs.project(loss, d, plane, record)) < whole / 4
+    # The measure does see a path that is read as a whole.
+    assert peak_memory(lambda: np.asarray(path["w"], np.float64)) > 1.9 * whole
