@@ -1,4 +1,4 @@
-"""The slow obvious way, in float64 NumPy: what the library is held against."""
+"""Slow reference computations in float64 NumPy."""
 
 import numpy as np
 
@@ -11,19 +11,19 @@ ERRORS = {
 
 
 def numbers(array):
-    """A library array as float64, so that both sides see the same rounded inputs."""
+    """Convert an array of the library to float64, so that both sides use the same inputs."""
     return np.asarray(array).astype(np.float64)
 
 
 def loss_at(w1, w2, data, error=ERRORS["squared"], activation=np.tanh):
-    """One cell: the (weighted) mean error of w2·activation(w1·x)."""
+    """Compute the (weighted) mean error of w2·activation(w1·x)."""
     residual = w2 * activation(w1 * numbers(data.x)) - numbers(data.y)
     weight = None if data.sample_weight is None else numbers(data.sample_weight)
     return np.average(error(residual), weights=weight)
 
 
 def surface(landscape, data, error=ERRORS["squared"], activation=np.tanh):
-    """Every cell of a landscape of the two weights, one after the other."""
+    """Compute a landscape of the two weights cell by cell."""
     return np.array(
         [
             [loss_at(w1, w2, data, error, activation) for w2 in numbers(landscape.b.values)]
@@ -33,11 +33,12 @@ def surface(landscape, data, error=ERRORS["squared"], activation=np.tanh):
 
 
 def relative_error(landscape, truth):
+    """Return the largest relative error of a landscape."""
     return np.max(np.abs(numbers(landscape.loss) / truth - 1))
 
 
 def sgd(weights, data, learning_rate, epochs, batch_size):
-    """Plain SGD on the squared error, gradients by hand: weights after every epoch."""
+    """Run SGD on the squared error with explicit gradients; return the weights by epoch."""
     w1, w2 = map(float, weights)
     x, y = numbers(data.x), numbers(data.y)
     visited = [(w1, w2)]

@@ -1,4 +1,4 @@
-"""Every example that a reader can see runs, and prints what it is said to print."""
+"""The examples in docstrings and documents run and print what they show."""
 
 import doctest
 import importlib
@@ -29,7 +29,7 @@ EXAMPLES = [
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
-def test_docstring_example(example, tmp_path, monkeypatch):
+def test_a_docstring_example_prints_what_it_shows(example, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     report: list[str] = []
     flags = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
@@ -38,22 +38,22 @@ def test_docstring_example(example, tmp_path, monkeypatch):
     assert not runner.failures, "".join(report)
 
 
-def test_every_public_function_has_an_example_or_is_said_to_need_none():
-    shown = {example.name.rpartition(".")[2] for example in EXAMPLES}
-    # The three losses are instances: their class shows how they are called.
+def test_every_public_name_has_an_example_except_these():
+    with_example = {example.name.rpartition(".")[2] for example in EXAMPLES}
+    # The losses are instances, whose class has an example.
     without = {"absolute_error", "log_cosh", "squared_error", "Trajectory", "Projection"}
     without |= {"InterruptedWarning", "NonFiniteWarning"}
-    # Results that the functions of about the same name show.
+    # Results, which the examples of the functions that return them show.
     without |= {"MinimaxPath", "Basins", "BatchLandscapes", "Limit", "Stability"}
     without |= {"CriticalPoint", "Description", "Eigenpairs", "SpectralDensity", "TraceEstimate"}
     without |= {"Archive", "Experiment", "Predictions"}
     # Constants.
     without |= {"AXIS", "BATCH_SIZE", "EPOCHS", "HTML_CONFIG", "SCHEMA", "START"}
     names = {name.rpartition(".")[2] for name in public_names()}
-    assert names - without <= shown
+    assert names - without <= with_example
 
 
-# The cells of the pages run when they are built, and show what they print.
+# Other pages run when the site is built.
 DOCUMENTS = [
     path
     for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -62,33 +62,22 @@ DOCUMENTS = [
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
-def test_document_examples(path, tmp_path, monkeypatch, capsys):
+def test_a_documents_examples_print_what_it_shows(path, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     names: dict = {}
     for block in re.findall(r"```python\n(.*?)```", path.read_text(), re.DOTALL):
         exec(compile(block, str(path), "exec"), names)
     printed = capsys.readouterr().out.splitlines()
-    # What is printed is shown indented, right below the block that prints it.
+    # The output is shown indented, right below the code block that prints it.
     shown = re.findall(r"```python\n.*?```\n\n((?:    [^\n]*\n)+)", path.read_text(), re.DOTALL)
     lines = "".join(shown).splitlines()
     assert len(lines) == len(printed)
-    for ours, theirs in zip(printed, lines, strict=True):
-        assert NUMBER.sub("#", theirs) == "    " + NUMBER.sub("#", ours)
-        # The sixth digit of a float32 is the processor's, and so is which of the two equal cells
-        # (w1, w2) and (-w1, -w2) is a rounding lower.
+    for actual, expected in zip(printed, lines, strict=True):
+        assert NUMBER.sub("#", expected) == "    " + NUMBER.sub("#", actual)
+        # The sixth digit of a float32 depends on the processor. So does which of the two cells
+        # (w1, w2) and (-w1, -w2), equal but for rounding, is the lowest.
         np.testing.assert_allclose(
-            [abs(float(n)) for n in NUMBER.findall(theirs)],
-            [abs(float(n)) for n in NUMBER.findall(ours)],
+            [abs(float(n)) for n in NUMBER.findall(expected)],
+            [abs(float(n)) for n in NUMBER.findall(actual)],
             rtol=1e-5,
         )
-
-
-def test_version_is_the_packages():
-    assert f'version = "{jxs.__version__}"' in (ROOT / "pyproject.toml").read_text()
-
-
-def test_public_names_exist():
-    for name in jxs.__all__:
-        assert getattr(jxs, name) is not None
-    with pytest.raises(AttributeError, match="no attribute 'landscpae'"):
-        _ = jxs.landscpae
