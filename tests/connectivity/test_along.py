@@ -20,7 +20,7 @@ from tests.connectivity.helpers import (
     make_params,
     model_loss,
 )
-from tests.grid.test_landscape import sizes_of
+from tests.grid.helpers import sizes_of
 
 
 def test_the_point_on_a_line_is_the_parameters_plus_t_times_the_direction(x64):
@@ -86,7 +86,7 @@ def test_the_losses_of_a_single_line_are_computed_once():
                 lines(model_loss, data, make_params(2, np.float32), directions, (0, 1, 13)).loss
             )
         )(data)
-        return max(sizes_of(traced.jaxpr, "tanh"))
+        return max(sizes_of(traced, "tanh"))
 
     assert largest_tanh(1) == 13 * 11 * 4
     assert largest_tanh(2) == 2 * 13 * 11 * 4
