@@ -1,4 +1,4 @@
-"""The plane of the gradient: what its directions are, over data and over streams."""
+"""The plane of the gradient: its directions, over arrays and over streams."""
 
 import equinox as eqx
 import jax
@@ -33,16 +33,13 @@ def loss(params, data):
 
 
 def by_differences(params, data, step=1e-6):
-    """The gradient by central differences, one number after the other."""
+    """Compute the gradient by central differences."""
     flat, unravel = ravel_pytree({name: params[name] for name in ("w", "v", "bias")})
     steps = step * np.eye(flat.size)
-    return np.array(
-        [
-            (loss(params | unravel(flat + e), data) - loss(params | unravel(flat - e), data))
-            / (2 * step)
-            for e in steps
-        ]
-    )
+    losses = jax.jit(
+        jax.vmap(lambda e: jnp.stack([loss(params | unravel(flat + s * e), data) for s in (1, -1)]))
+    )(steps)
+    return np.asarray((losses[:, 0] - losses[:, 1]) / (2 * step))
 
 
 def flattened(direction):
@@ -50,7 +47,7 @@ def flattened(direction):
 
 
 @pytest.mark.parametrize("streamed", [False, True])
-def test_it_points_uphill_and_the_other_across(streamed, x64):
+def test_the_first_direction_points_uphill_and_the_second_across(streamed, x64):
     params, data = make()
     batches = [jax.tree.map(lambda x, k=k: x[k], data) for k in (slice(0, 7), slice(7, 11))]
     given = jxs.Stream(batches) if streamed else data
@@ -68,7 +65,7 @@ def test_it_points_uphill_and_the_other_across(streamed, x64):
     assert surface.marks == ((0, 0, "origin"),)
 
 
-def test_the_second_direction_may_be_given(x64):
+def test_a_given_direction_is_made_orthogonal_to_the_gradient(x64):
     params, data = make()
     other = jxs.random_direction(jax.random.key(4), params)
     plane = jxs.gradient_plane(loss, data, params, other)
@@ -78,8 +75,8 @@ def test_the_second_direction_may_be_given(x64):
     np.testing.assert_allclose(v, rest / np.linalg.norm(rest), atol=1e-12)
 
 
-def test_equal_shapes_are_traced_once(x64):
-    """Leaves that stay are arguments of what is compiled: others give another gradient."""
+def test_calls_of_equal_shapes_trace_the_loss_once(x64):
+    """Leaves that do not move are arguments of the compiled function, not constants in it."""
     params, (x, y) = make()
     traces = []
 
@@ -103,15 +100,15 @@ def test_equal_shapes_are_traced_once(x64):
     assert np.abs(first - second).max() > 0.01
 
 
-def test_any_model_of_equinox():
-    model = eqx.nn.MLP(3, "scalar", 5, 2, key=KEY)
+def test_the_gradient_of_an_equinox_model_is_that_of_equinox():
+    model = eqx.filter_jit(lambda: eqx.nn.MLP(3, "scalar", 5, 2, key=KEY))()
     _, (x, y) = make()
 
     def error(model, data):
         return jnp.mean((jax.vmap(model)(data[0]) - data[1]) ** 2)
 
     plane = jxs.gradient_plane(error, (x, y), model, KEY)
-    gradient = eqx.filter_grad(error)(model, (x, y))
+    gradient = eqx.filter_jit(eqx.filter_grad(error))(model, (x, y))
     ours, theirs = (ravel_pytree(eqx.filter(t, eqx.is_array))[0] for t in (plane.u, gradient))
     np.testing.assert_allclose(ours, theirs / jnp.linalg.norm(theirs), atol=1e-6)
 
@@ -156,9 +153,9 @@ def test_bad_arguments_are_refused(change, error, message):
         (jnp.arange(3), ValueError, "direction: expected the origin's structure"),
     ],
 )
-def test_a_bad_direction_is_refused_before_the_data_are_gone_through(direction, error, message):
+def test_a_bad_direction_is_refused_before_the_data_are_read(direction, error, message):
     def load():
-        raise AssertionError("opened")
+        raise AssertionError("read")
 
     with pytest.raises(error, match=message):
         jxs.gradient_plane(

@@ -1,4 +1,4 @@
-"""The plane: coordinates to parameters, how its directions are chosen, and its refusals."""
+"""Planes: coordinates to parameters and back, their constructors, marks and errors."""
 
 import jax
 import jax.numpy as jnp
@@ -9,10 +9,15 @@ import jaxscape as jxs
 from jaxscape import archive
 from jaxscape.planes.plane import weight_plane
 
+KEY = jax.random.key(0)
 ORIGIN = {"w": jnp.array([1.0, -2.0]), "bias": 0.5, "frozen": None}
 
 
-def test_a_point_of_the_plane():
+def normal(seed, shape):
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+def test_a_point_is_the_origin_plus_the_coordinates_times_the_directions():
     u = {"w": jnp.array([0.5, 1.0]), "bias": None, "frozen": None}
     v = {"w": jnp.array([-1.0, 0.25]), "bias": 2.0, "frozen": None}
     point = jxs.Plane(ORIGIN, u, v).at(2.0, -3.0)
@@ -21,7 +26,7 @@ def test_a_point_of_the_plane():
     assert point["frozen"] is None
 
 
-def test_what_no_direction_touches_is_the_origins_own():
+def test_leaves_that_do_not_move_are_the_origins_own_arrays():
     frozen = jnp.arange(3.0)
     plane = jxs.Plane([frozen, 1.0, 2.0], [None, 1.0, None], [None, None, 1.0])
     assert plane.at(1.0, 1.0)[0] is frozen
@@ -42,13 +47,13 @@ def test_the_coordinates_of_the_weight_plane_are_the_weights():
         ),
     ],
 )
-def test_directions_that_do_not_fit_are_refused(u, message):
+def test_directions_that_do_not_fit_the_origin_are_refused(u, message):
     v = {"w": None, "bias": 1.0, "frozen": None}
     with pytest.raises(ValueError, match=message):
         jxs.landscape(lambda p, d: 0.0, None, jxs.Plane(ORIGIN, u, v), a=(0, 1, 2), b=(0, 1, 3))
 
 
-def test_leaves_that_are_no_floating_numbers_stay_as_they_are(compilations):
+def test_leaves_that_are_not_floating_do_not_move(compilations):
     key = jax.random.key(3)
     origin = {"w": jnp.ones((2, 3)), "act": jnp.tanh, "n": jnp.arange(2), "k": key, "kind": "mlp"}
     plane = jxs.Plane.random(jax.random.key(0), origin | {"depth": 7})
@@ -62,7 +67,7 @@ def test_leaves_that_are_no_floating_numbers_stay_as_they_are(compilations):
     np.testing.assert_allclose(point["w"], expected, rtol=1e-6)
 
     def loss(params, data):
-        assert params["kind"] == "mlp"  # static under jit, so that it can be looked at
+        assert params["kind"] == "mlp"  # static under jit, so that Python can read it
         noise = jax.random.normal(params["k"], (1, 3))
         return jnp.mean(params["act"](data @ params["w"] + params["n"].sum() + noise))
 
@@ -70,7 +75,7 @@ def test_leaves_that_are_no_floating_numbers_stay_as_they_are(compilations):
     surface = jxs.landscape(loss, x, plane, a=(-1, 1, 5), b=(-1, 1, 7))
     np.testing.assert_allclose(surface.loss[2, 3], loss(origin, x), rtol=1e-5)
     np.testing.assert_allclose(surface.loss[4, 1], loss(plane.at(1.0, -2 / 3), x), rtol=1e-5)
-    # Another plane of the same model compiles nothing.
+    # A second plane of the same model compiles nothing.
     moved = jxs.Plane.random(jax.random.key(1), origin | {"depth": 7})
     jax.block_until_ready(moved.u["w"])
     before = len(compilations)
@@ -78,83 +83,21 @@ def test_leaves_that_are_no_floating_numbers_stay_as_they_are(compilations):
     assert len(compilations) == before
 
 
-def filter_normalized(steps, weights, axis):
-    """Written from Li et al. 2018, section 4: each filter scaled by its own norm."""
-    steps, weights = (np.moveaxis(np.array(x, float), axis, 0) for x in (steps, weights))
-    for step, weight in zip(steps, weights, strict=True):
-        step *= np.sqrt(np.sum(weight**2)) / np.sqrt(np.sum(step**2))
-    return np.moveaxis(steps, 0, axis)
-
-
-@pytest.mark.parametrize("shape", [(3, 4), (3, 2, 5, 4)])
-@pytest.mark.parametrize("axis", [0, -1])
-def test_filters_are_as_long_as_the_parameters_own(shape, axis):
-    params = {"w": jax.random.normal(jax.random.key(1), shape) * 3, "b": jnp.arange(1.0, 4.0)}
-    plain = jxs.Plane.random(jax.random.key(0), params, normalize=None)
-    plane = jxs.Plane.random(jax.random.key(0), params, output_axis=axis)
-    for name in "uv":
-        raw, scaled = getattr(plain, name), getattr(plane, name)
-        expected = filter_normalized(raw["w"], params["w"], axis)
-        np.testing.assert_allclose(scaled["w"], expected, rtol=1e-5)
-        assert scaled["b"] is None
-    other = filter_normalized(plain.u["w"], params["w"], -1 - axis)
-    assert np.abs(np.asarray(plane.u["w"]) - other).max() > 0.1
-
-
-def test_filters_of_stacked_layers_and_of_heads_are_each_scaled():
-    params = {
-        "layers": jax.random.normal(jax.random.key(1), (3, 5, 4))
-        * jnp.array([[[1]], [[9]], [[0]]]),
-        "last": jax.random.normal(jax.random.key(2), (4, 2)),
-    }
-    plane = jxs.Plane.random(
-        jax.random.key(0), params, output_axis=lambda path: (0, -1) if "layers" in path else -1
-    )
-    alone = jxs.Plane.random(jax.random.key(0), params)
-    for layer in range(3):
-        lengths = np.linalg.norm(params["layers"][layer], axis=0)
-        np.testing.assert_allclose(
-            np.linalg.norm(plane.u["layers"][layer], axis=0), lengths, rtol=1e-5
-        )
-    np.testing.assert_array_equal(plane.u["last"], alone.u["last"])
-
-
-@pytest.mark.parametrize("axis", [2, -3, (0, 5), "last", 0.5, True])
-def test_an_axis_that_a_leaf_does_not_have_is_refused(axis):
-    message = r"output_axis: expected axes of params\['w'\], whose shape is \(3, 2\), got"
-    with pytest.raises(ValueError, match=message):
-        jxs.random_direction(jax.random.key(0), {"w": jnp.ones((3, 2))}, output_axis=axis)
-
-
-@pytest.mark.parametrize("normalize", ["filter", "layer"])
-def test_lengths_in_half_precision_do_not_overflow(normalize):
-    params = {"w": jnp.full((40_000, 2), 0.5, jnp.float16)}
-    draw = jxs.random_direction(jax.random.key(0), params, normalize=normalize)
-    length = np.linalg.norm(np.asarray(draw["w"], float))
-    np.testing.assert_allclose(length, np.sqrt(80_000 * 0.25), rtol=1e-3)
-
-
-def test_layers_and_vectors_are_scaled_as_a_whole():
-    params = {"w": 2 * jnp.ones((3, 4)), "b": jnp.arange(1.0, 4.0), "frozen": jnp.ones((2, 2))}
-    plane = jxs.Plane.random(
-        jax.random.key(0),
-        params,
-        normalize="layer",
-        include_vectors=True,
-        leaves=lambda p: "froz" not in p,
-    )
-    for direction in (plane.u, plane.v):
-        assert direction["frozen"] is None
+def test_a_random_plane_has_two_random_directions():
+    params = {"w": np.float32([[1, 2], [3, 4], [0, 5]]), "b": np.ones(2, np.float32)}
+    options = {"normalize": "layer", "include_vectors": True}
+    plane = jxs.Plane.random(KEY, params, **options)
+    for key, direction in zip(jax.random.split(KEY), (plane.u, plane.v), strict=True):
+        expected = jxs.random_direction(key, params, **options)
         for name in "wb":
-            lengths = (np.linalg.norm(tree[name]) for tree in (direction, params))
-            np.testing.assert_allclose(next(lengths), next(lengths), rtol=1e-6)
-        # The rows are not scaled one by one.
-        assert np.ptp(np.linalg.norm(direction["w"], axis=0)) > 0.1
+            np.testing.assert_array_equal(direction[name], expected[name])
+    assert plane.units == ("layer-normalized",) * 2
+    assert plane.marks == ((0, 0, "origin"),)
+    assert jxs.Plane.random(KEY, params, normalize=None).units == ("random", "random")
 
 
-def test_three_solutions_lie_at_the_corners(x64):
-    keys = jax.random.split(jax.random.key(0), 3)
-    solutions = [{"w": jax.random.normal(key, (4, 3)), "f": jnp.tanh} for key in keys]
+def test_a_plane_through_three_solutions_has_them_at_its_corners(x64):
+    solutions = [{"w": normal(k, (4, 3)), "f": jnp.tanh} for k in range(3)]
     plane = jxs.Plane.through(*solutions)
 
     def loss(params, data):
@@ -172,7 +115,7 @@ def test_three_solutions_lie_at_the_corners(x64):
     assert distance < 1e-12
 
 
-def test_structural_zeros_stay_in_an_orthonormal_plane():
+def test_an_orthonormal_plane_keeps_structural_zeros():
     apart = jxs.Plane([1.0, 2.0, 3.0], [2.0, None, None], [None, 3.0, None]).orthonormal()
     assert apart.u[1] is apart.v[0] is apart.v[2] is None
     oblique = jxs.Plane([1.0, 2.0, 3.0], [2.0, None, None], [1.0, 3.0, None]).orthonormal()
@@ -180,38 +123,26 @@ def test_structural_zeros_stay_in_an_orthonormal_plane():
     assert oblique.v[2] is None
 
 
-def test_principal_directions_are_those_of_the_covariance(x64):
-    rng = np.random.default_rng(0)
-    points = rng.normal(size=(9, 5)) * [5, 0.1, 3, 1, 0.2] + 7
-    path = {"w": jnp.asarray(points[:, :3]), "b": jnp.asarray(points[:, 3:]), "n": jnp.arange(9)}
-    plane = jxs.Plane.principal(path)
+def test_the_principal_plane_is_that_of_the_principal_directions(x64):
+    points = np.random.default_rng(0).normal(size=(9, 5)) * [5, 0.1, 3, 1, 0.2] + 7
+    frozen = np.stack([np.ones(2)] * 9)
+    plane = jxs.Plane.principal({"w": points, "frozen": frozen, "n": np.arange(9)})
     _, vectors = np.linalg.eigh(np.cov(points.T))
     for direction, expected in ((plane.u, vectors[:, -1]), (plane.v, vectors[:, -2])):
-        found = np.concatenate([direction["w"], direction["b"]])
-        assert direction["n"] is None
-        np.testing.assert_allclose(abs(found @ expected), 1, rtol=1e-10)
-    np.testing.assert_array_equal(plane.origin["w"], points[-1, :3])
+        np.testing.assert_allclose(abs(direction["w"] @ expected), 1, rtol=1e-10)
+        assert direction["frozen"] is direction["n"] is None
+    np.testing.assert_array_equal(plane.origin["w"], points[-1])
+    np.testing.assert_array_equal(plane.at(1.0, 2.0)["frozen"], np.ones(2))
+    assert plane.units == ("distance", "distance")
 
 
-def test_principal_directions_leave_alone_what_did_not_move():
-    """Else a frozen layer would be computed for every cell, at a distance that is rounding."""
-    rng = np.random.default_rng(0)
-    frozen, moving = rng.normal(size=(3, 2)) + 0.1, rng.normal(size=(6, 4))
-    path = {"frozen": np.stack([frozen] * 6), "moving": moving}
-    plane = jxs.Plane.principal(path)
-    assert plane.u["frozen"] is plane.v["frozen"] is None
-    np.testing.assert_array_equal(plane.at(1.0, 2.0)["frozen"], frozen)
-    with pytest.raises(ValueError, match="leaves a line, got 0 direction"):
-        jxs.Plane.principal({"frozen": path["frozen"]})
-
-
-def test_coordinates_are_the_nearest_point_of_an_oblique_plane(x64):
+def test_coordinates_are_those_of_the_nearest_point_of_an_oblique_plane(x64):
     rng = np.random.default_rng(1)
     origin, u, v, away = rng.normal(size=(4, 6))
     plane = jxs.Plane(*(jnp.asarray(x) for x in (origin, u, v)))
     (a, b), *_ = np.linalg.lstsq(np.stack([u, v], axis=1), away, rcond=None)
-    found = plane.coordinates(jnp.asarray(origin + away))
-    np.testing.assert_allclose(found, [a, b, np.linalg.norm(away - a * u - b * v)], rtol=1e-12)
+    nearest = plane.coordinates(jnp.asarray(origin + away))
+    np.testing.assert_allclose(nearest, [a, b, np.linalg.norm(away - a * u - b * v)], rtol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -298,21 +229,20 @@ def test_coordinates_are_the_nearest_point_of_an_oblique_plane(x64):
         ),
     ],
 )
-def test_what_makes_no_plane_is_refused(build, error, message):
+def test_bad_origins_directions_and_paths_are_refused(build, error, message):
     with pytest.raises(error, match=message):
         build()
 
 
-def test_directions_that_are_almost_collinear_are_a_plane():
-    """Three roundings apart is enough; the test above shows where it stops."""
+def test_almost_parallel_directions_make_a_plane():
+    """Three roundings apart is enough; parallel directions are refused above."""
     plane = jxs.Plane([1.0, 2.0], [1.0, 3.0], [1.0, 3.0 + 1e-6])
     assert plane.names == ("a", "b")
 
 
-def test_two_solutions_and_a_direction(x64):
+def test_a_plane_between_two_solutions_and_along_a_direction(x64):
     first, second, other = (
-        {"w": jax.random.normal(jax.random.key(k), (4, 3)), "late": jnp.ones(2) * k, "f": jnp.tanh}
-        for k in range(3)
+        {"w": normal(k, (4, 3)), "late": np.ones(2) * k, "f": jnp.tanh} for k in range(3)
     )
     direction = other | {"late": None, "f": None}
     plane = jxs.Plane.between(first, second, direction)
@@ -321,11 +251,11 @@ def test_two_solutions_and_a_direction(x64):
     np.testing.assert_allclose(plane.at(0.0, 2.0)["w"], first["w"] + 2 * other["w"], rtol=1e-12)
     assert plane.v["late"] is None
     across = jxs.Plane.between(first, second, direction, orthogonal=True)
-    # By the definition: b's direction less its part along the line through the two.
-    step, away = second["w"] - first["w"], np.sum((second["w"] - first["w"]) ** 2) + 2 * 1.0
-    share = float(np.sum(other["w"] * step)) / float(away)
-    np.testing.assert_allclose(across.v["w"], other["w"] - share * step, rtol=1e-12)
-    np.testing.assert_allclose(across.v["late"], -share * np.ones(2), rtol=1e-12)
+    # The definition: the direction without its component along the line through the two.
+    step, square = second["w"] - first["w"], np.sum((second["w"] - first["w"]) ** 2) + 2 * 1.0
+    overlap = float(np.sum(other["w"] * step)) / float(square)
+    np.testing.assert_allclose(across.v["w"], other["w"] - overlap * step, rtol=1e-12)
+    np.testing.assert_allclose(across.v["late"], -overlap * np.ones(2), rtol=1e-12)
     drawn = jxs.Plane.between(first, second, jax.random.key(5))
     own = jxs.random_direction(jax.random.key(5), first)
     np.testing.assert_array_equal(drawn.v["w"], own["w"])
@@ -333,14 +263,14 @@ def test_two_solutions_and_a_direction(x64):
     assert across.units == ("first → second", "orthogonal")
 
 
-def test_marks_are_where_the_solutions_are(x64):
-    solutions = [{"w": jax.random.normal(jax.random.key(k), (4, 3))} for k in range(3)]
+def test_marks_are_at_the_solutions(x64):
+    solutions = [{"w": normal(k, (4, 3))} for k in range(3)]
     between = jxs.Plane.between(*solutions[:2], solutions[2])
     for plane in (jxs.Plane.through(*solutions), between):
-        for seen in (plane, plane.orthonormal()):
-            assert len(seen.marks) == (3 if plane is not between else 2)
-            for (a, b, name), solution in zip(seen.marks, solutions, strict=False):
-                np.testing.assert_allclose(seen.at(a, b)["w"], solution["w"], atol=1e-12)
+        for form in (plane, plane.orthonormal()):
+            assert len(form.marks) == (3 if plane is not between else 2)
+            for (a, b, name), solution in zip(form.marks, solutions, strict=False):
+                np.testing.assert_allclose(form.at(a, b)["w"], solution["w"], atol=1e-12)
                 assert name in ("first", "second", "third")
     assert plane.orthonormal().units == ("distance", "distance")
     surface = jxs.landscape(
@@ -351,12 +281,12 @@ def test_marks_are_where_the_solutions_are(x64):
     assert jxs.Plane.random(jax.random.key(0), solutions[0]).marks == ((0, 0, "origin"),)
 
 
-def plane_that_says(**words):
-    return jxs.Plane([1.0, 2.0], [1.0, None], [None, 1.0], **words)
+def make_plane(**options):
+    return jxs.Plane([1.0, 2.0], [1.0, None], [None, 1.0], **options)
 
 
 @pytest.mark.parametrize(
-    ("words", "error"),
+    ("options", "error"),
     [
         ({"units": "mm"}, TypeError),
         ({"units": ("only",)}, TypeError),
@@ -368,15 +298,15 @@ def plane_that_says(**words):
         ({"marks": [(0, np.inf, "x")]}, ValueError),
     ],
 )
-def test_what_figures_cannot_say_of_a_plane_is_refused(words, error):
-    (name,) = words
+def test_bad_units_and_marks_are_refused(options, error):
+    (name,) = options
     with pytest.raises(error, match=f"{name}: expected .*, got "):
-        plane_that_says(**words)
+        make_plane(**options)
 
 
-def test_marks_of_other_numbers_are_kept_in_pythons(tmp_path):
+def test_units_and_marks_become_python_strings_and_floats(tmp_path):
     given = [(np.float32(0.5), jnp.float32(2), np.str_("here")), [1, 0, "there"]]
-    plane = plane_that_says(units=["mm", np.str_("s")], marks=given)
+    plane = make_plane(units=["mm", np.str_("s")], marks=given)
     assert plane.units == ("mm", "s")
     assert plane.marks == ((0.5, 2, "here"), (1, 0, "there"))
     assert {type(part) for mark in plane.marks for part in mark} == {float, str}
@@ -386,7 +316,7 @@ def test_marks_of_other_numbers_are_kept_in_pythons(tmp_path):
     assert loaded.marks == plane.marks
 
 
-def test_what_figures_say_of_a_plane_compiles_nothing(compilations):
+def test_other_units_and_marks_compile_nothing(compilations):
     one, other = (
         jxs.Plane([1.0, 2.0], [1.0, None], [None, 1.0], units=(unit, ""), marks=marks)
         for unit, marks in (("x", ()), ("y", [(0.5, 1.0, "here")]))
@@ -403,8 +333,8 @@ def test_what_figures_say_of_a_plane_compiles_nothing(compilations):
     assert (first.a.unit, surface.a.unit) == ("x", "y")
 
 
-def test_late_directions_leave_early_layers_to_be_computed_once():
-    """All planes of a last layer: one tanh of (5, 4), read off the computation, for 3 × 2 cells."""
+def test_planes_of_a_last_layer_compute_earlier_layers_once():
+    """Each of these planes needs one tanh of shape (5, 4) for 3 × 2 cells."""
     generator = np.random.default_rng(0)
     first, second = (
         {"early": jnp.ones((3, 4)), "late": jnp.asarray(generator.normal(size=(4, 2)), jnp.float32)}
@@ -430,14 +360,14 @@ def test_late_directions_leave_early_layers_to_be_computed_once():
     ]
     for plane in planes:
         assert plane.u["early"] is plane.v["early"] is None
-        assert sizes(loss, plane, x) == [(5, 4)]
-    # The twin: with zeros in its place, once a cell.
+        assert tanh_shapes(loss, plane, x) == [(5, 4)]
+    # A direction of zeros instead of `None` computes it once per cell of a row.
     zeros = {"early": jnp.zeros((3, 4)), "late": drawn["late"]}
-    assert sizes(loss, jxs.Plane(first, step, zeros), x) == [(5, 2, 4)]
+    assert tanh_shapes(loss, jxs.Plane(first, step, zeros), x) == [(5, 2, 4)]
 
 
-def sizes(loss, plane, x):
-    """The shape of every tanh of a grid of 3 × 2 cells."""
+def tanh_shapes(loss, plane, x):
+    """Return the shape of every tanh in the computation of 3 × 2 cells."""
 
     def grid(plane, x):
         cell = lambda a, b: loss(plane.at(a, b), x)  # noqa: E731
@@ -512,6 +442,6 @@ def sizes(loss, plane, x):
         ),
     ],
 )
-def test_what_makes_no_plane_through_solutions_is_refused(build, error, message):
+def test_bad_solutions_are_refused(build, error, message):
     with pytest.raises(error, match=message):
         build()
