@@ -1,6 +1,8 @@
 """Progress bars appear in terminals only, run while the first unit takes long, and are cleared."""
 
 import io
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -41,6 +43,21 @@ def test_the_clock_runs_before_the_first_unit_is_done(monkeypatch, is_terminal):
     assert drawn == [is_terminal] * 2
     assert ("| 0/3 [" in screen.getvalue()) == is_terminal
     assert screen.getvalue().rpartition("\r")[0].rpartition("\r")[2].strip() == ""
+
+
+def test_a_notebook_without_widgets_gets_a_bar_and_no_error():
+    # A process of its own, because tqdm looks once for the libraries of a notebook.
+    script = f"""
+import runpy, sys
+from types import SimpleNamespace
+sys.modules |= dict.fromkeys(("ipykernel", "ipykernel.zmqshell"), SimpleNamespace())
+sys.modules |= {{"IPython": SimpleNamespace(get_ipython=lambda: None), "ipywidgets": None}}
+with runpy.run_path({progress.__file__!r})["bar"](7, "rows") as shown:
+    shown.refresh()
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert "0/7" in done.stdout
+    assert done.stderr == ""
 
 
 def parabola(x, _):
