@@ -1,4 +1,4 @@
-"""Batch statistics on a plane: kept, or those of the data at each point."""
+"""Losses whose batch statistics are recomputed at every point of a plane."""
 
 import flax.linen as nn
 import jax
@@ -8,6 +8,8 @@ import pytest
 from flax import nnx
 
 import jaxscape as jxs
+from jaxscape.losses.batch_statistics import check_data
+from jaxscape.losses.checks import loss_name
 
 X = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
 DATA = X, np.sin(X[:, :1])
@@ -24,9 +26,9 @@ class Linen(nn.Module):
 
 
 def of_linen():
-    """Without momentum, what training writes down is the batch's own."""
+    """Without momentum, a training step stores the statistics of its batch."""
     model = Linen()
-    params = model.init(jax.random.key(1), X, True)
+    params = jax.jit(lambda key: model.init(key, X, True))(jax.random.key(1))
 
     def statistics(params, data):
         return params | model.apply(params, data[0], True, mutable=["batch_stats"])[1]
@@ -55,7 +57,7 @@ class Nnx(nnx.Module):
 
 
 def of_nnx():
-    definition, params = nnx.split(Nnx(nnx.Rngs(0)))
+    definition, params = nnx.jit(lambda: nnx.split(Nnx(nnx.Rngs(0))))()
 
     def statistics(params, data):
         model = nnx.merge(definition, params)
@@ -77,8 +79,8 @@ def of_nnx():
     return params, loss, statistics, parts
 
 
-def by_hand(layers, last):
-    """The loss with the statistics of all data, in float64; 1e-5 is Flax's own."""
+def loss_in_numpy(layers, last):
+    """Compute the loss with the statistics of all data in float64; 1e-5 is Flax's epsilon."""
     x, y = (np.asarray(d, float) for d in DATA)
     for w, c, scale, shift in layers:
         x = x @ np.asarray(w, float) + np.asarray(c, float)
@@ -88,24 +90,45 @@ def by_hand(layers, last):
 
 
 @pytest.mark.parametrize("make", [of_linen, of_nnx])
-def test_statistics_are_those_of_all_data_at_each_point(make):
+def test_statistics_are_those_of_all_data_at_each_grid_point(make):
     params, loss, statistics, parts = make()
     plane = jxs.Plane.random(jax.random.key(2), params, include_vectors=True, leaves=moves)
-    found = jxs.landscape(jxs.WithBatchStatistics(loss, statistics), DATA, plane, **AXES)
-    truth = [[by_hand(*parts(plane.at(a, b))) for b in found.b.values] for a in found.a.values]
-    np.testing.assert_allclose(found.loss, truth, rtol=2e-4)
-    assert found.loss_name == "loss"
-    # Kept, they are the origin's, and the surface is another.
+    surface = jxs.landscape(jxs.WithBatchStatistics(loss, statistics), DATA, plane, **AXES)
+    at = jax.jit(plane.at)
+    truth = [[loss_in_numpy(*parts(at(a, b))) for b in surface.b.values] for a in surface.a.values]
+    np.testing.assert_allclose(surface.loss, truth, rtol=2e-4)
+    assert surface.loss_name == "loss"
+    # With the statistics of the origin, the surface is a different one.
     kept = jxs.landscape(loss, DATA, plane, **AXES)
-    np.testing.assert_allclose(kept.loss[0, 3], loss(plane.at(-1.0, 1.0), DATA), rtol=1e-5)
-    assert np.abs(kept.loss / found.loss - 1).max() > 0.05
+    corner = jax.jit(loss)(at(-1.0, 1.0), DATA)
+    np.testing.assert_allclose(kept.loss[0, 3], corner, rtol=1e-5)
+    assert np.abs(kept.loss / surface.loss - 1).max() > 0.05
 
 
 def moves(path):
     return not any(name in path for name in ("batch_stats", "mean", "var"))
 
 
-def test_a_stream_is_refused_by_all_that_take_one():
+def test_iterables_that_are_not_streams_are_refused():
+    check_data(loss_name, {"x": X, "label": "text", "n": 3})
+    for data, message in (
+        ((batch for batch in [X]), "data: expected arrays, or a Stream of batches, got generator"),
+        ({"x": map(np.asarray, [X])}, r"data\['x'\]: expected arrays, .* got map; wrap"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            check_data(loss_name, data)
+
+
+def test_the_name_is_that_of_the_wrapped_loss():
+    def error(params, data):
+        return 0.0
+
+    assert jxs.WithBatchStatistics(error, lambda params, data: params).name == "error"
+    named = jxs.WithBatchStatistics(jxs.squared_error, lambda params, data: params)
+    assert named.name == "squared error"
+
+
+def test_every_function_that_takes_a_stream_refuses_it():
     params, loss, statistics, _ = of_linen()
     recomputed = jxs.WithBatchStatistics(loss, statistics)
     plane = jxs.Plane.random(jax.random.key(2), params, leaves=moves)
@@ -129,6 +152,7 @@ def test_a_stream_is_refused_by_all_that_take_one():
             ValueError, match="data: expected arrays for a WithBatchStatistics loss"
         ):
             call()
-    # The twin: the mean over batches, each with its own statistics, is another number.
-    apart = np.mean([recomputed(params, batch) for batch in batches])
-    assert abs(apart / recomputed(params, DATA) - 1) > 0.01
+    # The mean over batches with their own statistics is a different number.
+    compiled = jax.jit(recomputed)
+    mean = np.mean([compiled(params, batch) for batch in batches])
+    assert abs(mean / compiled(params, DATA) - 1) > 0.01
