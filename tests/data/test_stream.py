@@ -1,4 +1,4 @@
-"""Streams of batches, and losses of several scalars: the same as all of the data at once."""
+"""Streams of batches, and losses with several scalars, compared with all data at once."""
 
 import itertools
 import threading
@@ -13,20 +13,25 @@ from jaxscape.data import stream as stream_module
 from jaxscape.grid import plan
 
 AXES = {"a": (-1, 2, 7), "b": (-2, 1, 5)}
-X = jax.random.normal(jax.random.key(0), (101, 3))
-LABELS = jnp.argmax(X + 0.5 * jax.random.normal(jax.random.key(1), X.shape), axis=1)
-PLANE = jxs.Plane.random(
-    jax.random.key(2), {"w": jnp.eye(3) + 0.1, "hidden": jnp.ones((3, 3)) - jnp.eye(3)}
+GENERATOR = np.random.default_rng(0)
+X = GENERATOR.normal(size=(101, 3)).astype(np.float32)
+LABELS = np.argmax(X + 0.5 * GENERATOR.normal(size=X.shape), axis=1)
+PLANE = jxs.Plane(
+    {"w": np.eye(3, dtype=np.float32) + np.float32(0.1), "hidden": 1 - np.eye(3, dtype=np.float32)},
+    *(
+        {name: GENERATOR.normal(size=(3, 3)).astype(np.float32) for name in ("w", "hidden")}
+        for _ in "ab"
+    ),
 )
 
 
 def scores(params, batch):
-    """The loss, the accuracy and the error of one class, of a network with one hidden layer."""
+    """Return the loss, the accuracy and the error of one class of a network with a hidden layer."""
     x, labels = batch
     logits = jnp.tanh(x @ params["hidden"]) @ params["w"]
     of_label = jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], axis=1)
     right = (jnp.argmax(logits, axis=1) == labels).astype(logits.dtype)
-    # The mean over samples of an error that counts one class only is no mean over that class.
+    # This error of one class is a mean over all samples, not over the samples of the class.
     wrong = jnp.mean(jnp.where(labels == 2, 1 - right, 0))
     return {"loss": -jnp.mean(of_label), "accuracy": jnp.mean(right), "class 2": wrong}
 
@@ -42,8 +47,8 @@ def cut(sizes):
 
 
 @pytest.mark.parametrize("sizes", [[101], [50, 51], [40, 1, 60], [13] * 7 + [10]])
-def test_batches_of_any_size_are_the_data_at_once(sizes):
-    """Sums in float64 of float32 means: a relative 1e-6."""
+def test_batches_of_any_sizes_give_the_loss_of_all_data(sizes):
+    """The float32 means of batches are summed in float64."""
     whole = jxs.landscape(loss, (X, LABELS), PLANE, **AXES)
     parts = jxs.landscape(loss, jxs.Stream(cut(sizes)), PLANE, **AXES)
     np.testing.assert_allclose(parts.loss, whole.loss, rtol=1e-6)
@@ -53,37 +58,37 @@ def test_batches_of_any_size_are_the_data_at_once(sizes):
         assert np.abs(unweighted / whole.loss - 1).max() > 1e-3
 
 
-def test_each_scalar_is_a_landscape_of_its_own():
-    found = jxs.landscape(scores, jxs.Stream(cut([60, 41])), PLANE, **AXES)
+def test_each_scalar_has_its_own_landscape():
+    streamed = jxs.landscape(scores, jxs.Stream(cut([60, 41])), PLANE, **AXES)
     whole = jxs.landscape(scores, (X, LABELS), PLANE, **AXES)
-    assert set(found) == set(whole) == {"loss", "accuracy", "class 2"}
-    for name, surface in found.items():
+    assert set(streamed) == set(whole) == {"loss", "accuracy", "class 2"}
+    scores_at = jax.jit(lambda a, b: scores(PLANE.at(a, b), (X, LABELS)))
+    for name, surface in streamed.items():
         assert surface.loss_name == name
         expected = [
-            [scores(PLANE.at(a, b), (X, LABELS))[name] for b in surface.b.values]
-            for a in surface.a.values
+            [scores_at(a, b)[name] for b in np.asarray(surface.b.values)]
+            for a in np.asarray(surface.a.values)
         ]
         np.testing.assert_allclose(surface.loss, expected, rtol=2e-6, atol=1e-7)
         np.testing.assert_allclose(whole[name].loss, expected, rtol=2e-6, atol=1e-7)
 
 
-def test_several_scalars_in_bands_and_tiles(monkeypatch):
-    """As a large grid is cut: none of it may take the last axis for cells."""
-
+def test_several_scalars_are_computed_in_row_blocks_and_tiles(monkeypatch):
+    """The axis of the scalars is not an axis of the grid."""
     once = jxs.landscape(scores, (X, LABELS), PLANE, **AXES)
     monkeypatch.setattr(plan, "_BLOCK_OPERATIONS", {"cpu": 2})
     monkeypatch.setattr(plan, "_MAX_TILE_CELLS", {"cpu": 4})
     plan._cached_plan.cache_clear()
-    cells = jxs.landscape(scores, (X, LABELS), PLANE, **AXES)
+    in_tiles = jxs.landscape(scores, (X, LABELS), PLANE, **AXES)
     plan._cached_plan.cache_clear()
     for name, surface in once.items():
-        assert cells[name].shape == (7, 5)
-        np.testing.assert_allclose(cells[name].loss, surface.loss, rtol=2e-6, atol=1e-7)
+        assert in_tiles[name].shape == (7, 5)
+        np.testing.assert_allclose(in_tiles[name].loss, surface.loss, rtol=2e-6, atol=1e-7)
 
 
-def test_sample_weights_and_the_parabola(x64):
-    data = jxs.data.noisy_sine(jax.random.key(3), n=97)
-    data = jxs.Dataset(data.x, data.y, jnp.linspace(0, 3, 97))
+def test_the_exact_method_weighs_batches_by_their_sample_weights(x64):
+    x, noise = np.random.default_rng(3).normal(size=(2, 97))
+    data = jxs.Dataset(x, np.sin(x) + 0.1 * noise, np.linspace(0, 3, 97))
     stream = jxs.Stream(lambda: jxs.data.batches(data, 40))
     axes = {"w1": (-3, 2, 11), "w2": (-1, 2, 9)}
     whole = jxs.landscape(jxs.squared_error, data, **axes)
@@ -94,7 +99,7 @@ def test_sample_weights_and_the_parabola(x64):
     assert np.abs(jxs.landscape(jxs.squared_error, by_count, **axes).loss - whole.loss).max() > 0.01
 
 
-def test_the_next_batch_is_loaded_meanwhile_and_no_more():
+def test_a_thread_loads_two_batches_ahead_and_ends_with_the_pass():
     loaded, in_thread = [], []
 
     def load():
@@ -106,7 +111,7 @@ def test_the_next_batch_is_loaded_meanwhile_and_no_more():
     passing = iter(jxs.Stream(load))
     assert next(passing)[0] == 2
     for _ in range(200):
-        if len(loaded) == 3:  # one waits, and one stands before the queue
+        if len(loaded) == 3:  # one waits in the queue, and one to enter it
             break
         threading.Event().wait(0.01)
     assert len(loaded) == 3
@@ -116,7 +121,7 @@ def test_the_next_batch_is_loaded_meanwhile_and_no_more():
     assert not [t for t in threading.enumerate() if t.name.endswith("(load)")], count
 
 
-def test_batches_of_one_shape_compile_once(compilations):
+def test_batches_of_equal_shapes_share_compiled_code(compilations):
     def new(params, batch):
         return jnp.mean((batch @ params["w"]) ** 2)
 
@@ -131,7 +136,7 @@ def test_batches_of_one_shape_compile_once(compilations):
     assert len(compilations) > before
 
 
-def test_ctrl_c_returns_the_mean_of_the_batches_that_are_done():
+def test_ctrl_c_returns_the_mean_over_the_batches_that_are_done():
     batches = cut([40, 41, 20])
 
     def source():
@@ -139,10 +144,10 @@ def test_ctrl_c_returns_the_mean_of_the_batches_that_are_done():
         raise KeyboardInterrupt
 
     with pytest.warns(jxs.InterruptedWarning, match="the first 2 batches, which weigh 81"):
-        found = jxs.landscape(loss, jxs.Stream(source), PLANE, **AXES)
-    assert found.loss_name.endswith("over the first 2 batches")
+        surface = jxs.landscape(loss, jxs.Stream(source), PLANE, **AXES)
+    assert surface.loss_name.endswith("over the first 2 batches")
     expected = jxs.landscape(loss, (X[:81], LABELS[:81]), PLANE, **AXES)
-    np.testing.assert_allclose(found.loss, expected.loss, rtol=1e-6)
+    np.testing.assert_allclose(surface.loss, expected.loss, rtol=1e-6)
 
     def at_once(_):
         raise KeyboardInterrupt
@@ -151,20 +156,20 @@ def test_ctrl_c_returns_the_mean_of_the_batches_that_are_done():
         jxs.landscape(loss, jxs.Stream(batches, weight=at_once), PLANE, **AXES)
 
 
-def test_cells_that_are_not_finite_are_counted():
+def test_cells_that_are_not_finite_are_counted_per_scalar():
     def roots(params, batch):
-        return {"root": jnp.mean(jnp.sqrt(params["w"][0, 0] * batch)), "one": jnp.ones(())}
+        return {"root": jnp.mean(jnp.sqrt((params["w"][0, 0] - 1) * batch)), "one": jnp.ones(())}
 
     with pytest.warns(jxs.NonFiniteWarning, match="of root are not finite"):
-        found = jxs.landscape(roots, jxs.Stream([jnp.ones((4, 1))]), PLANE, **AXES)
-    assert found["root"].nonfinite_count > 0
-    assert found["one"].nonfinite_count == 0
+        surfaces = jxs.landscape(roots, jxs.Stream([np.ones((4, 1))]), PLANE, **AXES)
+    assert surfaces["root"].nonfinite_count > 0
+    assert surfaces["one"].nonfinite_count == 0
 
 
-def test_mean_over_a_stream_of_any_pytree():
+def test_the_mean_over_a_stream_is_taken_of_any_pytree():
     stream = jxs.Stream(cut([40, 1, 60]))
-    found = stream_module.mean_over(stream, lambda batch: {"mean": jnp.mean(batch[0], axis=0)})
-    np.testing.assert_allclose(found["mean"], np.mean(np.asarray(X, float), axis=0), atol=1e-7)
+    mean = stream_module.mean_over(stream, lambda batch: {"mean": np.mean(batch[0], axis=0)})
+    np.testing.assert_allclose(mean["mean"], np.mean(np.asarray(X, float), axis=0), atol=1e-7)
 
 
 def fewer_each_time():
@@ -188,7 +193,7 @@ def more_each_time():
 
 
 @pytest.mark.parametrize("make", [fewer_each_time, more_each_time])
-def test_a_later_pass_with_other_batches_is_refused(make):
+def test_a_pass_with_more_or_fewer_batches_is_refused(make):
     stream = jxs.Stream(make())
     list(stream)
     with pytest.raises(ValueError, match="expected the stream's batches again"):
@@ -196,13 +201,13 @@ def test_a_later_pass_with_other_batches_is_refused(make):
 
 
 def test_a_function_that_returns_the_same_iterator_again_is_refused():
-    """The batch that was looked at first would be missing from the mean."""
+    """The batch that was read for its shapes would be missing from the mean."""
     same = iter(cut([50, 51]))
     with pytest.raises(ValueError, match="source: expected a function that returns a new iterator"):
         jxs.landscape(loss, jxs.Stream(lambda: same), PLANE, **AXES)
 
 
-def test_one_that_is_used_up_is_refused_though_its_first_batches_are_equal():
+def test_a_used_up_iterator_is_refused_even_if_its_first_batches_are_equal():
     same = iter([*cut([50, 51])[:1] * 2, *cut([50, 51])[1:]])
     with pytest.raises(ValueError, match="source: expected a function that returns a new iterator"):
         jxs.landscape(loss, jxs.Stream(lambda: same), PLANE, **AXES)
@@ -214,7 +219,7 @@ def test_one_that_is_used_up_is_refused_though_its_first_batches_are_equal():
 
 
 class Loader:
-    """Counts how often it is opened."""
+    """A source that counts its passes."""
 
     def __init__(self, batches):
         self.batches, self.opened = batches, 0
@@ -225,7 +230,7 @@ class Loader:
 
 
 class Resetting(Loader):
-    """As PyTorch's loader with workers that stay: one iterator, which is reset."""
+    """A source with one iterator, which each pass resets, as PyTorch's persistent workers do."""
 
     def __iter__(self):
         self.left = super().__iter__()
@@ -235,7 +240,7 @@ class Resetting(Loader):
         return next(self.left)
 
 
-def test_an_iterator_that_starts_anew_is_one_like_another():
+def test_an_iterator_that_each_pass_resets_is_accepted():
     loader = Resetting(cut([40, 1, 60]))
     stream = jxs.Stream(lambda: iter(loader))
     whole = jxs.landscape(loss, (X, LABELS), PLANE, **AXES)
@@ -244,7 +249,7 @@ def test_an_iterator_that_starts_anew_is_one_like_another():
         np.testing.assert_allclose(parts.loss, whole.loss, rtol=1e-6)
 
 
-def test_a_source_is_opened_once_before_the_pass():
+def test_a_landscape_opens_a_source_once_before_its_pass():
     loader = Loader(cut([101]))
     jxs.landscape(loss, jxs.Stream(loader), PLANE, **AXES)
     assert loader.opened == 2
@@ -309,10 +314,10 @@ def test_bad_streams_and_losses_are_refused(build, error, message):
         build()
 
 
-def test_an_error_of_the_source_is_raised():
+def test_an_error_in_the_source_is_raised():
     def source():
         yield X, LABELS
-        raise OSError("the disk is gone")
+        raise OSError("the disk failed")
 
-    with pytest.raises(OSError, match="the disk is gone"):
+    with pytest.raises(OSError, match="the disk failed"):
         jxs.landscape(loss, jxs.Stream(source), PLANE, **AXES)
