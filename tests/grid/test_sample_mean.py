@@ -1,4 +1,4 @@
-"""Losses that are proved to be means over samples, those that are not, and their sums in cells."""
+"""Losses are proved to be means over samples or not, and summed sample by sample in all cells."""
 
 import contextlib
 
@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax import lax
 
 import jaxscape as jxs
 from jaxscape.grid import sample_mean
@@ -20,6 +21,11 @@ HALF = jnp.float32(0.5)
 TABLES = jnp.array([1.0, 2.0]), jnp.array([3.0, 5.0])
 
 
+def mean_of_single_samples(loss, p):
+    x, y = np.asarray(DATA.x, float), np.asarray(DATA.y, float)
+    return np.mean([loss(p, jxs.Dataset(x[k : k + 1], y[k : k + 1])) for k in range(N)])
+
+
 def residual(p, d):
     return p.w2 * jnp.tanh(p.w1 * d.x) - d.y
 
@@ -28,59 +34,65 @@ def with_penalty(p, d):
     return jnp.sum(jnp.abs(residual(p, d))) / len(d.x) + 1e-3 * (p.w1**2 + jnp.abs(p.w2))
 
 
-def of_relu(p, d):
+def mean_of_relu(p, d):
     return jnp.mean(jnp.where(d.y > 0, jax.nn.relu(p.w1 * d.x) * p.w2, jax.nn.softplus(d.x)))
 
 
-def of_two_means(p, d):
+def sum_of_two_means(p, d):
     return 0.3 * jnp.mean(residual(p, d) ** 2) - jnp.mean(d.x * p.w1) / 3.5 + jnp.mean(d.y)
 
 
-def in_columns(p, d):
+def mean_of_columns(p, d):
     x, y = d.x[:, None], d.y.reshape(N if len(d.x) == N else 1, 1)
     return jnp.mean(optax.huber_loss(p.w2 * jnp.sin(p.w1 * x), y, delta=HALF))
 
 
-def of_logits(p, d):
+def mean_of_logits(p, d):
     labels = jnp.where(d.y > 0.2, 1.0, 0.0)
     return optax.sigmoid_binary_cross_entropy(p.w1 * d.x + p.w2, labels).mean()
 
 
 @jax.jit
-def compiled(p, d):
+def mean_in_a_call(p, d):
     return jnp.mean(jnp.exp(residual(p, d)))
 
 
-def of_a_vector(p, d):
+def with_a_vector_of_weights(p, d):
     weights = jnp.stack([p.w1, p.w2])
     return jnp.mean(jnp.cos(weights[0] * d.x)) + weights @ weights
 
 
-def constant(p, d):
+def mean_of_constants(p, d):
     return jnp.mean(jnp.full_like(d.x, 3.5) * p.w1)
 
 
-def half_of_all(p, d):
+def half_of_the_mean(p, d):
     return jnp.sum(residual(p, d) ** 2) / (2 * len(d.x))
 
 
 MEANS = [
-    *(with_penalty, of_relu, of_two_means, in_columns, of_logits, compiled, of_a_vector, constant),
-    half_of_all,
+    with_penalty,
+    mean_of_relu,
+    sum_of_two_means,
+    mean_of_columns,
+    mean_of_logits,
+    mean_in_a_call,
+    with_a_vector_of_weights,
+    mean_of_constants,
+    half_of_the_mean,
 ]
 
 
-@pytest.mark.parametrize("loss", MEANS)
-def test_a_mean_over_samples_is_added_up_as_numpy_does_one_by_one(loss, x64):
+@pytest.mark.parametrize("loss", MEANS, ids=lambda loss: loss.__name__)
+def test_a_sample_mean_equals_the_mean_of_its_values_on_single_samples(loss, x64):
     data = jax.tree.map(lambda x: jnp.asarray(x, float), DATA)
     assert sample_mean.is_summed_by_sample(loss, weight_plane(), data, jnp.float64)
     grid = jxs.landscape(loss, data, w1=(-2, 1.5, 9), w2=(-1, 2.5, 5))
-    one = [jxs.Dataset(data.x[k : k + 1], data.y[k : k + 1]) for k in range(N)]
+    jitted = jax.jit(loss)
     for i, j in [(0, 0), (3, 4), (8, 1)]:
         p = jxs.Weights(grid.a.values[i], grid.b.values[j])
-        np.testing.assert_allclose(grid.loss[i, j], loss(p, data), rtol=1e-13)
-        alone = np.mean([float(loss(p, sample)) for sample in one])
-        np.testing.assert_allclose(grid.loss[i, j], alone, rtol=1e-13)
+        np.testing.assert_allclose(grid.loss[i, j], jitted(p, data), rtol=1e-13)
+        np.testing.assert_allclose(grid.loss[i, j], mean_of_single_samples(jitted, p), rtol=1e-13)
 
 
 def root(p, d):
@@ -91,32 +103,32 @@ def total(p, d):
     return jnp.sum(residual(p, d) ** 2)
 
 
-def total_by_the_count(p, d):
+def total_times_the_count(p, d):
     return jnp.mean(residual(p, d) ** 2) * len(d.x)
 
 
-def count_as_a_penalty(p, d):
+def count_in_a_penalty(p, d):
     return jnp.mean(residual(p, d) ** 2) + p.w1**2 / len(d.x)
 
 
-def count_within_a_call(p, d):
+def count_in_a_call(p, d):
     return jnp.mean(residual(p, d) ** 2) + jax.jit(lambda n: n + p.w1)(float(len(d.x)))
 
 
-def count_out_of_a_call(p, d):
+def count_from_a_call(p, d):
     return jnp.mean(residual(p, d) ** 2) * jax.jit(lambda _: float(len(d.x)))(p.w1)
 
 
-def another_for_few(p, d):
+def another_loss_for_few_samples(p, d):
     return jnp.mean(jnp.abs(residual(p, d)) if len(d.x) > 5 else residual(p, d))
 
 
-def weights_in_turn(p, d):
+def weights_exchanged_for_few_samples(p, d):
     first, second = (p.w1, p.w2) if len(d.x) > 5 else (p.w2, p.w1)
     return jnp.mean(jnp.tanh(first * d.x) * second)
 
 
-def power_of_the_count(p, d):
+def power_that_depends_on_the_count(p, d):
     return jnp.mean(residual(p, d) ** (4 if len(d.x) > 5 else 2))
 
 
@@ -128,19 +140,19 @@ def centered(p, d):
     return jnp.mean(jnp.abs(p.w1 * (d.x - jnp.mean(d.x))))
 
 
-def of_differences(p, d):
+def mean_of_differences(p, d):
     return jnp.sum(jnp.abs(p.w1 * jnp.diff(d.x, prepend=0.0))) / len(d.x)
 
 
-def in_order(p, d):
+def mean_of_running_sums(p, d):
     return jnp.mean(jnp.cumsum(p.w1 * d.x))
 
 
-def largest(p, d):
+def largest_error(p, d):
     return jnp.max(jnp.abs(residual(p, d)))
 
 
-def of_outside(p, d):
+def times_an_outside_array(p, d):
     return jnp.mean(p.w1 * d.x * OUTSIDE[: len(d.x)])
 
 
@@ -152,32 +164,32 @@ def relative(p, d):
     return jnp.mean(residual(p, d) ** 2) / jnp.mean(d.y**2)
 
 
-def by_place(p, d):
+def times_the_index(p, d):
     return jnp.mean(jnp.arange(len(d.x)) * p.w1 * d.x)
 
 
-def by_another_count(p, d):
+def divided_by_a_constant(p, d):
     return jnp.sum(residual(p, d) ** 2) / float(N)
 
 
-def refuses_one(p, d):
+def refuses_one_sample(p, d):
     if len(d.x) < 5:
         raise ValueError("d: expected 5 samples")
     return jnp.mean(residual(p, d) ** 2)
 
 
-def by_steps(p, d):
+def sum_in_a_scan(p, d):
     def step(sum_, pair):
         return sum_ + (p.w2 * jnp.tanh(p.w1 * pair[0]) - pair[1]) ** 2, None
 
-    return jax.lax.scan(step, 0.0 * p.w1, (d.x, d.y))[0] / len(d.x)
+    return lax.scan(step, 0.0 * p.w1, (d.x, d.y))[0] / len(d.x)
 
 
-def of_pairs(p, d):
+def mean_of_pairs(p, d):
     return jnp.sum(p.w1 * d.x[:, None] * d.y[None, :]) / len(d.x)
 
 
-def largest_by_the_count(p, d):
+def largest_error_over_the_count(p, d):
     return jnp.max(jnp.abs(residual(p, d))) / len(d.x)
 
 
@@ -189,27 +201,27 @@ def total_and_penalty(p, d):
     return jnp.sum(residual(p, d) ** 2) + p.w1
 
 
-def one_step_more(p, d):
+def one_more_operation_for_many_samples(p, d):
     value = jnp.mean(residual(p, d) ** 2)
     return value + p.w1 if len(d.x) > 5 else value
 
 
-def another_mean(p, d):
+def another_mean_for_few_samples(p, d):
     sample_mean = jnp.mean(residual(p, d)), jnp.mean(jnp.abs(residual(p, d)))
     return sample_mean[len(d.x) > 5]
 
 
-def another_table(p, d):
+def another_table_for_few_samples(p, d):
     return jnp.mean(residual(p, d)) + jnp.sum(TABLES[len(d.x) > 5] * p.w1)
 
 
-def another_table_in_a_call(p, d):
+def another_table_in_a_call_for_few_samples(p, d):
     table = TABLES[len(d.x) > 5]
     return jnp.mean(residual(p, d)) + jax.jit(lambda w: jnp.sum(table * w))(p.w1)
 
 
-def dear(p, d):
-    root, _ = jax.lax.fori_loop(0, 50, lambda _, r: (jnp.cos(r[0]), r[1]), (p.w1, p.w2))
+def with_a_loop_over_weights(p, d):
+    root, _ = lax.fori_loop(0, 50, lambda _, r: (jnp.cos(r[0]), r[1]), (p.w1, p.w2))
     return jnp.mean(root * d.x)
 
 
@@ -231,17 +243,45 @@ def printing_in_a_call(p, d):
 
 
 OTHERS = [
-    *(penalty_as_long_as_the_data, weights_as_many_as_samples, printing, printing_in_a_call),
-    *(root, total, total_by_the_count, count_as_a_penalty, count_within_a_call, variance, centered),
-    *(count_out_of_a_call, another_for_few, weights_in_turn, power_of_the_count, of_differences),
-    *(in_order, largest, of_outside, product_of_means, relative, by_place, of_pairs),
-    *(by_another_count, refuses_one, by_steps, dear, largest_by_the_count, mean_and_total),
-    *(total_and_penalty, one_step_more, another_mean, another_table, another_table_in_a_call),
+    penalty_as_long_as_the_data,
+    weights_as_many_as_samples,
+    printing,
+    printing_in_a_call,
+    root,
+    total,
+    total_times_the_count,
+    count_in_a_penalty,
+    count_in_a_call,
+    variance,
+    centered,
+    count_from_a_call,
+    another_loss_for_few_samples,
+    weights_exchanged_for_few_samples,
+    power_that_depends_on_the_count,
+    mean_of_differences,
+    mean_of_running_sums,
+    largest_error,
+    times_an_outside_array,
+    product_of_means,
+    relative,
+    times_the_index,
+    mean_of_pairs,
+    divided_by_a_constant,
+    refuses_one_sample,
+    sum_in_a_scan,
+    with_a_loop_over_weights,
+    largest_error_over_the_count,
+    mean_and_total,
+    total_and_penalty,
+    one_more_operation_for_many_samples,
+    another_mean_for_few_samples,
+    another_table_for_few_samples,
+    another_table_in_a_call_for_few_samples,
 ]
 
 
-@pytest.mark.parametrize("loss", OTHERS)
-def test_what_is_no_mean_of_one_sample_each_is_not_taken_for_one(loss):
+@pytest.mark.parametrize("loss", OTHERS, ids=lambda loss: loss.__name__)
+def test_other_losses_are_not_proved_to_be_sample_means(loss):
     assert not sample_mean.is_summed_by_sample(loss, weight_plane(), DATA, jnp.float32)
 
 
@@ -259,7 +299,7 @@ OPERATIONS = [
 
 
 def program(rng):
-    """A loss drawn at random: what it adds up is mostly no mean, and n comes in by many ways."""
+    """Return a random loss, which is mostly not a mean and uses n in many places."""
     steps = [rng.random(4) for _ in range(rng.integers(2, 8))]
 
     def loss(p, d):
@@ -268,7 +308,7 @@ def program(rng):
         for step, first, second, third in steps:
             a, b = (values[int(u * len(values))] for u in (first, second))
             k = (2, n, N, n - 1, 1 / n, 2 * n)[int(6 * third)]
-            # What does not fit together is left out.
+            # Operations on values that do not fit together are left out.
             with contextlib.suppress(TypeError, ValueError, IndexError):
                 values.append(OPERATIONS[int(step * len(OPERATIONS))](a, b, k))
         return jnp.sum(values[-1]) / n + jnp.mean(values[-2])
@@ -276,23 +316,24 @@ def program(rng):
     return loss
 
 
-def test_no_random_loss_is_taken_for_a_mean_that_is_none(x64):
-    data = jxs.Dataset(np.linspace(-1.7, 2.3, N)[::-1] ** 2, np.sin(np.arange(N)))
-    p, taken = jxs.Weights(jnp.float64(0.7), jnp.float64(-1.3)), 0
+def test_random_losses_that_are_proved_are_sample_means(x64):
+    data = jax.tree.map(lambda x: np.asarray(x, float), DATA)
+    p, proved = jxs.Weights(np.float64(0.7), np.float64(-1.3)), 0
     for seed in range(250):
         loss = program(np.random.default_rng(seed))
         try:
-            whole = loss(p, data)
+            whole = jax.eval_shape(loss, p, data)
         except (TypeError, ValueError):
             continue
         if whole.shape == () and sample_mean.is_mean_over_samples(loss, data, p):
-            taken += 1
-            alone = [loss(p, jxs.Dataset(data.x[k : k + 1], data.y[k : k + 1])) for k in range(N)]
-            np.testing.assert_allclose(np.mean(alone), whole, rtol=1e-9)
-    assert taken > 10
+            proved += 1
+            jitted = jax.jit(loss)
+            expected = mean_of_single_samples(jitted, p)
+            np.testing.assert_allclose(jitted(p, data), expected, rtol=1e-9)
+    assert proved > 10
 
 
-def test_parameters_of_as_many_numbers_as_samples_are_no_samples():
+def test_parameters_with_as_many_numbers_as_samples_are_not_samples():
     def loss(w, d):
         return jnp.sum(jnp.abs(w * d.x)) / len(d.x)
 
@@ -300,7 +341,7 @@ def test_parameters_of_as_many_numbers_as_samples_are_no_samples():
     assert not sample_mean.is_mean_over_samples(loss, DATA, jnp.ones(N))
 
 
-def test_what_is_no_mean_is_computed_as_it_is(x64):
+def test_a_loss_that_is_not_a_sample_mean_is_computed_in_tiles(x64):
     data = jax.tree.map(lambda x: jnp.asarray(x, float), DATA)
     grid = jxs.landscape(variance, data, w1=(-2, 1.5, 3), w2=(-1, 2.5, 4))
     p = jxs.Weights(grid.a.values[2], grid.b.values[1])
@@ -316,9 +357,9 @@ def test_what_is_no_mean_is_computed_as_it_is(x64):
         {"x": jnp.ones(4), "y": jnp.ones(5)},
         {"x": jnp.ones(4, jnp.float16), "y": jnp.ones(4, jnp.float16)},
     ],
-    ids=["none", "one sample", "two numbers a sample", "unequal", "half precision"],
+    ids=["none", "one sample", "two numbers per sample", "unequal", "half precision"],
 )
-def test_data_that_are_no_samples_of_one_number(data):
+def test_data_must_be_samples_of_one_number(data):
     def loss(w, d):
         leaves = jax.tree.leaves(d)
         return jnp.mean(leaves[0] * w) if leaves else w
@@ -326,7 +367,7 @@ def test_data_that_are_no_samples_of_one_number(data):
     assert not sample_mean.is_mean_over_samples(loss, data, jnp.float16(0.5))
 
 
-def test_data_may_be_any_tree_with_whole_numbers_and_numbers_for_all():
+def test_data_may_be_a_dictionary_with_integers_and_scalars():
     k = np.arange(N)
     data = {"x": jnp.asarray(X), "class": jnp.asarray(k % 3), "scale": jnp.float32(0.7)}
 
@@ -340,7 +381,7 @@ def test_data_may_be_any_tree_with_whole_numbers_and_numbers_for_all():
     np.testing.assert_allclose(grid.loss, expected.mean(axis=-1), rtol=2e-6, atol=1e-7)
 
 
-def test_a_sample_that_is_not_finite_is_so_in_the_cells_where_it_is():
+def test_a_nonfinite_sample_makes_only_its_cells_nonfinite():
     def loss(p, d):
         return jnp.mean(jnp.log(d.x * p.w1 + 1.8) + p.w2)
 
@@ -352,8 +393,8 @@ def test_a_sample_that_is_not_finite_is_so_in_the_cells_where_it_is():
     np.testing.assert_array_equal(np.isfinite(grid.loss), np.repeat(expected, 3).reshape(7, 3))
 
 
-def test_derivatives_are_those_that_the_loss_defines(x64):
-    """Of relu at 0, which is 0 by its own rule, and by that of the maximum it is of 1/2."""
+def test_derivatives_follow_the_rules_of_the_loss(x64):
+    """The derivative of relu at 0 is 0 by its own rule, and 1/2 by the rule of the maximum."""
     data = jxs.Dataset([0.0, -1.0, 2.0], [0.5, 1.0, -1.0])
 
     def loss(p, d):
@@ -367,7 +408,7 @@ def test_derivatives_are_those_that_the_loss_defines(x64):
     np.testing.assert_allclose(jax.grad(corner)(data.x), [0, 0, -1 / 3])
 
 
-def test_a_model_of_ones_own_with_sample_weights_is_added_up(x64):
+def test_a_custom_model_with_sample_weights_is_summed_by_sample(x64):
     data = jxs.Dataset(X, X**2, 0.3 + np.arange(N) % 4)
 
     def predict(p, x):
@@ -381,6 +422,43 @@ def test_a_model_of_ones_own_with_sample_weights_is_added_up(x64):
     for i, j in [(0, 3), (5, 0), (2, 2)]:
         at = plane.at(grid.a.values[i], grid.b.values[j])
         np.testing.assert_allclose(grid.loss[i, j], loss(at, data), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [lambda x: lax.split(x, (1,) * len(x)), jax.jit(lambda x: [x[0]] * len(x))],
+    ids=["split", "jit"],
+)
+def test_a_number_of_outputs_that_depends_on_the_samples_is_no_proof(parts):
+    def loss(p, d):
+        return jnp.sum(parts(d.x)[0] * p.w1 * p.w2)
+
+    assert not sample_mean.is_summed_by_sample(loss, weight_plane(), DATA, jnp.float32)
+    grid = jxs.landscape(loss, DATA, w1=(-1, 2, 3), w2=(-1, 3, 2))
+    np.testing.assert_allclose(grid.loss, X[0] * np.outer([-1, 0.5, 2], [-1, 3]), rtol=1e-6)
+
+
+def test_checkpointed_losses_are_left_to_the_tiles():
+    def loss(p, d):
+        return jnp.mean(jax.checkpoint(jnp.tanh)(p.w1 * d.x) * p.w2)
+
+    assert not sample_mean.is_summed_by_sample(loss, weight_plane(), DATA, jnp.float32)
+
+
+def test_blocks_of_samples_equal_a_loop(x64):
+    """Numbers of samples around those of a step and of a block, with weights and without."""
+    generator = np.random.default_rng(4)
+    a, b = np.linspace(-1, 2, 3), np.linspace(-2, 1, 2)
+    for n, weighted in ((1, True), (8, False), (9, True), (700, True), (6001, False)):
+        x, y = generator.normal(size=(2, n))
+        data = jxs.Dataset(x, y, generator.uniform(0, 2, n) if weighted else None)
+        losses = jax.jit(sample_mean.losses_by_sample, static_argnums=0)(
+            jxs.absolute_error, weight_plane(), a, b, data
+        )
+        errors = abs(b[:, None] * np.tanh(a[:, None, None] * x) - y)
+        np.testing.assert_allclose(
+            losses, np.average(errors, axis=-1, weights=data.sample_weight), rtol=1e-13
+        )
 
 
 def test_many_parameters_are_left_to_the_tiles():
