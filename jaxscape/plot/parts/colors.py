@@ -1,4 +1,4 @@
-"""Colors that people with color blindness can distinguish (Okabe and Ito, 2002)."""
+"""Colors that people with color blindness can distinguish (Okabe and Ito, 2008)."""
 
 BLUE = "#0072b2"
 GREEN = "#009e73"

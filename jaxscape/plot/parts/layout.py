@@ -8,6 +8,7 @@ from plotly.colors import hex_to_rgb
 
 from jaxscape._util.checks import check_type
 from jaxscape.plot.parts import legend
+from jaxscape.plot.parts.downsample import evenly_spaced
 from jaxscape.plot.parts.paths import DrawnPath
 from jaxscape.plot.parts.scale import Scale
 from jaxscape.results.landscape import Landscape
@@ -150,7 +151,7 @@ def add_descents(
         The notes.
     """
     count = len(descents)
-    shown = np.linspace(0, count - 1, min(count, _MAX_THIN_LINES)).round().astype(int)
+    shown = evenly_spaced(count, _MAX_THIN_LINES)
     # One trace for all, with a gap after each descent and at values that are not finite.
     x, y = (
         np.pad(descents.coordinate(axis.name)[shown], ((0, 0), (0, 1)), constant_values=np.nan)

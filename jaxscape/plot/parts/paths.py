@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from jaxscape.plot.parts.downsample import evenly_spaced
 from jaxscape.results.landscape import Landscape
 from jaxscape.results.trajectory import Descents, Projection, Trajectory
 
@@ -122,7 +123,7 @@ def thin(
             path = path.until_divergence()
         count = len(path.epoch)
         if count > max_points:
-            kept = np.linspace(0, count - 1, max_points).round().astype(int)
+            kept = evenly_spaced(count, max_points)
             counts.append((name, max_points, count))
             if isinstance(path, Projection):
                 fields = ("coordinates", "distance", "loss", "surface_loss", "epoch")

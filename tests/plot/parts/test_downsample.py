@@ -92,3 +92,11 @@ def test_a_downsampled_image_has_one_coordinate_for_each_row_and_column():
     assert (a.shape, b.shape, loss.shape) == ((17,), (16,), (17, 16))
     assert np.isin(loss, landscape.loss).all()
     assert notes == ["heatmap of 17 × 16 cells, all peaks and pits kept"]
+
+
+@pytest.mark.parametrize(
+    ("count", "max_count", "expected"),
+    [(3, 5, [0, 1, 2]), (5, 5, [0, 1, 2, 3, 4]), (10, 4, [0, 3, 6, 9]), (9, 2, [0, 8])],
+)
+def test_evenly_spaced_indices_include_the_first_and_the_last(count, max_count, expected):
+    np.testing.assert_array_equal(downsample.evenly_spaced(count, max_count), expected)
