@@ -21,7 +21,7 @@ def test_ends_are_moved_outward_by_at_least_their_units():
         wide = round_outward(low, high, units)
         for before, after, sign in ((low, wide.low, -1), (high, wide.high, 1)):
             moved = [sign * (Fraction(q) - Fraction(p)) for p, q in zip(before, after, strict=True)]
-            # A unit in the last place of p is at most eps·|p|.
+            # The result is rounded by half a unit in the last place at most.
             least = units * np.spacing(abs(before)) / 2
             assert all(step >= Fraction(one) for step, one in zip(moved, least, strict=True))
 

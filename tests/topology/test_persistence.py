@@ -1,6 +1,5 @@
-"""Minima, maxima and passes of a grid: against a slow merge tree, gudhi, and known surfaces."""
+"""Minima, maxima and minimax paths: against slow references, gudhi, and known surfaces."""
 
-import importlib
 import itertools
 
 import jax.numpy as jnp
@@ -10,79 +9,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import jaxscape as jxs
-
-persistence_module = importlib.import_module("jaxscape.topology.persistence")
-
-SIDES = ((-1, 0), (0, -1), (0, 1), (1, 0))
-ALL = (*SIDES, (-1, -1), (-1, 1), (1, -1), (1, 1))
-OUTSIDE = (-np.inf, -1, -1)
-NAN, INF = np.nan, np.inf
-
-
-def surface(loss, a=None, b=None):
-    loss = np.asarray(loss, float)
-    n1, n2 = loss.shape
-    a = np.arange(n1) ** 1.5 if a is None else a
-    b = np.arange(n2) / 4 - 3 if b is None else b
-    return jxs.Landscape(loss, jxs.Axis(a, "w1"), jxs.Axis(b, "w2"), "loss", "dense")
-
-
-def himmelblau():
-    a, b = np.linspace(-5, 5, 401), np.linspace(-5, 5, 301)
-    x, y = a[:, None], b[None]
-    return surface((x**2 + y - 11) ** 2 + (x + y**2 - 7) ** 2, a, b)
+from jaxscape.topology.persistence import minimax_cells, persistence
+from tests.topology.helpers import (
+    ALL_NEIGHBORS,
+    INF,
+    NAN,
+    SIDE_NEIGHBORS,
+    bottleneck,
+    himmelblau,
+    lowest_neighbor,
+    random_losses,
+    slow_merge_tree,
+    surface,
+    without_zero_persistence,
+)
 
 
-def random_losses(seed):
-    """Small arrays: noise, ties, smooth bumps; some with holes."""
-    rng = np.random.default_rng(seed)
-    shape = tuple(rng.integers(1, 13, 2))
-    kind = seed % 3
-    if kind == 0:
-        loss = rng.normal(size=shape)
-    elif kind == 1:
-        loss = rng.integers(0, rng.integers(1, 6), shape).astype(float)
-    else:
-        x, y = np.meshgrid(*map(np.arange, shape), indexing="ij")
-        p = rng.normal(size=6)
-        loss = np.sin(p[0] * x + p[1] * y + p[2]) + np.cos(p[3] * x * y / 9 + p[4]) + p[5] * x / 9
-    if rng.random() < 0.5:
-        holes = rng.random(shape) < 0.3 * rng.random()
-        loss[holes] = rng.choice([NAN, INF, -INF], holes.sum())
-        loss[rng.integers(shape[0]), rng.integers(shape[1])] = 0.5
-    return loss
-
-
-def around(loss, i, j, steps):
-    for di, dj in steps:
-        u, v = i + di, j + dj
-        inside = 0 <= u < loss.shape[0] and 0 <= v < loss.shape[1]
-        yield (u, v) if inside and np.isfinite(loss[u, v]) else None
-
-
-def merge_tree(loss, steps, outside):
-    """{minimum: (pass, the minimum merged into)}, all as (loss, i, j), cell after cell."""
-    nodes = sorted((loss[ij], *ij) for ij in np.ndindex(loss.shape) if np.isfinite(loss[ij]))
-    up, merges = {OUTSIDE: OUTSIDE}, {}
-
-    def root(node):
-        return node if up[node] == node else root(up[node])
-
-    for node in nodes:
-        beside = [other and (loss[other], *other) for other in around(loss, *node[1:], steps)]
-        beside = [OUTSIDE if other is None and outside else other for other in beside]
-        roots = sorted({root(other) for other in beside if other in up})
-        up[node] = roots[0] if roots else node
-        if not roots:
-            merges[node] = None, None
-        for other in roots[1:]:
-            up[other] = roots[0]
-            merges[other] = node, roots[0]
-    return merges
-
-
-def listed(extrema, sign):
-    """The same of what was found, with cells as (sign * loss, i, j)."""
+def as_merges(extrema, sign):
+    """Return {extremum: (saddle, extremum merged into)} with cells as (sign * loss, i, j)."""
 
     def node(cell):
         return cell and (sign * cell.loss, cell.i, cell.j)
@@ -96,43 +40,17 @@ def listed(extrema, sign):
     }
 
 
-def lasting(merges):
-    """Without pairs that merge at their own height."""
-    return {
-        node: (over, None if into == OUTSIDE else into)
-        for node, (over, into) in merges.items()
-        if over is None or over[0] > node[0]
-    }
-
-
-def lowest_neighbor(loss, i, j):
-    cells = [(loss[i, j], i, j), *((loss[c], *c) for c in around(loss, i, j, ALL) if c)]
-    return min(cells)[1:]
-
-
-def bottleneck(loss, start, end):
-    """The lowest level whose cells connect them; None where not even all finite ones do."""
-    for level in np.unique(loss[np.isfinite(loss)]):
-        if max(loss[start], loss[end]) > level:
-            continue
-        seen, waiting = {start}, [start]
-        while waiting:
-            for cell in around(loss, *waiting.pop(), ALL):
-                if cell and loss[cell] <= level and cell not in seen:
-                    seen.add(cell)
-                    waiting.append(cell)
-        if end in seen:
-            return level
-    return None
-
-
 @given(seed=st.integers(0, 100_000))
 @settings(max_examples=300, deadline=None)
-def test_minima_and_maxima_are_those_of_a_merge_tree_cell_by_cell(seed):
+def test_minima_and_maxima_are_those_of_a_slow_merge_tree(seed):
     loss = random_losses(seed)
-    found = persistence_module.persistence(surface(loss))
-    assert listed(found.minima, 1) == lasting(merge_tree(loss, ALL, outside=False))
-    assert listed(found.maxima, -1) == lasting(merge_tree(-loss, SIDES, outside=True))
+    found = persistence(surface(loss))
+    assert as_merges(found.minima, 1) == without_zero_persistence(
+        slow_merge_tree(loss, ALL_NEIGHBORS, outside=False)
+    )
+    assert as_merges(found.maxima, -1) == without_zero_persistence(
+        slow_merge_tree(-loss, SIDE_NEIGHBORS, outside=True)
+    )
     for sign, extrema in ((1, found.minima), (-1, found.maxima)):
         for cell, depth, saddle, _ in extrema:
             assert depth == (sign * (saddle.loss - cell.loss) if saddle else INF)
@@ -144,18 +62,18 @@ def test_minima_and_maxima_are_those_of_a_merge_tree_cell_by_cell(seed):
 
 @given(seed=st.integers(0, 100_000))
 @settings(max_examples=200, deadline=None)
-def test_labels_are_where_steepest_descent_of_each_cell_ends(seed):
+def test_labels_follow_steepest_descent(seed):
     loss = random_losses(seed)
-    found = persistence_module.persistence(surface(loss))
+    found = persistence(surface(loss))
     index = {(f.cell.i, f.cell.j): k for k, f in enumerate(found.minima)}
-    merges = merge_tree(loss, ALL, outside=False)
+    merges = slow_merge_tree(loss, ALL_NEIGHBORS, outside=False)
     truth = np.full(loss.shape, -1)
     for cell in np.ndindex(loss.shape):
         if np.isfinite(loss[cell]):
             here = cell
             while (lower := lowest_neighbor(loss, *here)) != here:
                 here = lower
-            while here not in index:  # a part of a plateau
+            while here not in index:  # a cell of a plateau
                 here = merges[loss[here], *here][1][1:]
             truth[cell] = index[here]
     assert found.label.dtype == np.int32
@@ -167,7 +85,7 @@ def test_labels_are_where_steepest_descent_of_each_cell_ends(seed):
 def test_pairs_are_those_of_gudhi(seed):
     gudhi = pytest.importorskip("gudhi")
     loss = random_losses(seed)
-    found = persistence_module.persistence(surface(loss))
+    found = persistence(surface(loss))
     walls = np.where(np.isfinite(loss), loss, INF)
     cubes = gudhi.CubicalComplex(top_dimensional_cells=walls)
     cubes.compute_persistence()
@@ -187,7 +105,7 @@ def test_pairs_of_a_large_noisy_surface_are_those_of_gudhi():
     gudhi = pytest.importorskip("gudhi")
     rng = np.random.default_rng(7)
     loss = himmelblau().loss[::3, ::2] + 20 * rng.normal(size=(134, 151))
-    found = persistence_module.persistence(surface(loss))
+    found = persistence(surface(loss))
     cubes = gudhi.CubicalComplex(top_dimensional_cells=loss)
     cubes.compute_persistence()
     truth = [cubes.persistence_intervals_in_dimension(dimension).tolist() for dimension in (0, 1)]
@@ -208,61 +126,63 @@ def test_the_highest_loss_of_a_path_is_the_lowest_possible(seed):
     level = bottleneck(loss, start, end)
     if level is None:
         with pytest.raises(ValueError, match="end: expected a cell that finite cells connect"):
-            persistence_module.minimax_cells(surface(loss), start, end)
+            minimax_cells(surface(loss), start, end)
         return
-    way = persistence_module.minimax_cells(surface(loss), start, end)
-    cells = [(cell.i, cell.j) for cell in way]
+    path = minimax_cells(surface(loss), start, end)
+    cells = [(cell.i, cell.j) for cell in path]
     assert (cells[0], cells[-1]) == (start, end)
     assert len(set(cells)) == len(cells)
     assert (np.abs(np.diff(cells, axis=0)).max(axis=1) == 1).all()
-    assert max(cell.loss for cell in way) == level
-    passes = {over[1:] for over, _ in merge_tree(loss, ALL, outside=False).values() if over}
+    assert max(cell.loss for cell in path) == level
+    saddles = {
+        over[1:] for over, _ in slow_merge_tree(loss, ALL_NEIGHBORS, outside=False).values() if over
+    }
     for pair in itertools.pairwise(cells):
         low, high = sorted(pair, key=lambda cell: (loss[cell], cell))
-        assert high in passes or lowest_neighbor(loss, *high) == low
+        assert high in saddles or lowest_neighbor(loss, *high) == low
 
 
-def test_a_minimax_cells_two_wells_crosses_the_pass_and_no_other():
+def test_a_path_between_two_wells_crosses_only_their_saddle():
     found = himmelblau()
-    minima = persistence_module.persistence(found).minima
-    way = persistence_module.minimax_cells(found, minima[3].cell, minima[0].cell)
-    assert (way[0], way[-1]) == (minima[3].cell, minima[0].cell)
-    top = int(np.argmax([cell.loss for cell in way]))
-    assert way[top] == minima[3].saddle
-    losses = np.array([cell.loss for cell in way])
+    minima = persistence(found).minima
+    path = minimax_cells(found, minima[3].cell, minima[0].cell)
+    assert (path[0], path[-1]) == (minima[3].cell, minima[0].cell)
+    top = int(np.argmax([cell.loss for cell in path]))
+    assert path[top] == minima[3].saddle
+    losses = np.array([cell.loss for cell in path])
     assert (np.diff(losses[: top + 1]) > 0).all()
     assert (np.diff(losses[top:]) < 0).all()
 
 
-def test_a_path_within_a_basin_does_not_go_through_the_minimum_for_nothing():
+def test_a_path_within_a_basin_avoids_a_detour_through_the_minimum():
     loss = np.arange(5.0)[None] + 10 * np.arange(3)[:, None]
-    way = persistence_module.minimax_cells(surface(loss), (0, 4), (0, 2))
-    assert [(cell.i, cell.j) for cell in way] == [(0, 4), (0, 3), (0, 2)]
-    assert len(persistence_module.minimax_cells(surface(loss), (2, 3), (2, 3))) == 1
+    path = minimax_cells(surface(loss), (0, 4), (0, 2))
+    assert [(cell.i, cell.j) for cell in path] == [(0, 4), (0, 3), (0, 2)]
+    assert len(minimax_cells(surface(loss), (2, 3), (2, 3))) == 1
 
 
-def test_a_double_well_has_two_minima_as_far_apart_as_its_barrier():
+def test_the_persistence_of_a_double_well_is_the_height_of_its_saddle():
     a, b = np.linspace(-1.5, 1.5, 61), np.linspace(-1, 2, 46)
     wells = 3 * (a[:, None] ** 2 - 1) ** 2 + (b[None] - 0.2) ** 2
     wells[a > 0] += 0.25
-    found = persistence_module.persistence(surface(wells, a, b))
+    found = persistence(surface(wells, a, b))
     lowest, other = found.minima
     assert (lowest.persistence, lowest.saddle, lowest.into) == (INF, None, None)
     assert lowest.cell[2:4] == pytest.approx((-1, 0.2))
     assert other.cell[2:4] == pytest.approx((1, 0.2))
-    barrier = 3 * (0.05**2 - 1) ** 2  # the first cell of the raised half
-    assert other.persistence == pytest.approx(barrier)
-    assert other.saddle[2:] == pytest.approx((0.05, 0.2, barrier + 0.25))
+    height = 3 * (0.05**2 - 1) ** 2  # the first cell of the raised half
+    assert other.persistence == pytest.approx(height)
+    assert other.saddle[2:] == pytest.approx((0.05, 0.2, height + 0.25))
     assert other.into == 0
     assert found.maxima == ()
     np.testing.assert_array_equal(found.label[:30], 0)
     np.testing.assert_array_equal(found.label[32:], 1)
 
 
-def test_himmelblau():
-    found = persistence_module.persistence(himmelblau())
-    places = {(3, 2), (-2.805118, 3.131312), (-3.779310, -3.283186), (3.584428, -1.848126)}
-    for a, b in places:
+def test_himmelblau_has_four_minima_and_one_maximum():
+    found = persistence(himmelblau())
+    known = {(3, 2), (-2.805118, 3.131312), (-3.779310, -3.283186), (3.584428, -1.848126)}
+    for a, b in known:
         assert any(np.hypot(f.cell.a - a, f.cell.b - b) < 0.03 for f in found.minima)
     depths = [f.persistence for f in found.minima]
     assert depths == pytest.approx([INF, 104.015, 67.719, 13.312], abs=0.1)
@@ -277,12 +197,10 @@ def test_himmelblau():
     assert found.deep(depths[2]) == found.minima[:3]
 
 
-def test_small_noise_adds_minima_that_are_not_deep_and_it_is_said():
+def test_small_noise_adds_minima_that_are_not_deep():
     a = np.linspace(-1.5, 1.5, 61)
     noise = 1e-6 * np.random.default_rng(0).uniform(0, 1, (61, 47))
-    found = persistence_module.persistence(
-        surface((a[:, None] ** 2 - 1) ** 2 + a[:, None] / 50 + noise, a)
-    )
+    found = persistence(surface((a[:, None] ** 2 - 1) ** 2 + a[:, None] / 50 + noise, a))
     assert len(found.minima) > 10
     assert len(found.deep(1e-6)) == 2
     assert found.deep(0) == found.minima
@@ -291,32 +209,32 @@ def test_small_noise_adds_minima_that_are_not_deep_and_it_is_said():
     assert 1e-7 < float(others[-2]) < 1e-6
 
 
-def test_parts_that_walls_separate_each_have_a_lowest_minimum():
+def test_each_part_between_walls_has_a_lowest_minimum():
     loss = [[3.0, 1, NAN, 4], [5, 2, INF, 6], [7, 8, -INF, 9]]
-    found = persistence_module.persistence(surface(loss))
+    found = persistence(surface(loss))
     assert [(f.cell.loss, f.persistence) for f in found.minima] == [(1, INF), (4, INF)]
     np.testing.assert_array_equal(found.label, [[0, 0, -1, 1]] * 3)
     assert found.maxima == ()
     assert "lowest of another part: loss 4" in repr(found)
 
 
-def test_a_maximum_beside_a_hole_is_on_the_border():
+def test_a_maximum_next_to_a_hole_belongs_to_the_outside():
     loss = np.zeros((5, 6))
     loss[2, 2] = 3
-    assert [f.persistence for f in persistence_module.persistence(surface(loss)).maxima] == [3]
+    assert [f.persistence for f in persistence(surface(loss)).maxima] == [3]
     for hole, count in (((2, 3), 0), ((3, 3), 1)):
         holed = loss.copy()
         holed[hole] = NAN
-        assert len(persistence_module.persistence(surface(holed)).maxima) == count
+        assert len(persistence(surface(holed)).maxima) == count
 
 
-def test_area_below_counts_each_cell_for_its_own_rectangle():
+def test_area_below_sums_the_rectangles_of_cells():
     a, b = np.array([-2.0, -1.5, 0, 4]), np.array([0.0, 1, 1.5, 5, 5.25])
     loss = np.random.default_rng(3).normal(size=(4, 5))
-    found = persistence_module.persistence(surface(loss, a, b))
+    found = persistence(surface(loss, a, b))
     assert found.area_below(INF) == pytest.approx(6 * 5.25)
     assert found.area_below(loss.min() - 1) == 0
-    # Points at the middles of a fine even division, each of the nearest cell.
+    # Assign the points of a fine even grid to the nearest cells.
     fine = [
         axis[0] + np.ptp(axis) * (np.arange(n) + 0.5) / n
         for axis, n in ((a, 6 * 8), (b, int(5.25 * 32)))
@@ -325,51 +243,49 @@ def test_area_below_counts_each_cell_for_its_own_rectangle():
         np.abs(values[:, None] - axis[None]).argmin(axis=1)
         for values, axis in zip(fine, (a, b), strict=True)
     ]
-    share = (loss[np.ix_(*nearest)] <= 0.3).mean()
-    assert 0.1 < share < 0.9
-    assert found.area_below(0.3) == pytest.approx(share * 6 * 5.25)
+    fraction = (loss[np.ix_(*nearest)] <= 0.3).mean()
+    assert 0.1 < fraction < 0.9
+    assert found.area_below(0.3) == pytest.approx(fraction * 6 * 5.25)
 
 
 def test_cells_that_are_not_finite_have_no_area():
-    found = persistence_module.persistence(
-        surface([[1.0, -INF, 2], [NAN, INF, 1]], [0, 1], [0, 1, 2])
-    )
+    found = persistence(surface([[1.0, -INF, 2], [NAN, INF, 1]], [0, 1], [0, 1, 2]))
     assert found.area_below(INF) == 0.25 * 3
     assert found.area_below(1) == 0.25 * 2
 
 
-def test_a_grid_of_jax_arrays_in_float32_is_the_same():
+def test_jax_arrays_in_float32_give_the_same_result():
     loss = np.random.default_rng(1).integers(0, 99, (7, 9)) / 4
     a, b = np.arange(7.0), np.arange(9.0)
-    single = persistence_module.persistence(
+    single = persistence(
         jxs.Landscape(
             jnp.asarray(loss), jxs.Axis(jnp.asarray(a), "w1"), jxs.Axis(b, "w2"), "loss", "dense"
         )
     )
-    double = persistence_module.persistence(surface(loss, a, b))
+    double = persistence(surface(loss, a, b))
     assert (single.minima, single.maxima) == (double.minima, double.maxima)
     assert type(single.minima[0].cell.a) is float
 
 
-def test_bad_input_is_named():
+def test_bad_arguments_raise():
     loss = np.arange(12.0).reshape(3, 4)
     loss[1, 2] = NAN
     good = surface(loss)
     with pytest.raises(TypeError, match="landscape: expected a Landscape, got ndarray"):
-        persistence_module.persistence(loss)
+        persistence(loss)
     with pytest.raises(TypeError, match="landscape: expected a Landscape, got ndarray"):
-        persistence_module.minimax_cells(loss, (0, 0), (1, 1))
+        minimax_cells(loss, (0, 0), (1, 1))
     with pytest.raises(ValueError, match="landscape: expected at least one finite cell"):
-        persistence_module.persistence(surface(np.full((2, 3), NAN)))
+        persistence(surface(np.full((2, 3), NAN)))
     for cell in ((3, 0), (0, 4), (-1, 0)):
         with pytest.raises(ValueError, match="start: expected a cell of the 3 × 4 grid"):
-            persistence_module.minimax_cells(good, cell, (0, 0))
+            minimax_cells(good, cell, (0, 0))
     with pytest.raises(ValueError, match=r"end: expected a finite loss, got nan at \(1, 2\)"):
-        persistence_module.minimax_cells(good, (0, 0), (1, 2))
+        minimax_cells(good, (0, 0), (1, 2))
     for cell in ((0.5, 1), (1,), 3):
         with pytest.raises(TypeError, match="end: expected a Cell or"):
-            persistence_module.minimax_cells(good, (0, 0), cell)
-    found = persistence_module.persistence(good)
+            minimax_cells(good, (0, 0), cell)
+    found = persistence(good)
     for depth in (-1, NAN):
         with pytest.raises(ValueError, match="depth: expected"):
             found.deep(depth)

@@ -1,6 +1,5 @@
-"""The bottom of a valley, and the pass between two places."""
+"""Valleys against least-squares fits, and minimax paths over known saddles."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -13,16 +12,25 @@ def himmelblau(w1, w2):
     return (w1**2 + w2 - 11) ** 2 + (w1 + w2**2 - 7) ** 2
 
 
-SURFACE = jxs.landscape(jxs.Function(himmelblau), None, w1=(-5, 5, 401), w2=(-5, 5, 301))
-POINTS = jxs.critical_points(jxs.Function(himmelblau), w1=(-5.0, 5.0), w2=(-5.0, 5.0))
+@pytest.fixture(scope="module")
+def surface():
+    return jxs.landscape(jxs.Function(himmelblau), None, w1=(-5, 5, 401), w2=(-5, 5, 301))
 
 
-def minimum(a, b):
-    return min(POINTS.of_kind("minimum"), key=lambda p: np.hypot(p.a - a, p.b - b))
+@pytest.fixture(scope="module")
+def points():
+    return jxs.critical_points(jxs.Function(himmelblau), w1=(-5.0, 5.0), w2=(-5.0, 5.0))
 
 
-def test_the_bottom_is_the_least_squares_fit_of_each_row():
-    """Against a float64 least-squares fit of w2, also near w1 = 0 and on weighted data."""
+def noisy_sine():
+    generator = np.random.default_rng(1)
+    x = generator.uniform(-3, 3, 60)
+    y = np.sin(x) + 0.1 * generator.normal(size=60)
+    return jxs.Dataset(np.float32(x), np.float32(y))
+
+
+def test_the_minimum_is_the_least_squares_fit_of_each_row():
+    """The fit is computed in float64, also close to w1 = 0, on weighted data."""
     generator = np.random.default_rng(0)
     x, y, weight = generator.normal(size=(3, 41))
     data = jxs.Dataset(x.astype(np.float32), y.astype(np.float32), sample_weight=abs(weight))
@@ -39,21 +47,21 @@ def test_the_bottom_is_the_least_squares_fit_of_each_row():
         )
 
 
-def test_where_the_prediction_ignores_w2_there_is_no_lowest_place():
+def test_the_minimum_has_no_position_where_the_prediction_ignores_w2():
     data = jxs.Dataset(np.array([1.0, 2.0]), np.array([1.0, -1.0]))
     found = jxs.topology.valley(jxs.squared_error, data, w1=np.array([-1.0, 0.0, 1.0]))
     np.testing.assert_array_equal(np.isnan(found.b), [False, True, False])
     np.testing.assert_allclose(found.loss[1], 1.0)
 
 
-def test_a_valley_of_another_model():
-    """The last layer of a network is a line in its coordinate, and its first layer is not."""
+def test_the_valley_of_another_model_is_the_minimum_of_its_grid():
+    """The output is affine in the last layer's weights, but not in the first layer's."""
 
     def model(params, x):
         return jnp.tanh(x[:, None] * params["w"][None]) @ params["v"]
 
     params = {"w": jnp.array([0.5, 2.0]), "v": jnp.array([1.0, -1.0])}
-    data = jxs.data.noisy_sine(jax.random.key(0))
+    data = noisy_sine()
     along = {"w": jnp.ones(2), "v": None}, {"w": None, "v": jnp.ones(2)}
     loss = jxs.squared_error.of(model)
     found = jxs.topology.valley(loss, data, jxs.Plane(params, *along), a=(-1, 1, 9))
@@ -65,8 +73,8 @@ def test_a_valley_of_another_model():
         jxs.topology.valley(jxs.log_cosh, data, w1=(-1, 1, 9))
 
 
-def test_bad_axes_of_a_valley_are_refused():
-    data = jxs.data.noisy_sine(jax.random.key(0))
+def test_bad_axes_of_a_valley_raise():
+    data = noisy_sine()
     for axes in ({}, {"w2": (-1, 1, 5)}, {"w1": (-1, 1, 5), "w2": (-1, 1, 5)}):
         with pytest.raises(ValueError, match="axis: expected only w1"):
             jxs.topology.valley(jxs.squared_error, data, **axes)
@@ -74,37 +82,40 @@ def test_bad_axes_of_a_valley_are_refused():
         jxs.topology.valley(jxs.squared_error, data, 3, w1=(-1, 1, 5))
 
 
-def test_the_way_leads_over_the_saddle():
-    """Between (3, 2) and (-2.8, 3.1) over the saddle of 67.7, of known height."""
-    start, end = minimum(3, 2), minimum(-2.8, 3.1)
-    way = jxs.topology.minimax_path(SURFACE, start, end, POINTS)
-    assert way.saddle is not None
-    np.testing.assert_allclose(way.height, 67.7191500875, rtol=1e-10)
-    np.testing.assert_allclose(way.height_from_end, 67.7191500875, rtol=1e-10)
-    grid = jxs.topology.minimax_path(SURFACE, start, end)
+def test_the_minimax_path_crosses_the_saddle(surface, points):
+    """Between (3, 2) and (-2.8, 3.1) it crosses the saddle of loss 67.7."""
+    minima = points.of_kind("minimum")
+    start, end = (
+        min(minima, key=lambda p: np.hypot(p.a - a, p.b - b)) for a, b in ((3, 2), (-2.8, 3.1))
+    )
+    path = jxs.topology.minimax_path(surface, start, end, points)
+    assert path.saddle is not None
+    np.testing.assert_allclose(path.height, 67.7191500875, rtol=1e-10)
+    np.testing.assert_allclose(path.height_from_end, 67.7191500875, rtol=1e-10)
+    grid = jxs.topology.minimax_path(surface, start, end)
     assert grid.saddle is None
-    # The pass of the grid lies above the saddle, by less than a cell's second order.
-    assert 0 < grid.height - way.height < 0.1
-    assert max(cell.loss for cell in way.path) == way.top.loss
-    assert np.hypot(way.path[0].a - 3, way.path[0].b - 2) < 0.03
+    # The highest cell lies above the saddle, by the second-order error of a cell.
+    assert 0 < grid.height - path.height < 0.1
+    assert max(cell.loss for cell in path.path) == path.top.loss
+    assert np.hypot(path.path[0].a - 3, path.path[0].b - 2) < 0.03
 
 
-def test_a_detour_is_taken_where_it_is_lower():
-    """From (3.6, -1.8) to (-2.8, 3.1) by way of (3, 2): two passes, the higher of which counts."""
-    way = jxs.topology.minimax_path(SURFACE, (3.584, -1.848), (-2.805, 3.131), POINTS)
-    assert min(np.hypot(cell.a - 3, cell.b - 2) for cell in way.path) < 0.1
-    np.testing.assert_allclose(way.height, 67.7191500875, atol=0.1)
-    np.testing.assert_allclose(way.saddle.b, 2.88425470117, rtol=1e-9)
+def test_a_detour_is_taken_where_it_is_lower(surface, points):
+    """From (3.6, -1.8) to (-2.8, 3.1) the path visits (3, 2) and crosses two saddles."""
+    path = jxs.topology.minimax_path(surface, (3.584, -1.848), (-2.805, 3.131), points)
+    assert min(np.hypot(cell.a - 3, cell.b - 2) for cell in path.path) < 0.1
+    np.testing.assert_allclose(path.height, 67.7191500875, atol=0.1)
+    np.testing.assert_allclose(path.saddle.b, 2.88425470117, rtol=1e-9)
 
 
-def test_a_cell_will_do_as_a_place():
-    lowest = SURFACE.lowest
+def test_a_cell_is_a_valid_point(surface):
+    lowest = surface.lowest
     assert isinstance(lowest, Cell)
-    assert jxs.topology.minimax_path(SURFACE, lowest, (3.58, -1.85)).height > 13
+    assert jxs.topology.minimax_path(surface, lowest, (3.58, -1.85)).height > 13
 
 
 @pytest.mark.parametrize(
-    ("place", "error", "message"),
+    ("point", "error", "message"),
     [
         ((9.0, 0.0), ValueError, "start: expected w1 from -5 to 5, got 9"),
         ((0.0, np.nan), ValueError, "start: expected w2 from -5 to 5, got nan"),
@@ -112,8 +123,8 @@ def test_a_cell_will_do_as_a_place():
         (3.0, TypeError, "start: expected a CriticalPoint, a Cell or"),
     ],
 )
-def test_places_beyond_the_grid_are_refused(place, error, message):
+def test_points_outside_the_grid_raise(surface, point, error, message):
     with pytest.raises(error, match=message):
-        jxs.topology.minimax_path(SURFACE, place, (0.0, 0.0))
+        jxs.topology.minimax_path(surface, point, (0.0, 0.0))
     with pytest.raises(TypeError, match="landscape: expected a Landscape"):
         jxs.topology.minimax_path(3, (0.0, 0.0), (0.0, 0.0))
