@@ -8,7 +8,7 @@ Values are compared with a float64 NumPy reference before anything is timed.
 import argparse
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -70,7 +70,7 @@ def worst(expected: np.ndarray) -> Callable[[Any], float]:
 def _step(weights: jxs.Weights, memory: Any, batch: jxs.Dataset) -> tuple[jxs.Weights, Any]:
     gradient = jax.grad(jxs.squared_error)(weights, batch)
     update, memory = _SGD.update(gradient, memory)
-    return optax.apply_updates(weights, update), memory
+    return cast(jxs.Weights, optax.apply_updates(weights, update)), memory
 
 
 _steps = jax.jit(jax.vmap(_step, in_axes=(0, 0, None)))

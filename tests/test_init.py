@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import inspect
 import subprocess
 import sys
 import types
@@ -67,6 +68,12 @@ def test_packages_list_their_names_in_order_without_modules():
         assert sorted(module.__all__) == sorted(set(module.__all__))
         for name in module.__all__:
             assert not isinstance(getattr(module, name), types.ModuleType), name
+
+
+def test_the_typing_examples_call_every_public_function():
+    code = (Path(__file__).parent / "typing" / "user_code.py").read_text()
+    functions = [name for name, value in public_names().items() if inspect.isfunction(value)]
+    assert [name for name in functions if f"jxs.{name}(" not in code] == []
 
 
 def test_importing_the_library_loads_no_dependency_but_jax():
