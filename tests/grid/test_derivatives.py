@@ -1,4 +1,6 @@
-"""Gradients and Hessians on a grid are those of the loss, and so are their eigenvalues."""
+"""Gradients, Hessians and their eigenpairs equal finite differences and NumPy's."""
+
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -12,9 +14,9 @@ from jaxscape.grid.parabola import parabolas
 from jaxscape.planes.plane import weight_plane
 from tests import reference
 
-# Neither square nor symmetric, and no round numbers.
+# Not square, not symmetric, and without round numbers.
 AXES = {"w1": np.array([-1.37, -0.41, -1e-3, 0.0, 0.77, 2.03]), "w2": (-2.3, 1.1, 5)}
-# What float32 leaves, beside the largest entry of the grid; the worst seen was 5e-7.
+# The float32 error relative to the largest entry of the grid; the largest observed was 5e-7.
 FLOAT32 = 2e-6
 BOTH = pytest.mark.parametrize("method", ["dense", "exact"])
 
@@ -26,9 +28,11 @@ def make_data(n=41, weighted=False):
 
 
 def differences(function, a, b, step=3e-4):
-    """Gradient and Hessian by central differences, in float64."""
-    away = range(-1, 2)
-    f = {(i, j): function(a + i * step, b + j * step) for i in away for j in away}
+    """Return the gradient and the Hessian by central differences in float64."""
+    f = {
+        (i, j): function(a + i * step, b + j * step)
+        for i, j in itertools.product((-1, 0, 1), repeat=2)
+    }
     gradient = [f[1, 0] - f[-1, 0], f[0, 1] - f[0, -1]]
     cross = (f[1, 1] - f[1, -1] - f[-1, 1] + f[-1, -1]) / 4
     hessian = [
@@ -71,8 +75,8 @@ def test_both_methods_agree(weighted, x64):
         np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-12 * float(abs(one).max()))
 
 
-def test_what_belongs_to_a_function_of_two_numbers(x64):
-    """Orientation: 3a²b + e^b, whose derivatives are known, on 4 × 3 values."""
+def test_all_fields_of_a_function_of_two_numbers(x64):
+    """The function is 3a²b + e^b, whose derivatives are known, on 4 × 3 values."""
     cubic = jxs.Function(lambda a, b: 3 * a**2 * b + jnp.exp(b))
     found = derivatives(cubic, None, w1=(-1.0, 2.0, 4), w2=(0.5, 1.5, 3))
     a, b = np.meshgrid(found.a.values, found.b.values, indexing="ij")
@@ -96,12 +100,12 @@ def deep(params, x):
 
 
 def deep_plane(first, second):
-    """A plane through four hidden neurons along the named leaves; the others stay."""
+    """Return a plane through four hidden neurons whose directions move the named leaves only."""
     generator = np.random.default_rng(7)
-    origin = {name: jnp.asarray(generator.normal(0, 1, 4)) for name in "wcv"}
+    origin = {name: generator.normal(0, 1, 4) for name in "wcv"}
 
     def direction(names):
-        return {k: jnp.asarray(generator.normal(0, 1, 4)) if k in names else None for k in origin}
+        return {k: generator.normal(0, 1, 4) if k in names else None for k in origin}
 
     return jxs.Plane(origin, direction(first), direction(second))
 
@@ -110,8 +114,8 @@ def deep_plane(first, second):
     ("first", "second", "method"),
     [("w", "v", "exact"), ("wcv", "v", "exact"), ("v", "w", "dense"), ("wv", "cv", "dense")],
 )
-def test_a_plane_of_a_model(first, second, method, x64):
-    """With structural zeros, and with predictions that are not affine in the second coordinate."""
+def test_derivatives_on_a_plane_of_a_model(first, second, method, x64):
+    """Directions have structural zeros; some predictions are not affine in b."""
     data, plane = make_data(23), deep_plane(first, second)
     loss = jxs.squared_error.of(deep)
     found = derivatives(loss, data, plane, a=(-0.9, 1.3, 4), b=(-1.1, 0.7, 3))
@@ -137,8 +141,8 @@ def test_exact_is_refused_where_it_does_not_hold():
         derivatives(jxs.huber(), data, method="exact", **AXES)
 
 
-def test_it_is_not_exact_where_it_is_refused():
-    """The twin of the refusal: there the closed form is far from the derivatives."""
+def test_where_exact_is_refused_it_is_wrong():
+    """The counterpart of the refusal: there the closed form is far from the derivatives."""
     data, plane = make_data(23), deep_plane("v", "w")
     given = jxs.squared_error.of(deep), plane, jnp.linspace(-1, 1, 3), jnp.linspace(-1, 1, 4), data
     exact, dense = (
@@ -151,7 +155,7 @@ def test_it_is_not_exact_where_it_is_refused():
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("n", [41, 3000])
 @BOTH
-def test_float32_is_within_its_tolerance(n, weighted, method):
+def test_float32_derivatives_are_within_the_tolerance(n, weighted, method):
     data = make_data(n, weighted)
     found = derivatives(jxs.squared_error, data, method=method, **AXES)
     assert found.hessian.dtype == np.float32
@@ -159,7 +163,7 @@ def test_float32_is_within_its_tolerance(n, weighted, method):
 
 
 def truth(data, found):
-    """The same in float64, of the same rounded inputs."""
+    """Return the derivatives in float64 from the same rounded inputs."""
     axes = {axis.name: reference.numbers(axis.values) for axis in (found.a, found.b)}
     with jax.enable_x64(True):
         data = jax.tree.map(reference.numbers, data)
@@ -174,8 +178,8 @@ def assert_near(found, true, tolerance):
 
 
 @pytest.mark.slow
-def test_near_a_perfect_fit_the_gradient_keeps_its_digits(monkeypatch):
-    """It falls to zero with the residuals. Moments at w2 = 0, the twin, would cancel there."""
+def test_the_gradient_keeps_its_digits_near_a_perfect_fit(monkeypatch):
+    """It vanishes with the residuals. Moments at w2 = 0, the counterpart, cancel there."""
     axes = jnp.float32(1.5) + jnp.linspace(-2e-3, 2e-3, 5), jnp.float32([0, 0.799, 0.8, 0.801])
 
     def error(data):
@@ -200,8 +204,8 @@ def test_near_a_perfect_fit_the_gradient_keeps_its_digits(monkeypatch):
 
 
 @BOTH
-def test_the_row_at_zero_and_its_neighbors(method):
-    """At w1 = 0 the prediction is 0 for every w2; beside it squares of slopes underflow."""
+def test_derivatives_at_and_near_a_slope_of_zero(method):
+    """At w1 = 0 the prediction is 0 for every w2; near it, squares of slopes underflow."""
     data = jxs.Dataset([1.0, -2.0, 3.0, 0.5], [2.0, -1.0, 4.0, 0.0])
     x, y = reference.numbers(data.x), reference.numbers(data.y)
     w2 = np.float32([-1.5, 0.25, 3.0])
@@ -256,27 +260,29 @@ def test_eigenvalues_and_vectors_equal_eigh(x64):
 
 
 def test_a_small_eigenvalue_has_an_error_of_its_own_size(x64):
-    """Where no determinant cancels; the difference of mean and radius would be off by 1e-16 of
-    the larger one, and so is eigh."""
+    """The determinant does not cancel.
+
+    The difference of mean and radius, and eigh, have an error of 1e-16 of the larger eigenvalue.
+    """
     q = 3e-9
     values, _ = derivatives_module._eigenpairs(*map(jnp.array, (1.0, q, 1e-10)))
-    # The quadratic's solution in more digits than a float64 has.
+    # Solve the quadratic equation with more digits than float64.
     p, s = np.longdouble(1), np.longdouble(1e-10)
     exact = (p * s - np.longdouble(q) ** 2) / ((p + s + np.hypot(p - s, 2 * np.longdouble(q))) / 2)
     assert abs(float(values[0]) / float(exact) - 1) < 1e-15
     assert abs((1 + 1e-10) / 2 - np.hypot((1 - 1e-10) / 2, q) - float(exact)) > 1e-9 * float(exact)
 
 
-def test_eigenvalues_of_diagonal_matrices_are_its_entries():
+def test_the_eigenvalues_of_a_diagonal_matrix_are_its_entries():
     p, s = np.random.default_rng(0).normal(0, 9, (2, 300)).astype(np.float32)
     values, vectors = derivatives_module._eigenpairs(p, np.zeros_like(p), s)
     np.testing.assert_allclose(values, np.sort([p, s], axis=0).T, rtol=3e-7)
     assert set(np.unique(abs(np.asarray(vectors)))) == {0, 1}
 
 
-def test_what_is_not_finite_stays_so_and_is_counted(x64):
+def test_nonfinite_values_are_kept_and_counted(x64):
     def holes(a, b):
-        """√a is NaN left of 0, and at 0 its derivatives are infinite."""
+        """√a is NaN below 0, and at 0 its derivatives are infinite."""
         return jnp.sqrt(a) + b**2
 
     with pytest.warns(jxs.NonFiniteWarning, match="of 12 cells, 3 .* loss .*, and 3 more a grad"):
@@ -296,8 +302,8 @@ def test_a_singular_hessian_has_an_infinite_condition_number():
     assert np.isposinf(found.condition_number).all()
 
 
-def test_kinks_are_not_seen():
-    """Of |prediction - target| in w2 the second derivative is that between two kinks: 0."""
+def test_kinks_do_not_contribute():
+    """|prediction - target| is linear in w2 between two kinks."""
     found = derivatives(jxs.absolute_error, make_data(), **AXES)
     np.testing.assert_array_equal(found.hessian[..., 1, 1], 0)
 
@@ -312,7 +318,7 @@ def test_other_data_of_the_same_shape_compile_nothing(compilations):
 
 
 @BOTH
-def test_temporaries_stay_far_below_all_cells_times_the_data(method):
+def test_derivatives_need_far_less_memory_than_cells_times_samples(method):
     data = make_data(3000)
     axis = jax.ShapeDtypeStruct((512,), np.float32)
     given = method, jxs.squared_error, weight_plane(), axis, axis, data
@@ -322,8 +328,8 @@ def test_temporaries_stay_far_below_all_cells_times_the_data(method):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shape", [(2, 3), (7, 65), (131, 2)])
-def test_tiles_that_do_not_divide_the_grid(shape, monkeypatch):
-    """Some hundred cells a tile at this size; the blocks' fill is cut off again."""
+def test_tiles_need_not_divide_the_grid(shape, monkeypatch):
+    """A tile has some hundred cells at this size, and the padding of blocks is cut off."""
     monkeypatch.setattr(derivatives_module, "_TILE_BYTES", 2**17)
     monkeypatch.setattr(derivatives_module, "_MAX_PREDICTIONS", 300)
     data = make_data(50)
@@ -333,8 +339,8 @@ def test_tiles_that_do_not_divide_the_grid(shape, monkeypatch):
     assert_near(found, derivatives(jxs.squared_error, data, method="exact", **axes), 1e-5)
 
 
-def test_fields_go_through_transformations():
-    """A pytree, of traced data: the gradient of a curvature with respect to a target."""
+def test_derivatives_go_through_transformations():
+    """The gradient of a curvature with respect to a target equals a difference."""
     data = make_data(11)
 
     def sharpest(y):

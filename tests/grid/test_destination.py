@@ -1,4 +1,4 @@
-"""Grids written to a folder: nothing is lost, nothing half-written looks whole."""
+"""Grids in a folder lose no written row, and no partial row block passes for a complete one."""
 
 import json
 import signal
@@ -21,7 +21,7 @@ from tests.grid.helpers import AXES, computed_blocks
 ROOT = Path(__file__).parents[2]
 
 SMALL = 20_000
-"""A budget that cuts these 37 rows into several bands."""
+"""A budget that divides these 37 rows into several blocks."""
 
 
 def make_data(n=500, shift=0.0):
@@ -36,45 +36,53 @@ def compute(folder, data=None, loss=jxs.absolute_error, **changes):
 
 
 def journal(folder):
+    """Return the first row, the end and the checksum of each written row block."""
     lines = (folder / "done.0.jsonl").read_text().splitlines()
     return [json.loads(line) for line in lines if line]
 
 
-def test_a_destination_holds_what_memory_would(tmp_path):
+def test_a_destination_holds_the_same_grid_as_memory(tmp_path):
     surface = compute(tmp_path / "grid")
     whole = jxs.landscape(jxs.absolute_error, make_data(), **AXES)
     assert isinstance(surface.loss, np.memmap)
     assert not surface.loss.flags.writeable
     np.testing.assert_allclose(surface.loss, whole.loss, rtol=1e-6)
-    # Any tool that reads .npy can open it.
+    # Other tools read .npy files too.
     np.testing.assert_array_equal(np.load(tmp_path / "grid" / "loss.npy"), surface.loss)
     np.testing.assert_array_equal(np.load(tmp_path / "grid" / "a.npy"), whole.a.values)
     np.testing.assert_array_equal(np.load(tmp_path / "grid" / "b.npy"), whole.b.values)
     assert len(journal(tmp_path / "grid")) > 2
 
 
+def test_missing_rows_are_those_between_the_written_ones():
+    written = [range(2, 5), range(7, 9)]
+    assert destination.missing_rows(written, 12) == [range(2), range(5, 7), range(9, 12)]
+    assert destination.missing_rows([], 3) == [range(3)]
+    assert destination.missing_rows([range(3)], 3) == []
+
+
 def test_a_destination_keeps_units_and_marks(tmp_path):
-    def at(folder, units=("distance", ""), marks=((0.5, 1.5, "first"),)):
+    def compute_on_plane(folder, units=("distance", ""), marks=((0.5, 1.5, "first"),)):
         plane = jxs.Plane([1.0, 2.0], [1.0, None], [None, 1.0], units=units, marks=marks)
         return jxs.landscape(
             lambda p, _: p[0] ** 2 * p[1], None, plane, destination=folder, a=(0, 1, 3), b=(0, 2, 4)
         )
 
-    for surface in (at(tmp_path / "grid"), destination.load(tmp_path / "grid")):
+    for surface in (compute_on_plane(tmp_path / "grid"), destination.load(tmp_path / "grid")):
         assert (surface.a.unit, surface.b.unit) == ("distance", "")
         assert surface.marks == ((0.5, 1.5, "first"),)
         assert surface.marks[0].name == "first"
-    # A folder of an earlier version holds neither; the same call goes on with it.
+    # A folder of an earlier version has neither; the same call continues it.
     path = tmp_path / "grid" / "landscape.json"
     header = json.loads(path.read_text())
     del header["units"], header["marks"]
     path.write_text(json.dumps(header))
     old = destination.load(tmp_path / "grid")
     assert (old.a.title, old.marks) == ("a", ())
-    assert at(tmp_path / "grid").marks[0].name == "first"
-    # What is said last is in the folder, and what it is known by stays.
+    assert compute_on_plane(tmp_path / "grid").marks[0].name == "first"
+    # Another call replaces both, and nothing else.
     begun = json.loads(path.read_text())
-    later = at(tmp_path / "grid", ("", "steps"), ((1, 2, "other"),))
+    later = compute_on_plane(tmp_path / "grid", ("", "steps"), ((1, 2, "other"),))
     for surface in (later, destination.load(tmp_path / "grid")):
         assert (surface.a.unit, surface.b.unit) == ("", "steps")
         assert surface.marks == ((1, 2, "other"),)
@@ -82,7 +90,7 @@ def test_a_destination_keeps_units_and_marks(tmp_path):
     assert {name for name in now if now[name] != begun[name]} == {"units", "marks"}
 
 
-def test_a_finished_destination_is_read_and_not_computed_again(tmp_path, monkeypatch):
+def test_a_complete_destination_is_read_and_not_computed_again(tmp_path, monkeypatch):
     first = compute(tmp_path / "grid")
     seen = computed_blocks(monkeypatch)
     again = compute(tmp_path / "grid", memory=None)
@@ -98,7 +106,8 @@ def test_the_archive_opens_a_destination(tmp_path):
     assert archive.landscape.loss_name == "absolute error"
 
 
-def interrupt(monkeypatch, count):
+def interrupt_write(monkeypatch, count):
+    """Press Ctrl-C before row block number `count` is written."""
     original = destination.Destination.write
 
     def write(self, rows, losses):
@@ -111,17 +120,18 @@ def interrupt(monkeypatch, count):
     monkeypatch.setattr(destination.Destination, "write", write)
 
 
-def test_ctrl_c_keeps_the_rows_and_the_same_call_goes_on(tmp_path, monkeypatch):
+def test_ctrl_c_keeps_the_rows_and_the_same_call_continues(tmp_path, monkeypatch):
     folder = tmp_path / "grid"
     with monkeypatch.context() as patched:
-        interrupt(patched, 2)
-        with pytest.warns(jxs.InterruptedWarning, match="rows are done"):
+        interrupt_write(patched, 2)
+        with pytest.warns(jxs.InterruptedWarning, match="rows are done") as caught:
             part = compute(folder)
     assert 0 < len(part.a) < 37
+    assert f"the first {len(part.a)} of 37 rows are done" in str(caught[0].message)
     assert not (folder / "loss.npy").exists()
     assert len(jxs.archive.load(folder).landscape.a) == len(part.a)
     seen = computed_blocks(monkeypatch)
-    # Another budget, so other bands: only the rows that are missing are computed.
+    # Another budget gives other row blocks, and only the missing rows are computed.
     surface = compute(folder, memory=2 * SMALL)
     assert seen[0].start == len(part.a)
     whole = jxs.landscape(jxs.absolute_error, make_data(), **AXES)
@@ -143,7 +153,7 @@ def killed(self, rows, losses):
     global count
     count += 1
     if count == 3:
-        # In the middle of a band: some of its bytes are there, its line is not.
+        # In the middle of a row block: its bytes are written, its line is cut off.
         write_line, store.json.dumps = store.json.dumps, lambda _: "[0, 5"
         write(self, rows, losses)
         os.kill(os.getpid(), signal.SIGKILL)
@@ -154,7 +164,7 @@ compute(store.Path({folder!r}))
 """
 
 
-def test_kill_9_loses_only_the_band_in_work(tmp_path, monkeypatch):
+def test_a_kill_loses_only_the_row_block_in_progress(tmp_path, monkeypatch):
     folder = tmp_path / "grid"
     program = PROGRAM.format(tests=str(ROOT), folder=str(folder))
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
@@ -170,7 +180,7 @@ def test_kill_9_loses_only_the_band_in_work(tmp_path, monkeypatch):
     np.testing.assert_allclose(surface.loss, whole.loss, rtol=1e-6)
 
 
-def test_losses_of_zero_below_zero_and_nan_are_values_and_not_gaps(tmp_path, monkeypatch):
+def test_losses_of_zero_below_zero_and_nan_do_not_count_as_missing(tmp_path, monkeypatch):
     def loss(weights, data):
         kinds = jnp.array([0.0, -1.0, jnp.nan]) * jnp.mean(data.x) / jnp.mean(data.x)
         return kinds[jnp.int32(weights.w1)]
@@ -211,7 +221,7 @@ def other_loss(weights, data):
         ),
     ],
 )
-def test_another_grid_is_refused_by_what_differs(tmp_path, changes, named):
+def test_another_grid_is_refused_with_the_difference(tmp_path, changes, named):
     compute(tmp_path / "grid")
     before = {path.name: path.read_bytes() for path in (tmp_path / "grid").iterdir()}
     with pytest.raises(ValueError, match=rf"was begun with another {named}; give another folder"):
@@ -225,16 +235,16 @@ def test_another_method_is_refused(tmp_path):
         compute(tmp_path / "grid", loss=jxs.squared_error, method="dense")
 
 
-def test_the_same_loss_written_again_goes_on(tmp_path):
-    """A loss is known by what it computes: a lambda in a new process is a new object."""
+def test_the_same_loss_written_again_continues(tmp_path):
+    """A loss is identified by its computation: in a new process, a lambda is a new object."""
     for _ in range(2):
         compute(tmp_path / "grid", loss=lambda w, d: jnp.mean(jnp.abs(w.w1 * d.x + w.w2)))
 
 
 @pytest.mark.parametrize("wrapped", [lambda loss: loss, jax.jit, jax.checkpoint])
 @pytest.mark.parametrize("in_place", [False, True])
-def test_what_a_loss_holds_on_to_is_part_of_it(tmp_path, wrapped, in_place):
-    """Also what a function compiled apart holds on to; constants printed without their numbers."""
+def test_values_that_a_loss_holds_are_part_of_it(tmp_path, wrapped, in_place):
+    """So are those of a function that it calls, and constants printed without their values."""
 
     def around(values):
         return wrapped(lambda w, d: jnp.mean(jnp.abs(w.w1 * d.x + w.w2 - values)))
@@ -248,18 +258,16 @@ def test_what_a_loss_holds_on_to_is_part_of_it(tmp_path, wrapped, in_place):
         jax.config.update("jax_use_simplified_jaxpr_constants", False)
 
 
-def test_two_processes_cannot_write_one_destination(tmp_path):
-    import fcntl
-
+def test_two_processes_cannot_write_to_one_destination(tmp_path):
     compute(tmp_path / "grid")
     with (tmp_path / "grid" / "lock").open("w") as other:
-        fcntl.flock(other, fcntl.LOCK_EX)
+        files.lock(other, "not raised")
         with pytest.raises(OSError, match="destination: another process is writing to"):
             compute(tmp_path / "grid")
     compute(tmp_path / "grid")
 
 
-def test_a_flipped_byte_is_named(tmp_path):
+def test_rows_with_a_flipped_byte_are_refused(tmp_path):
     folder = tmp_path / "grid"
     compute(folder)
     first, end, checksum = journal(folder)[1]
@@ -274,22 +282,23 @@ def test_a_flipped_byte_is_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("there", "altered"), [(b"<f4", b">f4"), (b"(37, ", b"(33, "), (b"23)", b"63)"), (b"{", b"(")]
+    ("original", "altered"),
+    [(b"<f4", b">f4"), (b"(37, ", b"(33, "), (b"23)", b"63)"), (b"{", b"(")],
 )
-def test_a_flipped_byte_in_what_the_file_says_of_itself_is_damage(tmp_path, there, altered):
-    """The losses are as they were written, and would be read as others."""
+def test_a_flipped_byte_in_the_header_of_the_losses_is_damage(tmp_path, original, altered):
+    """The losses are unchanged, but would be read as other numbers."""
     folder = tmp_path / "grid"
     compute(folder)
     raw = (folder / "loss.npy").read_bytes()
-    assert raw[:128].count(there) == 1
-    (folder / "loss.npy").write_bytes(raw.replace(there, altered, 1))
+    assert raw[:128].count(original) == 1
+    (folder / "loss.npy").write_bytes(raw.replace(original, altered, 1))
     for read in (lambda: compute(folder), lambda: jxs.archive.load(folder)):
         with pytest.raises(ValueError, match=r"path: .*loss.npy' is damaged"):
             read()
 
 
 @pytest.mark.parametrize("name", ["schema", "jax", "loss_name", "names", "shape", "identity"])
-def test_a_flipped_byte_in_a_name_of_the_header_is_damage(tmp_path, name):
+def test_a_flipped_byte_in_a_field_of_the_description_is_damage(tmp_path, name):
     folder = tmp_path / "grid"
     compute(folder)
     path = folder / "landscape.json"
@@ -300,7 +309,7 @@ def test_a_flipped_byte_in_a_name_of_the_header_is_damage(tmp_path, name):
 
 
 @pytest.mark.parametrize("line", ["[5, 2, 7]", "[0, 99, 7]", "7", "[0, [5], 7]"])
-def test_a_line_that_can_be_none_counts_as_no_rows(tmp_path, line):
+def test_rows_with_a_damaged_journal_line_are_computed_again(tmp_path, line):
     folder = tmp_path / "grid"
     truth = np.array(compute(folder).loss)
     lines = (folder / "done.0.jsonl").read_text().splitlines()
@@ -309,7 +318,7 @@ def test_a_line_that_can_be_none_counts_as_no_rows(tmp_path, line):
     np.testing.assert_array_equal(compute(folder).loss, truth)
 
 
-def test_what_the_message_tells_to_do_helps(tmp_path):
+def test_following_the_message_about_altered_rows_repairs_them(tmp_path):
     folder = tmp_path / "grid"
     truth = np.array(compute(folder).loss)
     first, end, _ = journal(folder)[1]
@@ -335,7 +344,7 @@ def test_a_file_cut_short_is_damaged(tmp_path, name):
             compute(folder)
 
 
-def test_a_folder_of_something_else_is_left_alone(tmp_path):
+def test_a_folder_with_other_files_is_left_alone(tmp_path):
     (tmp_path / "thesis.tex").write_text("thesis")
     with pytest.raises(ValueError, match=r"expected an empty folder or .* with thesis.tex"):
         compute(tmp_path)
@@ -346,7 +355,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
 
 
 @pytest.mark.parametrize("stage", ["a.npy", "b.npy", "landscape.json"])
-def test_a_call_killed_while_it_began_is_begun_again(tmp_path, monkeypatch, stage):
+def test_a_call_killed_while_it_creates_the_files_is_started_again(tmp_path, monkeypatch, stage):
     def stop(path, *_):
         raise SystemExit
 
@@ -364,11 +373,13 @@ def test_a_call_killed_while_it_began_is_begun_again(tmp_path, monkeypatch, stag
         with pytest.raises(SystemExit):
             compute(folder)
     assert not (folder / "landscape.json").exists()
+    # A kill leaves the draft of the description.
+    (folder / ".landscape.json.1234.draft").write_text("{")
     whole = jxs.landscape(jxs.absolute_error, make_data(), **AXES)
     np.testing.assert_allclose(compute(folder).loss, whole.loss, rtol=1e-6)
 
 
-def test_a_destination_that_cannot_be_is_refused_first(tmp_path):
+def test_impossible_destinations_are_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="destination: expected a folder, got the file"):
         compute(tmp_path / "file")
@@ -376,12 +387,12 @@ def test_a_destination_that_cannot_be_is_refused_first(tmp_path):
         compute(tmp_path / "no" / "grid")
 
 
-def test_a_place_that_cannot_be_written_to():
+def test_a_destination_that_cannot_be_written_to_is_an_error():
     with pytest.raises(OSError, match="destination: cannot write to '/proc/grid'"):
         compute("/proc/grid")
 
 
-def test_too_little_space_is_seen_before_anything_is_computed(tmp_path, monkeypatch):
+def test_too_little_disk_space_is_an_error_before_anything_is_computed(tmp_path, monkeypatch):
     seen = computed_blocks(monkeypatch)
     usage = destination.shutil.disk_usage(tmp_path)
     monkeypatch.setattr(destination.shutil, "disk_usage", lambda _: usage._replace(free=1000))
@@ -401,7 +412,7 @@ write, count = store.Destination.write, 0
 def limited(self, rows, losses):
     global count
     count += 1
-    if count == 3:  # no file may grow any more, as on a full disk
+    if count == 3:  # no file may grow any more, like on a full disk
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
     write(self, rows, losses)
 
@@ -413,7 +424,7 @@ except OSError as error:
 """
 
 
-def test_a_full_disk_is_an_error_and_loses_only_the_band_in_work(tmp_path, monkeypatch):
+def test_a_full_disk_is_an_error_and_loses_only_the_row_block_in_progress(tmp_path, monkeypatch):
     folder = tmp_path / "grid"
     program = FULL.format(tests=str(ROOT), folder=str(folder))
     ended = subprocess.run(
@@ -439,13 +450,13 @@ def test_a_newer_schema_is_refused(tmp_path):
         jxs.archive.load(tmp_path / "grid")
 
 
-def test_a_dtype_that_npy_lacks_is_refused(tmp_path):
+def test_a_dtype_that_npy_files_lack_is_refused(tmp_path):
     data = jxs.Dataset(jnp.ones(9, jnp.bfloat16), jnp.zeros(9, jnp.bfloat16))
     with pytest.raises(ValueError, match="expected float16, 32 or 64, got bfloat16"):
         compute(tmp_path / "grid", data)
 
 
-def test_keys_may_be_part_of_the_data(tmp_path):
+def test_random_keys_may_be_part_of_the_data(tmp_path):
     def loss(weights, key):
         return jax.random.normal(key) * weights.w1 + weights.w2
 
@@ -454,9 +465,8 @@ def test_keys_may_be_part_of_the_data(tmp_path):
         compute(tmp_path / "grid", jax.random.key(1), loss=loss)
 
 
-def test_the_losses_need_not_fit_in_memory_to_be_looked_at(tmp_path, monkeypatch):
-    """A few rows at a time: no array as large as the grid is made."""
-
+def test_a_summary_reads_a_few_rows_at_a_time(tmp_path, monkeypatch):
+    """The losses need not fit in memory."""
     surface = compute(tmp_path / "grid")
     monkeypatch.setattr(landscape, "_CELLS_AT_ONCE", 60)
     whole = np.array(surface.loss)

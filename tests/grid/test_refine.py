@@ -1,6 +1,5 @@
-"""Whether a grid shows its surface: against the loss between the nodes, and the steps of a path."""
+"""Interpolation errors equal a loop, and patches are fine enough for surfaces and for paths."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -15,7 +14,9 @@ from tests.grid.helpers import interrupt_after, set_block_size
 
 W1 = np.array([-2.0, -1.7, -1.0, -0.9, 0.3, 1.1, 1.9])
 W2 = np.array([-1.5, -1.0, 0.2, 0.3, 2.5])
-DATA = jxs.data.teacher_student(jax.random.key(0), n=50)
+GENERATOR = np.random.default_rng(0)
+INPUTS = GENERATOR.normal(size=50).astype(np.float32)
+DATA = jxs.Dataset(INPUTS, np.float32(0.8) * np.tanh(np.float32(1.5) * INPUTS))
 
 
 def smooth(weights, data):
@@ -43,8 +44,8 @@ def path(points):
     )
 
 
-def test_the_error_is_that_of_a_loop_in_float64(x64):
-    """On a grid that is uneven, not square and not symmetric."""
+def test_the_errors_equal_a_loop_in_float64(x64):
+    """The grid is uneven, not square and not symmetric."""
     found = jxs.refine(grid(smooth), smooth, 0.0)
     truth = np.zeros((6, 4))
     for i in range(6):
@@ -61,7 +62,7 @@ def test_the_error_is_that_of_a_loop_in_float64(x64):
     assert found.tolerance == pytest.approx(np.ptp(np.asarray(grid(smooth).loss)) / 100)
 
 
-def test_blocks_of_rows_find_the_same(monkeypatch):
+def test_row_blocks_find_the_same_errors(monkeypatch):
     whole = jxs.refine(grid(smooth), smooth, 0.0, tolerance=0.1)
     monkeypatch.setattr(refine, "_NODES_PER_BLOCK", 40)
     parts = jxs.refine(grid(smooth), smooth, 0.0, tolerance=0.1)
@@ -90,7 +91,7 @@ def test_a_bilinear_surface_has_no_error_and_no_patches():
     assert repr(found).endswith("0 patches")
 
 
-def test_the_patches_of_a_smooth_surface_come_below_the_tolerance():
+def test_the_patches_of_a_smooth_surface_are_within_the_tolerance():
     """The error falls with the square of the spacing."""
     axes = {"w1": np.linspace(-2, 1, 20), "w2": np.linspace(-1, 1.5, 14)}
     tolerance = 0.002
@@ -103,8 +104,8 @@ def test_the_patches_of_a_smooth_surface_come_below_the_tolerance():
         assert again.largest.error < tolerance
 
 
-def test_at_a_kink_they_do_not_and_it_is_said():
-    """The twin: there it falls with the spacing only."""
+def test_the_patches_at_a_kink_are_not_within_the_tolerance():
+    """The counterpart: at a kink the error falls only linearly with the spacing."""
 
     def kink(weights, _):
         return jnp.abs(weights.w1 - weights.w2 / 3)
@@ -118,7 +119,7 @@ def test_at_a_kink_they_do_not_and_it_is_said():
     assert 2 * tolerance < worst < found.largest.error / 2
 
 
-def test_every_cell_that_is_too_coarse_lies_in_a_patch():
+def test_every_cell_that_is_too_coarse_is_in_a_patch():
     found = jxs.refine(grid(smooth), smooth, 0.0, tolerance=0.3)
     assert found.too_coarse.any()
     assert not found.too_coarse.all()
@@ -132,10 +133,10 @@ def test_every_cell_that_is_too_coarse_lies_in_a_patch():
         )
 
 
-@given(seed=st.integers(0, 10_000), share=st.floats(0, 1), n1=st.integers(1, 60))
+@given(seed=st.integers(0, 10_000), fraction=st.floats(0, 1), n1=st.integers(1, 60))
 @settings(max_examples=60, deadline=None)
-def test_rectangles_cover_what_is_flagged_and_are_few(seed, share, n1):
-    flagged = np.random.default_rng(seed).random((n1, 37)) < share**4
+def test_a_few_rectangles_cover_all_flagged_cells(seed, fraction, n1):
+    flagged = np.random.default_rng(seed).random((n1, 37)) < fraction**4
     covered = np.zeros_like(flagged)
     boxes = rectangles(flagged)
     for box in boxes:
@@ -145,14 +146,14 @@ def test_rectangles_cover_what_is_flagged_and_are_few(seed, share, n1):
     assert len(boxes) <= 8
 
 
-def test_rectangles_leave_out_what_lies_between():
+def test_rectangles_leave_out_the_cells_between_two_groups():
     flagged = np.zeros((40, 50), bool)
     flagged[2:8, 3:9] = flagged[30:35, 40:48] = True
     boxes = rectangles(flagged)
     assert boxes == [(slice(2, 8), slice(3, 9)), (slice(30, 35), slice(40, 48))]
 
 
-def test_cells_that_are_not_finite_cannot_be_judged_and_are_counted():
+def test_nonfinite_cells_have_no_error_and_are_counted():
     def loss(weights, _):
         return jnp.log(weights.w1) + weights.w2**2
 
@@ -160,17 +161,15 @@ def test_cells_that_are_not_finite_cannot_be_judged_and_are_counted():
     with pytest.warns(jxs.NonFiniteWarning):
         surface = grid(loss, None, **axes)
     found = jxs.refine(surface, loss, None, tolerance=10.0)
-    # Rows of cells that touch w1 ≤ 0: three of the eight.
+    # Three of the eight rows of cells touch w1 ≤ 0.
     assert np.isnan(found.interpolation_error).sum() == 3 * 3
     assert "9 of 24 cells are not finite throughout" in repr(found)
-    nowhere = jxs.refine(
-        jxs.landscape(loss, None, w1=(1, 2, 3), w2=(0, 1, 3)), loss, None, tolerance=10.0
-    )
-    assert nowhere.largest is not None
+    finite = jxs.landscape(loss, None, w1=(1, 2, 3), w2=(0, 1, 3))
+    assert jxs.refine(finite, loss, None, tolerance=10.0).largest is not None
 
 
 def test_steps_are_measured_in_cells():
-    """By hand on the uneven axes: half of the first cell, then a third of another, then out."""
+    """On the uneven axes: half of the first cell, half of its height, then a step out."""
     points = [(-2.0, -1.5), (-1.85, -1.5), (-1.85, -1.25), (9.0, 9.0), (0.3, 0.3), (0.7, 1.4)]
     found = jxs.refine(grid(smooth), smooth, 0.0, path(points))
     assert found.smallest_step == (pytest.approx(0.5, rel=1e-5),)
@@ -195,7 +194,7 @@ def test_short_steps_get_a_patch_in_which_they_are_no_shorter_than_a_cell():
     again = jxs.refine(finest, jxs.squared_error, DATA, descent, tolerance=100.0)
     assert again.smallest_step[0] >= 0.9
     assert max(max(patch.shape) for patch in found.patches) <= 1025
-    # One patch for the stretch, not one for each of its steps.
+    # A run of short steps has one patch, not one for each step.
     assert len(found.patches) <= 4
 
 
@@ -204,13 +203,13 @@ def test_long_steps_need_no_patch():
     assert jxs.refine(grid(smooth), smooth, 0.0, path(points), tolerance=100.0).patches == ()
 
 
-def test_a_path_that_stands_still_ends():
+def test_a_path_of_equal_points_has_a_smallest_step_of_zero():
     found = jxs.refine(grid(smooth), smooth, 0.0, path([(0.5, 0.5)] * 3), tolerance=100.0)
     assert found.smallest_step == (0.0,)
     assert all(max(patch.shape) <= 1025 for patch in found.patches)
 
 
-def test_another_surface_is_refused():
+def test_a_surface_of_another_loss_or_other_data_is_refused():
     surface = jxs.landscape(jxs.squared_error, DATA, w1=(-2, 2, 9), w2=(-2, 2, 11))
     moved = jxs.Dataset(DATA.x, DATA.y + 0.1)
     for loss, data in ((jxs.absolute_error, DATA), (jxs.squared_error, moved)):
@@ -228,8 +227,8 @@ def test_the_strategy_of_the_surface_does_not_matter():
         jxs.refine(surface, jxs.squared_error, DATA)
 
 
-def test_ctrl_c_with_some_rows_done_is_ctrl_c(monkeypatch):
-    """Errors of some of the cells would pass for those of all."""
+def test_ctrl_c_is_raised_even_if_some_rows_are_done(monkeypatch):
+    """The errors of some cells could be mistaken for those of all."""
     surface = grid(smooth)
     set_block_size(monkeypatch, 3)
     interrupt_after(monkeypatch, 1)
@@ -238,12 +237,12 @@ def test_ctrl_c_with_some_rows_done_is_ctrl_c(monkeypatch):
 
 
 @pytest.mark.parametrize("tolerance", [0, -1.0, np.nan, np.inf])
-def test_a_tolerance_that_is_none_is_refused(tolerance):
+def test_bad_tolerances_are_refused(tolerance):
     with pytest.raises(ValueError, match="tolerance: expected a positive finite number"):
         jxs.refine(grid(smooth), smooth, 0.0, tolerance=tolerance)
 
 
-def test_other_paths_and_surfaces_are_refused():
+def test_other_objects_than_paths_and_surfaces_are_refused():
     with pytest.raises(TypeError, match="surface: expected a Landscape, got str"):
         jxs.refine("surface", smooth, 0.0)
     with pytest.raises(TypeError, match="paths: expected a Trajectory or a Projection, got"):
@@ -260,7 +259,7 @@ def test_other_paths_and_surfaces_are_refused():
 
 
 def test_a_projected_path_is_refined_by_its_coordinates():
-    """Of any model's parameters; not square, and steps that only count along one axis."""
+    """The cells are not square, and the last step is short along one axis only."""
     plane = jxs.Plane(
         {"w": jnp.array([0.5, -1.0])}, {"w": jnp.array([2.0, 0.0])}, {"w": jnp.array([0.0, 0.25])}
     )
@@ -269,11 +268,11 @@ def test_a_projected_path_is_refined_by_its_coordinates():
         return jnp.sum((params["w"] - 1) ** 4)
 
     surface = jxs.landscape(loss, None, plane, a=(-1, 1, 5), b=(-4, 4, 9))
-    ways = np.array([[-0.5, -2.0], [0.25, -2.0], [0.25, -1.9]])
-    points = {"w": np.array([0.5, -1.0]) + ways * [2, 0.25]}
-    seen = jxs.project(loss, None, plane, points)
-    found = jxs.refine(surface, loss, None, seen, plane=plane, tolerance=1e3)
-    # A cell is 0.5 by 1: the steps are 1.5 and 0.1 cells.
+    points = np.array([[-0.5, -2.0], [0.25, -2.0], [0.25, -1.9]])
+    params = {"w": np.array([0.5, -1.0]) + points * [2, 0.25]}
+    projection = jxs.project(loss, None, plane, params)
+    found = jxs.refine(surface, loss, None, projection, plane=plane, tolerance=1e3)
+    # A cell is 0.5 by 1, so the steps are 1.5 and 0.1 cells.
     np.testing.assert_allclose(found.smallest_step, [0.1], rtol=1e-4)
     [patch] = found.patches
     steps = np.diff(patch.b.values).max()
@@ -282,7 +281,7 @@ def test_a_projected_path_is_refined_by_its_coordinates():
     assert patch.b.values[-1] >= -1.9
 
 
-def test_nodes_without_a_number_between_them_are_refused():
+def test_neighboring_values_without_a_number_between_them_are_refused():
     close = np.float32(1) + np.arange(3, dtype=np.float32) * np.finfo(np.float32).eps
     surface = grid(smooth, w1=close)
     with pytest.raises(ValueError, match="surface: expected values of w1 with a float32 between"):
