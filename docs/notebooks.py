@@ -1,6 +1,6 @@
 """Make the notebooks from the pages: `python docs/notebooks.py` (needs the extra `docs`).
 
-The pages run when the site is built, so the code in the notebooks has run. The notebooks have no outputs.
+The pages run when the site is built, so the code in the notebooks has run. Outputs are left out.
 """
 
 from pathlib import Path
