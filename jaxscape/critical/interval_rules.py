@@ -115,11 +115,11 @@ def _cosine(shift: float) -> Rule:
         ends = [np.cos(end - shift) for end in x]
         low, high = hull(ends)
         # Widen the interval in which extrema are counted, to allow for rounding.
-        slack = 1e-9 + 4 * EPSILON * np.maximum(abs(x.low), abs(x.high))
-        turns = [(end - shift) / (2 * np.pi) for end in (x.low - slack, x.high + slack)]
+        margin = 1e-9 + 4 * EPSILON * np.maximum(abs(x.low), abs(x.high))
+        turns = [(end - shift) / (2 * np.pi) for end in (x.low - margin, x.high + margin)]
         top = np.floor(turns[1]) >= np.ceil(turns[0])
         bottom = np.floor(turns[1] - 0.5) >= np.ceil(turns[0] - 0.5)
-        low, high = low - slack, high + slack
+        low, high = low - margin, high + margin
         return Interval(np.where(bottom, -1, low), np.where(top, 1, high))
 
     return rule
@@ -131,8 +131,8 @@ def _reduce_sum(equation: Any, x: Interval) -> Interval:
     if _are_integers(x):
         return Interval(low, high)
     count = int(np.prod([x.low.shape[axis] for axis in axes]))
-    slack = count * EPSILON * np.maximum(abs(x.low), abs(x.high)).sum(axis=axes)
-    return round_outward(low - slack, high + slack)
+    rounding = count * EPSILON * np.maximum(abs(x.low), abs(x.high)).sum(axis=axes)
+    return round_outward(low - rounding, high + rounding)
 
 
 def _dot(equation: Any, x: Interval, y: Interval) -> Interval:

@@ -385,7 +385,7 @@ def smoothness(
     )
     far, near = remainder(1 / 2, 1), remainder(1 / 8, 1)
     if (near > np.maximum(_SMOOTH_FACTOR * far, noise)).any():
-        # Fast changes within a cell look like kinks at this distance, but not at a smaller one.
+        # A smooth loss that changes fast within a cell passes the test at smaller distances only.
         far, near = remainder(1 / 8, 4), remainder(1 / 32, 4)
     if near[0] > max(_JUMP_FACTOR * far[0], noise[0]) or near[1] > max(
         _JUMP_FACTOR * far[1], noise[1]

@@ -1,7 +1,7 @@
 """Critical points as results: the kind of each, and whether all of them are known."""
 
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple, TypedDict
 
 import numpy as np
 
@@ -22,6 +22,21 @@ _MAX_LINES = 20
 
 class Unsearchable(ValueError):
     """The search is impossible: gradients are not finite, or not float64."""
+
+
+class Limits(TypedDict, total=False):
+    """The two-weight network's loss, minimized over w2, as w1 goes to its limits."""
+
+    w1_to_0: float
+    """The limit as w1 → 0."""
+    w1_to_infinity: float
+    """The limit as w1 → ±∞."""
+    infimum: float
+    """The infimum over all weights."""
+    attained: bool | None
+    """Whether some weights attain the infimum; None if that is not proved."""
+    searched_to: float
+    """The |w1| up to which the search is complete; infinite for all."""
 
 
 class CriticalPoint(NamedTuple):
@@ -81,8 +96,8 @@ class CriticalPoints:
     """Boxes for which it is neither proved nor disproved that they hold a critical point."""
     notes: tuple[str, ...]
     """Sentences about curves of stationary points and about obstacles to a proof."""
-    limits: dict[str, Any]
-    """The limits of the two-weight network's loss, minimized over w2; see `critical_points`."""
+    limits: Limits
+    """The limits of the two-weight network's loss, minimized over w2; empty for other losses."""
 
     @property
     def complete(self) -> bool:

@@ -251,12 +251,11 @@ def profile(
 
 def _add_limits(figure: go.Figure, critical: CriticalPoints, a: np.ndarray, name: str) -> None:
     """Draw the limits of the lowest loss as the first coordinate goes to 0 and to infinity."""
-    for key, limit, dash in (
-        ("w1_to_0", f"{name} → 0", "dash"),
-        ("w1_to_infinity", f"{name} → ±∞", "dot"),
+    for loss, limit, dash in (
+        (critical.limits.get("w1_to_0"), f"{name} → 0", "dash"),
+        (critical.limits.get("w1_to_infinity"), f"{name} → ±∞", "dot"),
     ):
-        if key in critical.limits:
-            loss = critical.limits[key]
+        if loss is not None:
             figure.add_scatter(
                 x=a[[0, -1]],
                 y=[loss, loss],

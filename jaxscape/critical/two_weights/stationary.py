@@ -19,6 +19,7 @@ from jaxscape.critical.points import (
     CriticalPoint,
     CriticalPoints,
     Kind,
+    Limits,
     in_box,
     on_boundary,
 )
@@ -315,7 +316,7 @@ def _limits(
     x: np.ndarray,
     y: np.ndarray,
     weight: np.ndarray,
-) -> dict[str, Any]:
+) -> Limits:
     """Return the limits of the profile, the infimum of the loss, and whether it is attained."""
 
     def lowest_error(output: np.ndarray) -> float:
@@ -324,24 +325,24 @@ def _limits(
         best = weight @ (output * y) / norm if norm else 0.0
         return float(weight @ (best * output - y) ** 2)
 
-    ends = {
-        "w1_to_0": lowest_error(x / abs(x).max(initial=1e-300)),
-        "w1_to_infinity": lowest_error(np.sign(x)),
-    }
+    at_0 = lowest_error(x / abs(x).max(initial=1e-300))
+    at_infinity = lowest_error(np.sign(x))
+    limit = min(at_0, at_infinity)
     levels = {point.loss for point in points if point.kind == "minimum"}
     if len(samples.x) < 2 or not samples.y.any():
         # The profile is constant: every w1 attains the limits.
-        levels.add(min(ends.values()))
+        levels.add(limit)
     elif not samples.mean_xy:
         levels.add(samples.mean_square)
-    reached, limit = min(levels, default=np.inf), min(ends.values())
+    reached = min(levels, default=np.inf)
     tolerance = 1e-12 * samples.mean_square
     proved = not len(off.undecided) and np.isinf(off.searched_to)
     attained = None
     if proved and (len(samples.x) < 2 or not samples.y.any() or abs(reached - limit) > tolerance):
         attained = reached <= limit + tolerance
     return {
-        **ends,
+        "w1_to_0": at_0,
+        "w1_to_infinity": at_infinity,
         "infimum": float(min(reached, limit)),
         "attained": attained,
         "searched_to": float(off.searched_to),
