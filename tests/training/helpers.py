@@ -105,7 +105,7 @@ def record_points(file, count=5, **options):
 
 
 def assert_holds(path, expected):
-    """Check that a path holds the points' floating numbers exactly, and the first's other leaves."""
+    """Check that a path has the points' floating numbers and the other leaves of the first."""
     first = expected[0]
     assert jax.tree.structure(path) == jax.tree.structure(first)
     assert path["function"] is jnp.tanh

@@ -1,4 +1,4 @@
-"""Which limit each start reaches, against descents run one by one in float64."""
+"""Basins against descents in float64, one after the other."""
 
 import jax
 import jax.numpy as jnp
@@ -7,16 +7,15 @@ import optax
 import pytest
 
 import jaxscape as jxs
-from jaxscape._util import blocks
 from jaxscape.training import basins
 from jaxscape.training.basins import Basins
-from jaxscape.training.limits import _connected_components
+from tests.training.helpers import interrupt_after
 
 NONE = np.zeros(1)
 
 
-def two(*names):
-    """The plane of two numbers."""
+def plane_of(*names):
+    """Return the plane of two named numbers."""
     first, second = ({name: 1.0 if name == one else None for name in names} for one in names)
     return jxs.Plane(dict.fromkeys(names, 0.0), first, second, names)
 
@@ -30,7 +29,7 @@ def himmelblau_gradient(x, y):
     return np.array([4 * x * f + 2 * g, 2 * f + 4 * y * g])
 
 
-# critical_points.md of the reference: with 40 digits, from the textbook formula.
+# The minima of Himmelblau's function, rounded from 40 digits.
 HIMMELBLAU = np.array(
     [[3, 2], [3.58442834033, -1.84812652696], [-2.80511808695, 3.13131251825],
      [-3.77931025338, -3.28318599129]]
@@ -46,7 +45,7 @@ def double_well_gradient(x, y):
 
 
 def descend_one(gradient, start, rate, tolerance=1e-4, most=100_000):
-    """Gradient descent in float64: where it stops, and after how many steps."""
+    """Return the end of gradient descent in float64, None if it diverges, and its steps."""
     point = np.array(start)
     for step in range(most):
         slope = gradient(*point)
@@ -65,8 +64,8 @@ def descend_one(gradient, start, rate, tolerance=1e-4, most=100_000):
         (double_well, double_well_gradient, 0.05, (-1.9, 2.1, 19), (-1.3, 1.1, 12)),
     ],
 )
-def test_labels_and_steps_agree_with_descents_one_by_one(loss, gradient, rate, x, y, x64):
-    found = jxs.basins(loss, NONE, two("x", "y"), optimizer=optax.sgd(rate), x=x, y=y)
+def test_labels_and_steps_equal_those_of_single_descents(loss, gradient, rate, x, y, x64):
+    found = jxs.basins(loss, NONE, plane_of("x", "y"), optimizer=optax.sgd(rate), x=x, y=y)
     assert found.shape == (x[2], y[2])
     limits = np.array([[limit.params["x"], limit.params["y"]] for limit in found.limits])
     for i, a in enumerate(np.linspace(*x)):
@@ -80,7 +79,12 @@ def test_labels_and_steps_agree_with_descents_one_by_one(loss, gradient, rate, x
 
 def test_limits_are_the_known_minima_with_their_curvature(x64):
     found = jxs.basins(
-        himmelblau, NONE, two("x", "y"), optimizer=optax.sgd(0.01), x=(-5, 5, 20), y=(-5, 5, 21)
+        himmelblau,
+        NONE,
+        plane_of("x", "y"),
+        optimizer=optax.sgd(0.01),
+        x=(-5, 5, 20),
+        y=(-5, 5, 21),
     )
     assert [limit.kind for limit in found.limits] == ["minimum"] * 4
     at = np.array([[limit.params["x"], limit.params["y"]] for limit in found.limits])
@@ -96,8 +100,8 @@ NINE = np.linspace(-2, 2, 9)
 STUDENT = jxs.Dataset(NINE, 0.8 * np.tanh(1.5 * NINE))
 
 
-def test_the_map_of_the_symmetric_network_is_symmetric():
-    """(w1, w2) and (-w1, -w2) are the same network; only the origin stays at the saddle."""
+def test_basins_of_the_symmetric_network_are_symmetric():
+    """(w1, w2) and (-w1, -w2) are the same network; only the origin ends at the saddle."""
     found = jxs.basins(
         jxs.squared_error, STUDENT, optimizer=optax.sgd(0.3), w1=(-3, 3, 41), w2=(-2, 2, 33)
     )
@@ -115,8 +119,8 @@ def test_the_map_of_the_symmetric_network_is_symmetric():
     assert saddle.loss == pytest.approx(0.450755782648, rel=1e-5)
 
 
-def test_valleys_to_infinity_are_limits_and_told_apart():
-    """Targets of a step: the steeper the network the better, to either side."""
+def test_valleys_to_infinity_are_separate_limits():
+    """With the targets of a step function, the loss decreases to infinity on two sides."""
     step = jxs.Dataset(NINE, np.sign(NINE))
     arguments = {"optimizer": optax.sgd(0.5), "w1": (-4, 4, 16), "w2": (-2, 2, 14)}
     found = jxs.basins(jxs.squared_error, step, tolerance=1e-3, **arguments)
@@ -125,13 +129,13 @@ def test_valleys_to_infinity_are_limits_and_told_apart():
         assert limit.params.w1 * limit.params.w2 > 3
         assert limit.eigenvalues[0] < 0.01 * limit.eigenvalues[1]
     np.testing.assert_array_equal(found.label[::-1, ::-1], 1 - found.label)
-    # The twin: targets of a network have their minimum at finite weights.
+    # The targets of a network have their minimum at finite weights.
     finite = jxs.basins(jxs.squared_error, STUDENT, **arguments)
     assert {limit.kind for limit in finite.limits} == {"minimum"}
 
 
-def test_a_flat_valley_is_one_limit_on_either_side():
-    """(1 - xy)² is 0 along both branches of a hyperbola: no point of them is isolated."""
+def test_each_branch_of_a_flat_valley_is_one_limit():
+    """(1 - xy)² is 0 along both branches of a hyperbola, so no minimum is isolated."""
 
     def product(p, _):
         return (1 - p["x"] * p["y"]) ** 2
@@ -139,7 +143,7 @@ def test_a_flat_valley_is_one_limit_on_either_side():
     found = jxs.basins(
         product,
         NONE,
-        two("x", "y"),
+        plane_of("x", "y"),
         optimizer=optax.sgd(0.05),
         x=(-1.5, 1.6, 24),
         y=(-1.5, 1.7, 21),
@@ -152,11 +156,11 @@ def test_a_flat_valley_is_one_limit_on_either_side():
     def decayed(p, _):
         return product(p, _) + 0.1 * (p["x"] ** 2 + p["y"] ** 2)
 
-    # The twin: weight decay leaves two isolated minima, critical_points.md's.
+    # Weight decay leaves two isolated minima.
     found = jxs.basins(
         decayed,
         NONE,
-        two("x", "y"),
+        plane_of("x", "y"),
         optimizer=optax.sgd(0.05),
         x=(-1.5, 1.6, 24),
         y=(-1.5, 1.7, 21),
@@ -168,7 +172,9 @@ def test_a_flat_valley_is_one_limit_on_either_side():
 
 def test_diverged_and_unfinished_are_limits():
     arguments = {"x": (-8.0, 8.0, 21), "y": (-8.0, 7.0, 16)}
-    found = jxs.basins(himmelblau, NONE, two("x", "y"), optimizer=optax.sgd(0.012), **arguments)
+    found = jxs.basins(
+        himmelblau, NONE, plane_of("x", "y"), optimizer=optax.sgd(0.012), **arguments
+    )
     kinds = [limit.kind for limit in found.limits]
     assert kinds == ["minimum"] * 4 + ["diverged"]
     assert found.label[0, 0] == 4
@@ -179,18 +185,18 @@ def test_diverged_and_unfinished_are_limits():
         )  # fmt: skip
     np.testing.assert_array_equal(found.label == 4, lost)
     short = jxs.basins(
-        himmelblau, NONE, two("x", "y"), optimizer=optax.sgd(0.001), steps=3, **arguments
+        himmelblau, NONE, plane_of("x", "y"), optimizer=optax.sgd(0.001), steps=3, **arguments
     )
     assert [limit.kind for limit in short.limits] == ["unfinished"]
     assert (short.steps == 3).all()
     assert "100 %: unfinished" in repr(short)
 
 
-def test_any_optimizer_and_any_plane():
-    """A network of five numbers, from a slanted plane, with momentum: descents leave the plane.
+def test_descents_leave_the_plane_with_any_optimizer():
+    """A network of five numbers, a slanted plane and momentum, against `descend`.
 
-    Swapped and mirrored neurons are the same network: four minima of one loss. One start has a
-    neuron of zeros, which no gradient ever moves: it ends at a saddle.
+    Swapping or mirroring neurons does not change the network, so four minima have the same loss.
+    One start has a neuron of zeros, whose gradient is 0, and ends at a saddle.
     """
     generator = np.random.default_rng(2)
     x = generator.normal(0, 1.5, 40)
@@ -216,14 +222,14 @@ def test_any_optimizer_and_any_plane():
     kinds = [limit.kind for limit in found.limits]
     assert kinds == ["minimum"] * 4 + ["saddle"]
     assert found.limits[4].starts == 1
-    for (i, j), label in np.ndenumerate(found.label):
-        start = jxs.Plane(origin, u, v).at(found.a.values[i], found.b.values[j])
-        alone = jxs.descend(loss, start, data, optimizer=momentum, epochs=2000, record="end")
-        limit = found.limits[label]
-        assert float(alone.loss[-1]) == pytest.approx(limit.loss, rel=1e-4)
+    a, b = np.meshgrid(found.a.values, found.b.values, indexing="ij")
+    starts = jax.jit(jax.vmap(jxs.Plane(origin, u, v).at))(a.ravel(), b.ravel())
+    runs = jxs.descend(loss, starts, data, runs=20, optimizer=momentum, epochs=2000, record="end")
+    for run, label in zip(runs, found.label.ravel(), strict=True):
+        assert float(run.loss[-1]) == pytest.approx(found.limits[label].loss, rel=1e-4)
 
 
-def test_blocks_change_nothing(monkeypatch):
+def test_the_size_of_blocks_does_not_change_the_result(monkeypatch):
     arguments = {"optimizer": optax.adam(0.1), "w1": (-3, 3, 13), "w2": (-2, 2, 9)}
     whole = jxs.basins(jxs.squared_error, STUDENT, **arguments)
     monkeypatch.setattr(basins, "_BLOCK_STARTS", 10)
@@ -233,21 +239,7 @@ def test_blocks_change_nothing(monkeypatch):
 
 
 def test_interrupted_descents_are_unfinished(monkeypatch):
-    class Bar:
-        def __init__(self, total, unit):
-            pass
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            pass
-
-        def update(self, n):
-            if n:
-                raise KeyboardInterrupt
-
-    monkeypatch.setattr(blocks, "bar", Bar)
+    interrupt_after(monkeypatch, 1)
     monkeypatch.setattr(basins, "_BLOCK_STARTS", 5)
     with pytest.warns(jxs.InterruptedWarning, match="descents are unfinished"):
         found = jxs.basins(
@@ -288,24 +280,15 @@ SGD = optax.sgd(0.3)
         ({"loss": 3}, TypeError, "loss: expected a function"),
     ],
 )
-def test_bad_arguments_are_refused(change, error, message):
+def test_bad_arguments_raise_an_error(change, error, message):
     arguments = {"optimizer": SGD, "w1": (-1, 1, 4), "w2": (-1, 1, 3)} | change
     loss = arguments.pop("loss", jxs.squared_error)
     with pytest.raises(error, match=message):
         jxs.basins(loss, STUDENT, **arguments)
 
 
-def test_too_many_parameters_are_refused():
+def test_too_many_parameters_raise_an_error():
     origin = jnp.zeros(65)
     plane = jxs.Plane(origin, origin + 1, jnp.eye(65)[0])
     with pytest.raises(ValueError, match="plane: expected at most 64 parameters, .* got 65"):
         jxs.basins(lambda p, _: jnp.sum(p**2), NONE, plane, optimizer=SGD, a=(0, 1, 3), b=(0, 1, 3))
-
-
-def test_points_that_touch_hang_together():
-    """A chain of boxes, bent, and one apart from it."""
-
-    chain = np.array([[0.0, 0], [1, 0], [2, 1], [3, 1], [3, 2], [9, 9]])
-    found = sorted(component.tolist() for component in _connected_components(chain, 1.0))
-    assert found == [[0, 1, 2, 3, 4], [5]]
-    assert jax.tree.leaves(_connected_components(chain[:0], 1.0)) == []

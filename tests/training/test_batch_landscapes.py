@@ -1,4 +1,4 @@
-"""The surfaces of mini-batches against the same batches one by one."""
+"""The surfaces of mini-batches, against single surfaces."""
 
 import jax
 import numpy as np
@@ -7,7 +7,7 @@ import pytest
 import jaxscape as jxs
 from tests import reference
 from tests.grid.helpers import interrupt_after, set_block_size
-from tests.training.test_descend import make_data
+from tests.training.helpers import make_data
 
 AXES = {"w1": (-1.5, 2.0, 7), "w2": (-2.0, 1.0, 5)}
 
@@ -15,7 +15,7 @@ AXES = {"w1": (-1.5, 2.0, 7), "w2": (-2.0, 1.0, 5)}
 @pytest.mark.parametrize("loss", [jxs.squared_error, jxs.absolute_error])
 @pytest.mark.parametrize("shuffled", [False, True])
 def test_batches_mean_and_deviation_equal_a_loop(loss, shuffled):
-    """107 samples in batches of 10: the last of 7 counts 7."""
+    """107 samples in batches of 10; the last batch of 7 has the weight 7."""
     data = make_data()
     key = jax.random.key(5) if shuffled else None
     found = jxs.training.batch_landscapes(loss, data, 10, key=key, **AXES)
@@ -25,10 +25,10 @@ def test_batches_mean_and_deviation_equal_a_loop(loss, shuffled):
     assert len(found.batches) == 11
     for surface, losses in zip(found.batches, truth, strict=True):
         np.testing.assert_allclose(surface.loss, losses, rtol=1e-5)
-    shares = np.array([10.0] * 10 + [7.0]) / 107
-    mean = np.tensordot(shares, truth, 1)
+    weights = np.array([10.0] * 10 + [7.0]) / 107
+    mean = np.tensordot(weights, truth, 1)
     np.testing.assert_allclose(found.mean.loss, mean, rtol=1e-5)
-    deviation = np.sqrt(np.tensordot(shares, (truth - mean) ** 2, 1))
+    deviation = np.sqrt(np.tensordot(weights, (truth - mean) ** 2, 1))
     np.testing.assert_allclose(found.deviation.loss, deviation, rtol=1e-4)
 
 
@@ -41,9 +41,9 @@ def test_the_mean_is_the_surface_of_all_samples(weighted):
     found = jxs.training.batch_landscapes(jxs.squared_error, data, 25, **AXES)
     whole = jxs.landscape(jxs.squared_error, data, **AXES)
     np.testing.assert_allclose(found.mean.loss, whole.loss, rtol=1e-5)
-    # The twin: batches that counted alike would not give it, as the last is short.
-    alike = np.mean([surface.loss for surface in found.batches], axis=0)
-    assert np.max(abs(alike / np.asarray(whole.loss) - 1)) > 1e-3
+    # Equal weights do not give it, because the last batch is short.
+    equal = np.mean([surface.loss for surface in found.batches], axis=0)
+    assert np.max(abs(equal / np.asarray(whole.loss) - 1)) > 1e-3
     assert found.mean.loss_name == "mean of squared error over 5 batches"
 
 
@@ -52,14 +52,14 @@ def test_one_batch_has_no_deviation():
     assert not found.deviation.loss.any()
 
 
-def test_ctrl_c_with_some_rows_done_is_ctrl_c(monkeypatch):
+def test_an_interruption_returns_no_partial_surfaces(monkeypatch):
     set_block_size(monkeypatch, 3)
     interrupt_after(monkeypatch, 1)
     with pytest.raises(KeyboardInterrupt):
         jxs.training.batch_landscapes(jxs.absolute_error, make_data(), 50, **AXES)
 
 
-def test_bad_arguments_are_refused():
+def test_bad_arguments_raise_an_error():
     with pytest.raises(ValueError, match="batch_size: expected 1 to 107, .* got 108"):
         jxs.training.batch_landscapes(jxs.squared_error, make_data(), 108, **AXES)
     with pytest.raises(TypeError, match="key: expected a JAX random key"):

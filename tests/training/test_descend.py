@@ -1,4 +1,4 @@
-"""Descents against loops written by hand."""
+"""`descend`: blocks of runs, interruptions, several optimizers, memory and bad arguments."""
 
 import jax
 import jax.numpy as jnp
@@ -7,179 +7,139 @@ import optax
 import pytest
 
 import jaxscape as jxs
-from jaxscape.training.run import run_all
-from tests import reference
-
-START = jxs.Weights(-0.4, 1.3)
-
-
-def make_data(n=107, dtype=np.float32):
-    generator = np.random.default_rng(n)
-    x = generator.normal(0.3, 2.0, n)
-    y = np.sin(x) + 0.4 * x + generator.normal(0, 0.5, n)
-    return jxs.Dataset(x.astype(dtype), y.astype(dtype))
-
-
-@pytest.mark.parametrize("batch_size", [None, 1, 10, 53, 107])
-def test_sgd_equals_a_float64_loop(batch_size, x64):
-    """Full batches, single samples, a short last batch of 7, of 1, and none."""
-    data = make_data(dtype=np.float64)
-    path = jxs.descend(
-        jxs.squared_error, START, data, optimizer=optax.sgd(0.05), epochs=6, batch_size=batch_size
-    )
-    truth = reference.sgd(START, data, 0.05, 6, batch_size or 107)
-    np.testing.assert_allclose(np.stack(path.params, axis=1), truth, rtol=1e-11)
-    assert path.params.w1.dtype == jnp.float64
-    losses = [reference.loss_at(*weights, data) for weights in truth]
-    np.testing.assert_allclose(path.training_loss, losses, rtol=1e-11)
-    assert path.evaluation_loss is None
-    np.testing.assert_array_equal(path.epoch, np.arange(7))
-    assert not path.diverged
-
-
-def test_every_step_is_recorded_on_request():
-    data, test = make_data(), make_data(31)
-    arguments = {"optimizer": optax.adam(0.02), "epochs": 3, "batch_size": 10, "evaluate": test}
-    coarse = jxs.descend(jxs.huber(), START, data, **arguments)
-    fine = jxs.descend(jxs.huber(), START, data, record="step", **arguments)
-    assert (len(coarse), len(fine), fine.steps_per_epoch) == (4, 34, 11)
-    np.testing.assert_array_equal(fine.step, np.arange(34))
-    np.testing.assert_allclose(fine.epoch[[11, 22]], [1, 2])
-    np.testing.assert_allclose(fine.params.w2[::11], coarse.params.w2, rtol=1e-6)
-    np.testing.assert_allclose(fine.evaluation_loss[::11], coarse.evaluation_loss, rtol=1e-6)
-    truth = reference.loss_at(*map(float, jax.tree.map(lambda w: w[5], fine.params)), test)
-    plain = jxs.squared_error(jax.tree.map(lambda w: w[5], fine.params), test)
-    assert plain == pytest.approx(truth, rel=1e-5)
-    assert fine.loss is fine.evaluation_loss
-
-
-def loop(loss, params, data, optimizer, epochs, batch_size, key=None):
-    """The same training, one optax step after the other."""
-    memory, visited = optimizer.init(params), [params]
-    for epoch in range(epochs):
-        shuffle = None if key is None else jax.random.fold_in(key, epoch)
-        for batch in jxs.data.batches(data, batch_size, shuffle):
-            value, gradient = jax.value_and_grad(loss)(params, batch)
-            update, memory = optax.with_extra_args_support(optimizer).update(
-                gradient,
-                memory,
-                params,
-                value=value,
-                grad=gradient,
-                value_fn=lambda params, batch=batch: loss(params, batch),
-            )
-            params = optax.apply_updates(params, update)
-        visited.append(params)
-    return visited
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "optimizer",
-    [
-        optax.sgd(0.02, momentum=0.9, nesterov=True),
-        optax.adamw(0.05),
-        optax.chain(optax.clip_by_global_norm(0.1), optax.sgd(optax.cosine_decay_schedule(0.1, 9))),
-        optax.lbfgs(),
-    ],
-    ids=["nesterov", "adamw", "clipped, scheduled", "lbfgs"],
+from jaxscape.training import descend
+from tests.training.helpers import (
+    INJECTED,
+    REORDERED,
+    SGD,
+    START,
+    STARTS,
+    assert_same_run,
+    interrupt_after,
+    make_data,
+    start_of,
 )
-@pytest.mark.parametrize("shuffled", [False, True])
-def test_any_optimizer_equals_a_loop_of_its_steps(optimizer, shuffled):
-    data = make_data(23)
-    key = jax.random.key(7) if shuffled else None
-    start = jxs.Weights(jnp.float32(-0.4), jnp.float32(1.3))
-    path = jxs.descend(
-        jxs.squared_error, start, data, optimizer=optimizer, epochs=2, batch_size=9, key=key
+
+LAYERS = optax.inject_hyperparams(
+    lambda first, second: optax.partition(
+        {"first": optax.sgd(first), "second": optax.sgd(second)}, jxs.Weights("first", "second")
     )
-    visited = loop(jxs.squared_error, start, data, optimizer, 2, 9, key)
-    np.testing.assert_allclose(path.params, np.array(visited).T, rtol=2e-4)
+)(first=0.1, second=0.1)
 
 
-def test_shuffling_changes_the_way_and_repeats_with_its_key():
+def test_several_optimizers_return_a_dict_of_paths():
     data = make_data()
-
-    def way(key):
-        return np.asarray(
-            jxs.descend(
-                jxs.squared_error,
-                START,
-                data,
-                optimizer=SGD,
-                epochs=2,
-                batch_size=10,
-                key=key,
-            ).params.w1
+    optimizers = {"SGD": SGD, "Adam": optax.adam(0.1), "injected": INJECTED}
+    paths = jxs.descend(jxs.squared_error, start_of(0), data, optimizer=optimizers, epochs=4)
+    assert list(paths) == ["SGD", "Adam", "injected"]
+    for name, optimizer in optimizers.items():
+        assert paths[name].name == name
+        assert_same_run(
+            paths[name],
+            jxs.descend(jxs.squared_error, start_of(0), data, optimizer=optimizer, epochs=4),
         )
-
-    np.testing.assert_array_equal(way(jax.random.key(1)), way(jax.random.key(1)))
-    assert way(jax.random.key(1))[1] != way(jax.random.key(2))[1]
-    assert way(None)[1] != way(jax.random.key(1))[1]
-
-
-SGD = optax.sgd(0.05)
+    surface = jxs.landscape(jxs.squared_error, data, w1=(-2, 2, 11), w2=(-2, 2, 9))
+    drawn = jxs.plot.contour(surface, *paths.values()).data
+    entries = [trace.name.split(":")[0] for trace in drawn if trace.hovertemplate and trace.name]
+    assert [entry for entry in entries if entry in optimizers] == list(optimizers)
 
 
-@pytest.mark.parametrize(("rate", "converges"), [(0.49, True), (0.51, False)])
-def test_gradient_descent_on_a_quadratic_follows_its_closed_form(rate, converges, x64):
-    """Curvature 4: x_t = (1 - 4 rate)^t x_0, which falls below the rate 2/4 and grows above it."""
-
-    def loss(x, samples):
-        return 2 * x**2 * jnp.mean(samples)
-
-    path = jxs.descend(loss, 1.0, np.ones(3), optimizer=optax.sgd(rate), epochs=100)
-    np.testing.assert_allclose(path.params, (1 - 4 * rate) ** np.arange(101), rtol=1e-9)
-    assert (abs(path.params[-1]) < 0.02) == converges
-
-
-def test_a_run_that_leaves_the_finite_numbers_says_when():
-    """With rate 1 and curvature 2e3, x grows 1999 times a step: past 3e38 in float32 at step 12."""
-
-    def loss(x, samples):
-        return 1e3 * jnp.square(x) * jnp.mean(samples)
-
-    path = jxs.descend(
-        loss, 1.0, np.ones(4, np.float32), optimizer=optax.sgd(1.0), epochs=10, batch_size=2,
-        record="step",
-    )  # fmt: skip
-    truth = (-1999.0) ** np.arange(21)
-    overflow = int(np.argmax(1e3 * truth**2 > np.finfo(np.float32).max))
-    assert path.diverged
-    # The batch loss at point k is what step k + 1 sees.
-    assert int(path.diverged_step) == overflow + 1
-    kept = path.until_divergence()
-    assert len(kept) == overflow + 1
-    np.testing.assert_allclose(kept.params, truth[: overflow + 1], rtol=1e-4)
-    assert len(path) == 21
-    assert f"diverged at step {overflow + 1}" in repr(path)
-    assert jxs.descend(
-        loss, 1.0, np.ones(4, np.float32), optimizer=optax.sgd(1e-4), epochs=10
-    ).until_divergence().diverged_step == -1  # fmt: skip
-
-
-def test_parameters_may_be_any_pytree_and_data_too():
-    data = {"inputs": jnp.linspace(-1, 1, 12).reshape(12, 1), "targets": jnp.ones((12, 2))}
-    params = {"w": jnp.ones((1, 2)), "layers": [jnp.zeros(2)]}
+@pytest.mark.parametrize("memory", [None, 3_000])
+def test_blocks_of_runs_equal_all_at_once(memory, monkeypatch):
+    """Seven runs in blocks of three, the last with one run; and in blocks that fit `memory`."""
+    data = make_data()
+    many = {
+        "w1": np.linspace(-1, 1, 7, dtype=np.float32),
+        "w2": np.linspace(2, 1, 7, dtype=np.float32),
+    }
 
     def loss(params, data):
-        prediction = data["inputs"] @ params["w"] + params["layers"][0][None]
-        return jnp.mean((prediction - data["targets"]) ** 2)
+        return jxs.squared_error(jxs.Weights(**params), data)
 
-    path = jxs.descend(loss, params, data, optimizer=SGD, epochs=60, batch_size=5)
-    assert path.params["w"].shape == (61, 1, 2)
-    assert path.loss[-1] < 0.01 * path.loss[0]
+    arguments = {"runs": 7, "optimizer": SGD, "epochs": 3, "batch_size": 10}
+    whole = jxs.descend(loss, many, data, **arguments)
+    monkeypatch.setattr(descend, "_MAX_BLOCK_RUNS", 7 if memory else 3)
+    same_runs = jxs.descend(loss, many, data, memory=memory, **arguments)
+    np.testing.assert_allclose(same_runs.params["w1"], whole.params["w1"], rtol=REORDERED)
+    np.testing.assert_allclose(same_runs.loss, whole.loss, rtol=REORDERED)
 
 
-def test_a_second_descent_compiles_nothing():
+def test_each_optimizer_is_compiled_once_for_all_blocks(monkeypatch):
+    """Three blocks of two runs, and then one block of five runs."""
+    traced = []
 
-    def run(data, start):
-        return jxs.descend(jxs.squared_error, start, data, optimizer=SGD, epochs=2, batch_size=5)
+    def loss(x, data):
+        traced.append(x)
+        return jnp.mean((x - data) ** 2)
 
-    run(make_data(20), START)
-    before = run_all._cache_size()
-    data = make_data(20)
-    run(jxs.Dataset(data.x + 1, data.y), jxs.Weights(0.1, 0.2))
-    assert run_all._cache_size() == before
+    def run(starts):
+        traced.clear()
+        optimizers = {"SGD": SGD, "injected": INJECTED}
+        arguments = {"runs": 5, "optimizer": optimizers, "epochs": 2}
+        jxs.descend(loss, starts, np.ones(3, np.float32), **arguments)
+        return len(traced)
+
+    starts = np.arange(5, dtype=np.float32)
+    monkeypatch.setattr(descend, "_MAX_BLOCK_RUNS", 2)
+    first = run(starts)
+    assert run(starts + 1) == 0
+    monkeypatch.setattr(descend, "_MAX_BLOCK_RUNS", 5)
+    assert run(starts) == first > 0
+
+
+def test_recorded_points_that_exceed_the_memory_raise_an_error():
+    arguments = {"runs": 5, "optimizer": SGD, "epochs": 1000, "record": "step"}
+    message = r"5 runs × 1,001 points × 7 numbers = 140,140 bytes; record fewer"
+    with pytest.raises(ValueError, match=message):
+        jxs.descend(jxs.squared_error, STARTS, make_data(), memory=140_139, **arguments)
+    # The error comes before a list of all points is made.
+    with pytest.raises(ValueError, match=r"5 runs × 2,000,000,001 points × 7 numbers"):
+        jxs.descend(
+            jxs.squared_error, STARTS, make_data(), **(arguments | {"epochs": 2_000_000_000})
+        )
+    short = jxs.descend(
+        jxs.squared_error, STARTS, make_data(), memory=140_139, **(arguments | {"record": "end"})
+    )
+    assert short.params.w1.shape == (5, 2)
+
+
+def test_after_an_interruption_the_finished_runs_are_returned(monkeypatch):
+    monkeypatch.setattr(descend, "_MAX_BLOCK_RUNS", 2)
+    interrupt_after(monkeypatch, 4)
+    with pytest.warns(jxs.InterruptedWarning, match="the first 4 of 5 runs are done"):
+        runs = jxs.descend(jxs.squared_error, STARTS, make_data(), runs=5, optimizer=SGD, epochs=2)
+    assert len(runs) == 4
+    assert_same_run(
+        runs[3], jxs.descend(jxs.squared_error, start_of(3), make_data(), optimizer=SGD, epochs=2)
+    )
+
+
+def test_no_optimizer_starts_after_an_interruption(monkeypatch):
+    monkeypatch.setattr(descend, "_MAX_BLOCK_RUNS", 2)
+    interrupt_after(monkeypatch, 7)
+    optimizers = {"first": SGD, "second": SGD, "third": SGD}
+    arguments = {"runs": 5, "optimizer": optimizers, "epochs": 1}
+    with pytest.warns(jxs.InterruptedWarning, match="the first 2 of 5 runs are done"):
+        found = jxs.descend(jxs.squared_error, STARTS, make_data(), **arguments)
+    assert {name: len(runs) for name, runs in found.items()} == {"first": 5, "second": 2}
+
+
+def test_an_optimizer_interrupted_in_its_first_block_keeps_the_others(monkeypatch):
+    in_blocks = descend._run_in_blocks
+
+    def interrupted(task, *rest):
+        if task.optimizer is INJECTED:
+            raise KeyboardInterrupt
+        return in_blocks(task, *rest)
+
+    monkeypatch.setattr(descend, "_run_in_blocks", interrupted)
+    optimizers = {"first": SGD, "second": INJECTED, "third": SGD}
+    arguments = {"runs": 5, "optimizer": optimizers, "epochs": 1}
+    with pytest.warns(jxs.InterruptedWarning, match="first of first, second, third are done"):
+        found = jxs.descend(jxs.squared_error, STARTS, make_data(), **arguments)
+    assert list(found) == ["first"]
+    with pytest.raises(KeyboardInterrupt):
+        jxs.descend(jxs.squared_error, STARTS, make_data(), **(arguments | {"optimizer": INJECTED}))
 
 
 @pytest.mark.parametrize(
@@ -211,7 +171,7 @@ def test_a_second_descent_compiles_nothing():
         ({"evaluate": {"x": np.ones(3), "y": np.ones(4)}}, ValueError, "evaluate: .* share"),
     ],
 )
-def test_bad_arguments_are_refused(change, error, message):
+def test_bad_arguments_raise_an_error(change, error, message):
     arguments = {
         "loss": jxs.squared_error,
         "params": START,
@@ -222,3 +182,104 @@ def test_bad_arguments_are_refused(change, error, message):
     positional = [arguments.pop(name) for name in ("loss", "params", "train")]
     with pytest.raises(error, match=message):
         jxs.descend(*positional, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (
+            {"runs": 4},
+            ValueError,
+            r"params.w1: expected a first axis of 4, the runs, got shape \(5,\)",
+        ),
+        (
+            {"runs": 5, "key": jax.random.split(jax.random.key(0), 3)},
+            ValueError,
+            "stacks of one length, 1 or more, got runs of 5, key of 3",
+        ),
+        (
+            {"runs": 5, "hyperparameters": {"learning_rate": np.ones(2)}},
+            ValueError,
+            "runs of 5, hyperparameters.'learning_rate'. of 2",
+        ),
+        ({"hyperparameters": {"learning_rate": []}}, ValueError, "of 0"),
+        ({"runs": 5.0}, TypeError, "runs: expected a whole number, got 5.0"),
+        (
+            {"hyperparameters": {"learning_rate": [0.1, -0.1]}},
+            ValueError,
+            "'learning_rate'.: expected 0 or more, got -0.1",
+        ),
+        (
+            {"hyperparameters": {"learning_rate": [0.1, np.nan]}},
+            ValueError,
+            "expected finite numbers, got nan",
+        ),
+        (
+            {"hyperparameters": [("learning_rate", 0.1)]},
+            TypeError,
+            "hyperparameters: expected a mapping of names to numbers",
+        ),
+        (
+            {"optimizer": LAYERS, "hyperparameters": {"first": [0.1, -0.2], "second": 0.3}},
+            ValueError,
+            r"hyperparameters\['first'\]: expected values with which the optimizer descends, "
+            "at -0.2 got updates along",
+        ),
+        (
+            {"epochs": 2**30, "batch_size": 10},
+            ValueError,
+            "at most 2,147,483,647 steps, got 1,073,741,824 epochs of 3 steps",
+        ),
+        ({"memory": "1 GB"}, TypeError, "memory: expected a whole number of bytes, got '1 GB'"),
+        ({"memory": 0}, ValueError, "memory: expected at least 1 byte, got 0"),
+        ({"optimizer": {1: SGD}}, TypeError, r"optimizer: expected names .* got \[1\]"),
+        ({"hyperparameters": {"learning_rate": "fast"}}, TypeError, "expected numbers, got 'fast'"),
+        (
+            {"hyperparameters": {"learning_rate": np.ones((2, 2))}},
+            ValueError,
+            r"got shape \(2, 2\)",
+        ),
+        (
+            {"hyperparameters": {"beta": 0.1}},
+            ValueError,
+            r"got 'beta'; it has \['learning_rate', 'momentum'\]",
+        ),
+        (
+            {"hyperparameters": {"beta": 0.1}, "optimizer": {"plain": SGD}},
+            ValueError,
+            r"gave the optimizer\['plain'\], got 'beta'; it has none",
+        ),
+        (
+            {
+                "hyperparameters": {"learning_rate": 0.1},
+                "optimizer": optax.inject_hyperparams(optax.sgd)(optax.constant_schedule(0.1)),
+            },
+            ValueError,
+            "'learning_rate' follows a schedule",
+        ),
+        ({"optimizer": {}}, ValueError, "optimizer: expected at least one"),
+        (
+            {"optimizer": {"good": SGD, "bad": optax.sgd(-0.1)}},
+            ValueError,
+            r"optimizer\['bad'\]: expected a finite learning rate of 0 or more, got updates along",
+        ),
+        (
+            {"optimizer": {"good": SGD, "bad": 0.1}},
+            TypeError,
+            r"optimizer\['bad'\]: expected an optax",
+        ),
+        ({"record": 0}, ValueError, "record: expected 1 or more, got 0"),
+        ({"record": 1.5}, TypeError, "record: expected a whole number, got 1.5"),
+        (
+            {"key": jax.random.split(jax.random.key(0), (2, 2))},
+            ValueError,
+            "key: expected one key or a stack",
+        ),
+    ],
+)
+def test_bad_stacks_raise_an_error_before_anything_is_computed(change, error, message, monkeypatch):
+    monkeypatch.setattr(descend, "run_all", None)
+    arguments = {"optimizer": INJECTED, "epochs": 2} | change
+    params = STARTS if "runs" in change else start_of(0)
+    with pytest.raises(error, match=message):
+        jxs.descend(jxs.squared_error, params, make_data(23), **arguments)

@@ -1,4 +1,4 @@
-"""Maps of training over hyperparameters, against descents one by one."""
+"""Maps of the final loss over hyperparameters, against single descents."""
 
 import jax
 import jax.numpy as jnp
@@ -7,16 +7,15 @@ import optax
 import pytest
 
 import jaxscape as jxs
-from tests.training.test_descend import make_data
+from tests.training.helpers import START, make_data
 
-START = jxs.Weights(-0.4, 1.3)
 MOMENTUM = optax.inject_hyperparams(optax.sgd)(learning_rate=0.1, momentum=0.5)
 PLANE = jxs.training.hyperparameter_plane("learning_rate", "momentum")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shuffled", [False, True])
-def test_every_pixel_is_a_training_run(shuffled):
+def test_every_cell_is_the_final_loss_of_a_run(shuffled):
     data, test = make_data(), make_data(31)
     options = {"epochs": 3, "batch_size": 10, "key": jax.random.key(1) if shuffled else None}
     after = jxs.training.FinalLoss(jxs.squared_error, START, MOMENTUM, evaluate=test, **options)
@@ -40,8 +39,8 @@ def test_every_pixel_is_a_training_run(shuffled):
         assert loss == pytest.approx(float(alone.loss[-1]), rel=2e-5)
 
 
-def test_the_boundary_of_trainability_of_a_quadratic():
-    """(1 - 4 rate)^t on 2x²: converges below 1/2, diverges above; and each layer its own rate."""
+def test_a_quadratic_converges_below_its_critical_rates():
+    """2x² has the critical rate 1/2 and 4y² the critical rate 1/4; each has its own rate."""
 
     def loss(p, samples):
         return (2 * p["x"] ** 2 + 4 * p["y"] ** 2) * jnp.mean(samples)
@@ -63,8 +62,8 @@ def test_the_boundary_of_trainability_of_a_quadratic():
     assert found.loss[converges].max() < 1e-6
 
 
-def test_a_saturated_network_that_was_lost_counts_as_lost():
-    """Infinite weights: the loss of a network that squashes them would be finite again."""
+def test_the_final_loss_of_a_diverged_run_is_nan():
+    """The loss at infinite weights is finite, as that of a saturated network."""
 
     def loss(x, samples):
         return jnp.mean(samples) * jnp.where(jnp.isinf(x), 0.5, x**4)
@@ -77,7 +76,7 @@ def test_a_saturated_network_that_was_lost_counts_as_lost():
 
 
 def test_a_deep_zoom_stays_in_float64(x64):
-    """Rates a billionth apart: one float32; their losses differ as the descents in float64 do."""
+    """Rates that differ by 1e-9 are equal in float32 and have different losses in float64."""
     data = make_data(23, np.float64)
     after = jxs.training.FinalLoss(jxs.squared_error, START, MOMENTUM, epochs=40)
     rates = 0.03 + 1e-9 * np.arange(3)
@@ -94,7 +93,7 @@ def test_a_deep_zoom_stays_in_float64(x64):
         jxs.landscape(after, make_data(23), PLANE, learning_rate=rates, momentum=(0.2, 0.5, 2))
 
 
-def test_bad_arguments_are_refused():
+def test_bad_arguments_raise_an_error():
     data = make_data(23)
     with pytest.raises(TypeError, match="loss: expected a function"):
         jxs.training.FinalLoss(3, START, MOMENTUM, epochs=2)

@@ -1,11 +1,20 @@
-"""Optimizers against implementations that share nothing with them, on the article's data."""
+"""Optimizers against independent implementations, and the checks and settings of optimizers."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
 import jaxscape as jxs
+from jaxscape.training.optimizers import (
+    check_optimizer,
+    injected_names,
+    learning_rate,
+    set_hyperparameters,
+    update,
+)
+from tests.training.helpers import make_data, start_of
 
 START, BATCH = (-1.0, -1.0), 128
 
@@ -31,7 +40,7 @@ def arrays():
 
 @pytest.fixture(scope="module")
 def paths(arrays):
-    """100 steps of each in float64."""
+    """Return the paths of 100 steps of every optimizer in float64."""
     with jax.enable_x64(True):
         return jxs.descend(
             jxs.squared_error,
@@ -95,7 +104,7 @@ def lion(w, g, t, m):
 
 
 def clipped(w, g, t, m):
-    """Pascanu et al. (2013), algorithm 1; half a cosine over 80 steps, then nothing."""
+    """Pascanu et al. (2013), algorithm 1; half a cosine over 80 steps, then 0."""
     g = g * min(1, 0.2 / np.linalg.norm(g))
     return w - 0.3 * (1 + np.cos(np.pi * min(t - 1, 80) / 80)) / 2 * g
 
@@ -104,23 +113,23 @@ FORMULAS = (sgd, momentum, nesterov, rmsprop, adam, adamw, lion, clipped)
 
 
 @pytest.mark.slow
-def test_they_follow_the_published_formulas(arrays, paths):
-    """100 steps with batches of 128, by hand in NumPy."""
+def test_optimizers_follow_the_published_formulas(arrays, paths):
+    """100 steps with batches of 128 in NumPy."""
     x, y = arrays
-    for name, update in zip(OPTIMIZERS, FORMULAS, strict=True):
-        w, memory = np.array(START), {}
+    for name, rule in zip(OPTIMIZERS, FORMULAS, strict=True):
+        w, state = np.array(START), {}
         visited = [w]
         for t, k in enumerate(2 * list(range(0, len(x), BATCH)), start=1):
             part = slice(k, k + BATCH)
-            w = update(w, gradient_at(w, x[part], y[part]), t, memory)
+            w = rule(w, gradient_at(w, x[part], y[part]), t, state)
             visited.append(w)
-        found = np.stack(paths[name].params, axis=1)
-        np.testing.assert_allclose(found, visited, rtol=1e-8, err_msg=name)
+        steps = np.stack(paths[name].params, axis=1)
+        np.testing.assert_allclose(steps, visited, rtol=1e-8, err_msg=name)
 
 
 @pytest.mark.slow
-def test_they_agree_with_another_implementation(arrays, paths):
-    """PyTorch's optimizers, the same 100 steps."""
+def test_optimizers_agree_with_pytorch(arrays, paths):
+    """The same 100 steps."""
     torch = pytest.importorskip("torch")
     makers = {
         "SGD": lambda p: torch.optim.SGD(p, 0.01),
@@ -140,26 +149,26 @@ def test_they_agree_with_another_implementation(arrays, paths):
             torch.mean((weights[1] * torch.tanh(weights[0] * u) - v) ** 2).backward()
             other.step()
             visited.append(weights.detach().tolist())
-        found = np.stack(paths[name].params, axis=1)
-        np.testing.assert_allclose(found, visited, rtol=1e-8, err_msg=name)
+        steps = np.stack(paths[name].params, axis=1)
+        np.testing.assert_allclose(steps, visited, rtol=1e-8, err_msg=name)
 
 
 def two_loops(gradient, pairs):
-    """Nocedal and Wright, algorithm 7.4, from the last pairs of steps and changes of gradient."""
-    q, taken = gradient, []
+    """Nocedal and Wright, algorithm 7.4, from the last steps and changes of the gradient."""
+    q, factors = gradient, []
     for s, v in reversed(pairs):
-        share = s @ q / (s @ v)
-        q = q - share * v
-        taken.append(share)
+        factor = s @ q / (s @ v)
+        q = q - factor * v
+        factors.append(factor)
     s, v = pairs[-1]
     r = s @ v / (v @ v) * q
-    for (s, v), share in zip(pairs, reversed(taken), strict=True):
-        r = r + s * (share - v @ r / (s @ v))
+    for (s, v), factor in zip(pairs, reversed(factors), strict=True):
+        r = r + s * (factor - v @ r / (s @ v))
     return -r
 
 
-def test_a_step_of_lbfgs_is_its_direction_times_the_learning_rate_that_is_recorded(x64):
-    """And the line search's end has fallen enough and is flatter, by Wolfe's conditions."""
+def test_an_lbfgs_step_is_its_direction_times_the_recorded_learning_rate(x64):
+    """The line search ends at a point that satisfies the Wolfe conditions."""
     x = np.linspace(-2, 3, 41)
     y = 0.8 * np.tanh(1.5 * x) + 0.1 * np.cos(7 * x)
     path = jxs.descend(
@@ -169,6 +178,8 @@ def test_a_step_of_lbfgs_is_its_direction_times_the_learning_rate_that_is_record
         optimizer=optax.lbfgs(memory_size=3),
         epochs=14,
     )
+    assert path.learning_rate.shape == (15,)
+    assert np.isfinite(path.learning_rate).all()
     points = np.stack(path.params, axis=1)
     gradients = np.array([gradient_at(point, x, y) for point in points])
     steps, changes = np.diff(points, axis=0), np.diff(gradients, axis=0)
@@ -181,3 +192,139 @@ def test_a_step_of_lbfgs_is_its_direction_times_the_learning_rate_that_is_record
         slope = gradients[k] @ direction
         assert path.loss[k + 1] <= path.loss[k] + 1e-4 * rate * slope
         assert abs(gradients[k + 1] @ direction) <= 0.9 * abs(slope)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "truth"),
+    [
+        (
+            optax.inject_hyperparams(optax.sgd)(optax.exponential_decay(0.1, 5, 0.5)),
+            lambda t: 0.1 * 0.5 ** (t / 5),
+        ),
+        (
+            optax.chain(optax.clip(1.0), optax.inject_hyperparams(optax.adam)(0.03)),
+            lambda t: 0.03 + 0 * t,
+        ),
+        (optax.sgd(0.1), None),
+    ],
+)
+def test_the_learning_rate_is_recorded_as_it_was_applied(optimizer, truth):
+    path = jxs.descend(jxs.squared_error, start_of(0), make_data(), optimizer=optimizer, epochs=12)
+    if truth is None:
+        assert path.learning_rate is None
+    else:
+        # The first step is numbered 0; the start has the rate of the first step.
+        np.testing.assert_allclose(
+            path.learning_rate, truth(np.maximum(np.arange(13) - 1, 0)), rtol=1e-5
+        )
+
+
+def test_sam_may_ascend_for_many_steps_before_it_descends():
+    ascent = optax.chain(optax.contrib.normalize(), optax.sgd(0.01))
+    path = jxs.descend(
+        jxs.squared_error,
+        start_of(0),
+        make_data(23),
+        optimizer=optax.contrib.sam(optax.sgd(0.05), ascent, sync_period=12),
+        epochs=24,
+        record=12,
+    )
+    assert path.loss[2] < path.loss[1] < path.loss[0]
+
+
+def test_sam_takes_the_gradient_at_the_worst_nearby_point(x64):
+    """Foret et al. (2021), equations 2 and 3, for a function of one number."""
+    rho, rate = 0.3, 0.05
+    optimizer = optax.contrib.sam(
+        optax.sgd(rate), optax.chain(optax.contrib.normalize(), optax.sgd(rho)), opaque_mode=True
+    )
+    path = jxs.descend(lambda x, _: x**4 - x, 1.5, np.ones(2), optimizer=optimizer, epochs=6)
+    x = 1.5
+    for point in path.params[1:]:
+        worst = x + rho * np.sign(4 * x**3 - 1)
+        x = x - rate * (4 * worst**3 - 1)
+        np.testing.assert_allclose(point, x, rtol=1e-12)
+
+
+def test_hyperparameters_may_be_negative_if_the_optimizer_descends():
+    """The logarithm of a rate, and a negative momentum."""
+    log = optax.inject_hyperparams(lambda log, m: optax.sgd(10.0**log, m))(log=-1.0, m=0.0)
+    runs = jxs.descend(
+        lambda x, _: x,
+        0.0,
+        np.ones(2, np.float32),
+        optimizer=log,
+        epochs=1,
+        hyperparameters={"log": [-1, -2, 1], "m": -0.5},
+    )
+    np.testing.assert_allclose(runs.final_params, [-0.1, -0.01, -10], rtol=1e-6)
+
+
+@pytest.mark.parametrize("rates", [[0.1, 0.5, 2.5], [1, 3, 2]])
+def test_an_integer_learning_rate_can_be_replaced_by_a_float(rates):
+    sgd = optax.inject_hyperparams(optax.sgd)(learning_rate=1)
+    runs = jxs.descend(
+        lambda x, _: x,
+        0.0,
+        np.ones(2, np.float32),
+        optimizer=sgd,
+        epochs=1,
+        hyperparameters={"learning_rate": jnp.array(rates, jnp.bfloat16)},
+    )
+    given = np.array(jnp.array(rates, jnp.bfloat16), float)
+    np.testing.assert_allclose(runs.final_params, -given, rtol=1e-6)
+    np.testing.assert_allclose(runs.learning_rate[:, 1], given, rtol=1e-6)
+
+
+NESTED = optax.inject_hyperparams(
+    lambda outer: optax.chain(
+        optax.scale(outer), optax.inject_hyperparams(optax.sgd)(learning_rate=0.1, momentum=0.5)
+    )
+)(outer=1.0)
+
+
+def test_hyperparameters_are_set_at_all_depths():
+    params = {"w": jnp.ones(2)}
+    state = set_hyperparameters(NESTED.init(params), {"outer": 3, "momentum": 0.25}, jnp.float32)
+    names, scheduled = injected_names(NESTED, params)
+    assert names >= {"outer", "learning_rate", "momentum"}
+    assert scheduled == set()
+    assert learning_rate(state, jnp.float32) == np.float32(0.1)
+    change, state = NESTED.update(params, state, params)
+    np.testing.assert_allclose(change["w"], -0.3 * np.ones(2), rtol=1e-6)
+    change, _ = NESTED.update(params, state, params)
+    np.testing.assert_allclose(change["w"], -0.3 * (1 + 0.25) * np.ones(2), rtol=1e-6)
+
+
+def test_there_is_no_learning_rate_unless_the_state_has_exactly_one():
+    injected = optax.inject_hyperparams(optax.sgd)(learning_rate=0.1)
+    params = jnp.ones(2)
+    assert learning_rate(optax.sgd(0.1).init(params), jnp.float32) is None
+    assert learning_rate(optax.chain(injected, injected).init(params), jnp.float32) is None
+    rate = learning_rate(injected.init(params), jnp.float16)
+    assert rate == np.float16(0.1)
+    assert rate.dtype == jnp.float16
+
+
+def test_an_update_gets_only_the_extra_arguments_that_it_accepts():
+    def rule(gradient, state, params, value):
+        return -value * gradient, state
+
+    optimizer = optax.GradientTransformation(lambda params: (), rule)
+    change, _ = update(optimizer, 2.0, (), 1.0, 3.0, lambda params: params)
+    assert change == -6
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "values", "error", "message"),
+    [
+        (3, {}, TypeError, "name: expected an optax gradient transformation"),
+        (optax.sgd(-0.1), {}, ValueError, "name: .* got updates along a gradient of ones"),
+        (optax.sgd(np.inf), {}, ValueError, "name: .* got an update that is not finite"),
+        (NESTED, {"beta": 1.0}, ValueError, r"got 'beta'; it has \['learning_rate', 'momentum', "),
+        (NESTED, {"outer": np.array([1.0, -2.0])}, ValueError, r"'outer'\]: .* at -2 got updates"),
+    ],
+)
+def test_optimizers_that_do_not_descend_raise_an_error(optimizer, values, error, message):
+    with pytest.raises(error, match=message):
+        check_optimizer("name", optimizer, {"w": np.ones((2, 3), np.float32)}, values)

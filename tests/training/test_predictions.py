@@ -2,15 +2,15 @@
 
 import dataclasses
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
 import jaxscape as jxs
+from tests.training.helpers import make_data
 
-STUDENT = jxs.data.teacher_student(jax.random.key(0), n=40)
+DATA = make_data(40)
 
 
 @pytest.fixture(scope="module")
@@ -18,24 +18,24 @@ def path():
     return jxs.descend(
         jxs.squared_error,
         jxs.Weights(1.0, 0.2),
-        STUDENT,
+        DATA,
         optimizer=optax.sgd(0.5),
         epochs=7,
     )
 
 
-def test_the_curves_are_the_networks_at_each_point(path):
-    found = jxs.training.predictions(jxs.squared_error, path, STUDENT)
+def test_predictions_equal_the_network_at_each_point(path):
+    found = jxs.training.predictions(jxs.squared_error, path, DATA)
     assert found.y.shape == (8, 200)
     x = np.asarray(found.x, float)
     for w1, w2, curve in zip(*path.params, found.y, strict=True):
         np.testing.assert_allclose(curve, float(w2) * np.tanh(float(w1) * x), atol=2e-6)
-    assert found.x[0] < float(STUDENT.x.min())
-    assert found.x[-1] > float(STUDENT.x.max())
+    assert found.x[0] < float(DATA.x.min())
+    assert found.x[-1] > float(DATA.x.max())
 
 
-def test_a_model_with_columns_and_a_long_path_goes_through_in_parts():
-    """131 points, in blocks of 64, of a model that takes (n, 1) and gives (n, 1)."""
+def test_a_long_path_of_a_model_with_columns_is_evaluated_in_blocks():
+    """131 points in blocks of 64; the model maps (n, 1) to (n, 1)."""
     params = {"w": jnp.linspace(-1, 1, 131 * 3).reshape(131, 1, 3), "v": jnp.ones((131, 3, 1))}
     path = jxs.Trajectory(
         params=params,
@@ -45,7 +45,7 @@ def test_a_model_with_columns_and_a_long_path_goes_through_in_parts():
         diverged_step=np.int32(-1),
         steps_per_epoch=1,
     )
-    data = jxs.Dataset(STUDENT.x[:, None], STUDENT.y[:, None])
+    data = jxs.Dataset(DATA.x[:, None], DATA.y[:, None])
     found = jxs.training.predictions(lambda p, x: jnp.sin(x @ p["w"]) @ p["v"], path, data)
     x = np.asarray(found.x, float)[:, None]
     for k in (0, 63, 64, 130):
@@ -53,9 +53,9 @@ def test_a_model_with_columns_and_a_long_path_goes_through_in_parts():
         np.testing.assert_allclose(found.y[k], np.sin(x @ w).sum(axis=1), atol=3e-6)
 
 
-def test_a_path_that_diverged_has_curves_up_to_there(path):
+def test_a_diverged_path_has_predictions_before_the_divergence(path):
     lost = dataclasses.replace(path, diverged_step=np.int32(3))
-    found = jxs.training.predictions(jxs.squared_error, lost, STUDENT)
+    found = jxs.training.predictions(jxs.squared_error, lost, DATA)
     assert len(found.y) == len(found.path) == 3
 
 
@@ -83,7 +83,7 @@ def test_a_path_that_diverged_has_curves_up_to_there(path):
         ),
     ],
 )
-def test_what_has_no_curve_is_refused(path, change, error, message):
-    asked = {"model": jxs.squared_error, "path": path, "data": STUDENT} | change
+def test_models_and_data_without_a_curve_raise_an_error(path, change, error, message):
+    asked = {"model": jxs.squared_error, "path": path, "data": DATA} | change
     with pytest.raises(error, match=message):
         jxs.training.predictions(*asked.values())

@@ -1,4 +1,4 @@
-"""A path seen from a plane: coordinates, distances, losses, and how it is drawn."""
+"""Projections of paths onto planes: coordinates, distances, losses, and figures."""
 
 import dataclasses
 
@@ -13,19 +13,20 @@ import jaxscape as jxs
 from jaxscape.planes import geometry
 from jaxscape.plot.parts import paths
 from jaxscape.training import projection
+from tests.training.helpers import make_data
 
 ROWS, COLUMNS = (-3, 3, 13), (-2, 2, 9)
 
 
 @pytest.fixture(scope="module")
 def network():
-    """A loss of a 3-4-1 network and a descent on it."""
-    x = jax.random.normal(jax.random.key(0), (30, 3))
-    data = jxs.Dataset(x, jnp.sin(2 * x[:, 0]))
-    keys = jax.random.split(jax.random.key(1))
+    """Return the loss of a 3-4-1 network, its data and a descent on it."""
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(30, 3)).astype(np.float32)
+    data = jxs.Dataset(x, np.sin(2 * x[:, 0]))
     params = {
-        "first": jax.random.normal(keys[0], (3, 4)),
-        "second": jax.random.normal(keys[1], (4,)),
+        "first": generator.normal(size=(3, 4)).astype(np.float32),
+        "second": generator.normal(size=4).astype(np.float32),
     }
     loss = jxs.squared_error.of(lambda p, x: jnp.tanh(x @ p["first"]) @ p["second"])
     path = jxs.descend(loss, params, data, optimizer=optax.adam(0.1), epochs=11)
@@ -60,13 +61,13 @@ def test_coordinates_and_distances_against_least_squares(network):
     assert seen.distance[-1] > 0.1
 
 
-def test_principal_plane_explains_most(network):
+def test_the_principal_plane_explains_more_than_a_random_one(network):
     loss, data, path = network
     best = jxs.project(loss, data, jxs.Plane.principal(path), path)
     last = jax.tree.map(lambda leaf: leaf[-1], path.params)
     other = jxs.Plane.random(jax.random.key(0), last, include_vectors=True)
     assert best.explained > 0.8 > jxs.project(loss, data, other, path).explained
-    # On the plane through points of the path, their losses are the surface's.
+    # The plane through points of the path contains their losses.
     points = [jax.tree.map(lambda leaf, t=t: leaf[t], path.params) for t in (0, 5, 11)]
     through = jxs.project(loss, data, jxs.Plane.through(*points), path)
     on = [0, 5, 11]
@@ -75,7 +76,7 @@ def test_principal_plane_explains_most(network):
     assert (through.distance[[3, 8]] > 0.01).all()
 
 
-def test_a_path_off_the_plane_is_drawn_so(network):
+def test_a_path_off_the_plane_is_drawn_with_a_dotted_projection(network):
     loss, data, path = network
     last = jax.tree.map(lambda leaf: leaf[-1], path.params)
     plane = jxs.Plane.random(jax.random.key(0), last)
@@ -94,8 +95,8 @@ def test_a_path_off_the_plane_is_drawn_so(network):
     assert any(t.type == "scatter" and t.line.dash == "dot" for t in flat.data)
 
 
-def test_a_path_on_the_plane_is_drawn_as_ever():
-    data = jxs.data.teacher_student(jax.random.key(0))
+def test_a_path_on_the_plane_is_drawn_without_a_projection():
+    data = make_data()
     start = jxs.Weights(1.0, 0.2)
     path = jxs.descend(jxs.squared_error, start, data, optimizer=optax.sgd(0.5), epochs=9)
     plane = jxs.Plane(jxs.Weights(0.0, 0.0), jxs.Weights(1.0, None), jxs.Weights(None, 1.0))
@@ -108,11 +109,12 @@ def test_a_path_on_the_plane_is_drawn_as_ever():
         assert not any(t.line.dash == "dot" for t in lines)
 
 
-def test_a_model_that_holds_functions():
-    """A path of an Equinox model, whose other leaves may be anything: they are the plane's."""
-    x = jax.random.normal(jax.random.key(0), (20, 3))
-    data = jxs.Dataset(x, jnp.sin(x[:, :1]))
-    models = [eqx.nn.MLP(3, 1, 5, 1, key=jax.random.key(k)) for k in range(5)]
+def test_leaves_that_are_not_parameters_come_from_the_plane():
+    """The other leaves of an Equinox model's path, here its activation function, are ignored."""
+    x = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
+    data = jxs.Dataset(x, np.sin(x[:, :1]))
+    make = eqx.filter_jit(lambda key: eqx.nn.MLP(3, 1, 5, 1, key=key))
+    models = [make(jax.random.key(k)) for k in range(5)]
     loss = jxs.squared_error.of(lambda m, x: jax.vmap(m)(x))
     path = jax.tree.map(lambda *x: np.stack(x) if eqx.is_inexact_array(x[0]) else np.sin, *models)
     plane = jxs.Plane.through(*models[:3])
@@ -125,8 +127,10 @@ def test_a_model_that_holds_functions():
 
 
 @pytest.mark.parametrize("per_block", [1, 5, 7, 11, 100])
-def test_points_in_blocks_are_all_points_at_once(network, per_block, monkeypatch, compilations):
-    """11 points of 16 numbers: blocks that divide them, that do not, and one."""
+def test_the_size_of_blocks_does_not_change_the_result(
+    network, per_block, monkeypatch, compilations
+):
+    """11 points of 16 numbers, in blocks that divide 11, that do not, and in one block."""
     loss, data, path = network
     path = jax.tree.map(lambda leaf: leaf[:11], path.params)
     plane = jxs.Plane.principal(path)
@@ -135,12 +139,12 @@ def test_points_in_blocks_are_all_points_at_once(network, per_block, monkeypatch
     monkeypatch.setattr(geometry, "_MAX_NUMBERS", 12 * 5)
     shapes = []
 
-    def seen_by_loss(params, data):
+    def traced_loss(params, data):
         shapes.append(params["first"].shape)
         return loss(params, data)
 
-    parts = jxs.project(seen_by_loss, data, plane, path)
-    # Traced once for the points and once for the surface: blocks of one size are one program.
+    parts = jxs.project(traced_loss, data, plane, path)
+    # The loss is traced once for the points and once for the surface, for all blocks.
     assert shapes == [(3, 4)] * 2
     np.testing.assert_allclose(parts.loss, whole.loss, rtol=1e-6)
     np.testing.assert_allclose(parts.surface_loss, whole.surface_loss, rtol=1e-6)
@@ -148,12 +152,12 @@ def test_points_in_blocks_are_all_points_at_once(network, per_block, monkeypatch
     np.testing.assert_allclose(parts.distance, whole.distance, rtol=1e-9, atol=1e-9)
     assert parts.loss.shape == (11,)
     before = len(compilations)
-    jxs.project(seen_by_loss, data, plane, path)
+    jxs.project(traced_loss, data, plane, path)
     assert len(compilations) == before
 
 
-def test_a_stream_is_the_data_at_once(network, monkeypatch):
-    """Sums in float64 of float32 means: a relative 1e-6; each batch is loaded once for all."""
+def test_a_stream_gives_the_result_of_all_data(network, monkeypatch):
+    """Each batch is loaded once for all points."""
     loss, data, path = network
     plane = jxs.Plane.principal(path)
     whole = jxs.project(loss, data, plane, path)
@@ -172,9 +176,9 @@ def test_a_stream_is_the_data_at_once(network, monkeypatch):
     np.testing.assert_array_equal(parts.coordinates, whole.coordinates)
     surface = jxs.landscape(loss, jxs.Stream(batches), plane, a=ROWS, b=COLUMNS)
     assert jxs.plot.contour(surface, parts).data
-    # Batches of other sizes do not count alike.
-    alike = jxs.project(loss, jxs.Stream(batches, weight=lambda _: 1), plane, path)
-    assert np.abs(alike.loss / whole.loss - 1).max() > 1e-2
+    # Equal weights do not give it, because the batches differ in size.
+    equal = jxs.project(loss, jxs.Stream(batches, weight=lambda _: 1), plane, path)
+    assert np.abs(equal.loss / whole.loss - 1).max() > 1e-2
 
 
 @pytest.mark.parametrize("streamed", [False, True])
@@ -212,7 +216,7 @@ def test_several_scalars_are_several_projections(network, streamed):
         (lambda p, d: jnp.int32(1), "expected a floating scalar, got dtype int32"),
     ],
 )
-def test_a_loss_of_no_scalars_is_refused(loss, message):
+def test_a_loss_without_scalars_raises_an_error(loss, message):
     plane = jxs.Plane([jnp.ones(2), 1.0], [jnp.ones(2), None], [None, 1.0])
     with pytest.raises(TypeError, match=message):
         jxs.project(loss, None, plane, [jnp.ones((4, 2)), jnp.ones(4)])
@@ -227,14 +231,14 @@ def test_a_loss_of_no_scalars_is_refused(loss, message):
         ([jnp.full((4, 2), jnp.inf), jnp.ones(4)], r"path\[0\]: expected finite"),
     ],
 )
-def test_another_path_is_refused(path, message):
+def test_a_path_that_does_not_fit_the_plane_raises_an_error(path, message):
     plane = jxs.Plane([jnp.ones(2), 1.0], [jnp.ones(2), None], [None, 1.0])
     with pytest.raises(ValueError, match=message):
         jxs.project(lambda p, d: p[1], None, plane, path)
 
 
-def test_a_projection_on_other_coordinates_is_refused():
-    data = jxs.data.teacher_student(jax.random.key(0))
+def test_a_projection_onto_other_coordinates_is_not_drawn():
+    data = make_data()
     path = [jnp.arange(3.0), jnp.arange(3.0) ** 2]
     plane = jxs.Plane([0.0, 0.0], [1.0, None], [None, 1.0], names=("p", "q"))
     seen = jxs.project(lambda p, d: p[0] + p[1], None, plane, path)
@@ -243,8 +247,8 @@ def test_a_projection_on_other_coordinates_is_refused():
         jxs.plot.contour(surface, seen)
 
 
-def test_a_path_of_another_loss_or_plane_is_noted_and_one_of_its_own_is_not():
-    """On coarse grids as well, where losses between nodes are poorly known; other data may be."""
+def test_a_path_with_another_loss_than_the_surface_is_noted():
+    """Also on a coarse grid, whose interpolation is poor. Other data of one kind are not noted."""
     data, other = (jxs.data.teacher_student(jax.random.key(k)) for k in (0, 1))
     start, optimizer = jxs.Weights(-2.0, 2.5), optax.sgd(0.1)
     path = jxs.descend(jxs.squared_error, start, data, optimizer=optimizer, epochs=60)
@@ -263,7 +267,7 @@ def test_a_path_of_another_loss_or_plane_is_noted_and_one_of_its_own_is_not():
             assert note in jxs.plot.surface(surface, path).layout.meta["notes"]
 
 
-def test_a_projection_on_another_plane_through_its_end_is_noted(network):
+def test_a_projection_onto_another_plane_through_its_end_is_noted(network):
     loss, data, path = network
     end = jax.tree.map(lambda x: x[-1], path.params)
     plane = jxs.Plane.principal(path)

@@ -1,4 +1,4 @@
-"""Recorders of training loops: recorded paths, their planes and projections, and continued files."""
+"""Recorders of training loops: their paths, planes, projections and continued files."""
 
 import tracemalloc
 
@@ -324,7 +324,7 @@ def peak_memory(function):
 
 
 def test_a_path_on_disk_is_read_piece_by_piece(tmp_path, monkeypatch):
-    """At most a quarter of its 12.8 MB is in memory; the whole in float64 would be twice as much."""
+    """At most a quarter of its 12.8 MB is in memory; in float64 the whole would take twice that."""
     record = Recorder(tmp_path / "run.params")
     generator = np.random.default_rng(0)
     for _ in range(64):
