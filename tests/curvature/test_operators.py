@@ -1,4 +1,4 @@
-"""Products of Hessians and Gauss–Newton matrices with vectors, against the matrices made whole."""
+"""Products of Hessians and Gauss–Newton matrices with vectors, compared with whole matrices."""
 
 import functools
 import itertools
@@ -17,7 +17,7 @@ from jaxscape.curvature import operators
 from jaxscape.curvature.operators import make_operator
 from jaxscape.losses.composed import ComposedLoss
 
-# Sums in another order, in float64 and in float32.
+# The rounding of sums in another order, in float64 and in float32.
 ROUNDING, ROUNDING_32 = 1e-12, 2e-6
 
 
@@ -62,13 +62,13 @@ def weighted():
     )
 
 
-def times(operator, vectors):
+def multiply(operator, vectors):
     with bar(None, "products") as progress:
         return operator.times(np.asarray(vectors, float), progress)
 
 
-def of_all(operator):
-    return times(operator, np.eye(operator.size))
+def dense(operator):
+    return multiply(operator, np.eye(operator.size))
 
 
 def hessian(loss, params, data):
@@ -78,7 +78,7 @@ def hessian(loss, params, data):
 
 @functools.partial(jax.jit, static_argnums=0)
 def gauss_newton(loss, params, data):
-    """Jᵀ·H·J, both of its matrices made whole."""
+    """Compute Jᵀ·H·J from whole matrices."""
     flat, unravel = ravel_pytree(params)
     outputs = loss.predict(params, data)
     jacobian = jax.jacobian(lambda flat: loss.predict(unravel(flat), data).ravel())(flat)
@@ -89,44 +89,44 @@ def gauss_newton(loss, params, data):
 @pytest.mark.parametrize(
     ("loss", "data"), [(CLASSIFIER, labeled), (REGRESSION, weighted)], ids=["classes", "weights"]
 )
-def test_the_hessian_times_vectors_is_the_whole_hessian_times_them(x64, loss, data):
+def test_hessian_products_are_those_of_the_whole_hessian(x64, loss, data):
     params, data = network((4, 6, 3)), data()
     operator = make_operator(loss, data, params, "hessian")
     whole = np.asarray(hessian(loss, params, data))
     assert operator.size == len(whole) == 51
     vectors = np.random.default_rng(3).normal(size=(5, 51))
-    np.testing.assert_allclose(times(operator, vectors), vectors @ whole, atol=ROUNDING)
-    np.testing.assert_allclose(times(operator, vectors[:1]), vectors[:1] @ whole, atol=ROUNDING)
+    np.testing.assert_allclose(multiply(operator, vectors), vectors @ whole, atol=ROUNDING)
+    np.testing.assert_allclose(multiply(operator, vectors[:1]), vectors[:1] @ whole, atol=ROUNDING)
 
 
-def test_the_gauss_newton_matrix_times_vectors_is_the_whole_one_times_them(x64):
+def test_gauss_newton_products_are_those_of_the_whole_matrix(x64):
     params, data = network((4, 6, 3)), labeled()
     whole = np.asarray(gauss_newton(CLASSIFIER, params, data))
     operator = make_operator(CLASSIFIER, data, params, "gauss-newton")
-    np.testing.assert_allclose(of_all(operator), whole, atol=ROUNDING)
+    np.testing.assert_allclose(dense(operator), whole, atol=ROUNDING)
     assert np.linalg.eigvalsh(whole)[0] > -ROUNDING
 
 
-def test_the_gauss_newton_matrix_of_a_pointwise_loss_weighs_samples_as_the_loss_does(x64):
+def test_the_gauss_newton_matrix_of_a_pointwise_loss_uses_its_sample_weights(x64):
     params, data = network((4, 6, 3)), weighted()
-    by_hand = ComposedLoss(
+    composed = ComposedLoss(
         lambda params, data: predict(params, data.x),
         lambda outputs, data: (
             jnp.sum(data.sample_weight[:, None] * (outputs - data.y) ** 2)
             / (3 * jnp.sum(data.sample_weight))
         ),
     )
-    found = of_all(make_operator(REGRESSION, data, params, "gauss-newton"))
-    np.testing.assert_allclose(found, gauss_newton(by_hand, params, data), atol=ROUNDING)
+    product = dense(make_operator(REGRESSION, data, params, "gauss-newton"))
+    np.testing.assert_allclose(product, gauss_newton(composed, params, data), atol=ROUNDING)
 
 
 @pytest.mark.parametrize("loss", [CLASSIFIER, REGRESSION], ids=["classes", "regression"])
-def test_the_two_matrices_are_equal_where_the_model_is_linear(x64, loss):
-    """In its parameters; a model with a hidden layer is not, and theirs differ."""
+def test_the_two_matrices_are_equal_for_a_linear_model_only(x64, loss):
+    """A model with a hidden layer is not linear in its parameters, and its matrices differ."""
     data = labeled() if loss is CLASSIFIER else weighted()
     for sizes, equal in (((4, 3), True), ((4, 6, 3), False)):
         both = [
-            of_all(make_operator(loss, data, network(sizes), kind))
+            dense(make_operator(loss, data, network(sizes), kind))
             for kind in ("hessian", "gauss-newton")
         ]
         assert np.allclose(*both, atol=ROUNDING) == equal
@@ -134,20 +134,20 @@ def test_the_two_matrices_are_equal_where_the_model_is_linear(x64, loss):
 
 
 @pytest.mark.parametrize("curvature", ["hessian", "gauss-newton"])
-def test_a_stream_of_unequal_batches_is_all_data_at_once(x64, curvature):
+def test_the_matrix_over_a_stream_is_that_of_all_data(x64, curvature):
     params, data = network((4, 6, 3)), labeled()
     stream = jxs.Stream(
         [jax.tree.map(lambda leaf, s=s: leaf[s], data) for s in (slice(0, 10), slice(10, 23))]
     )
-    whole, parts = (of_all(make_operator(CLASSIFIER, d, params, curvature)) for d in (data, stream))
+    whole, parts = (dense(make_operator(CLASSIFIER, d, params, curvature)) for d in (data, stream))
     np.testing.assert_allclose(parts, whole, atol=ROUNDING)
-    # Batches weighed alike would not be.
-    alike = jxs.Stream(stream._source, weight=lambda _: 1)
-    other = of_all(make_operator(CLASSIFIER, alike, params, curvature))
+    # With equal weights for batches of different sizes it is a different matrix.
+    equal = jxs.Stream(stream._source, weight=lambda _: 1)
+    other = dense(make_operator(CLASSIFIER, equal, params, curvature))
     assert np.abs(other - whole).max() > 1e3 * ROUNDING
 
 
-def test_many_vectors_go_through_in_blocks(x64, monkeypatch):
+def test_many_vectors_are_multiplied_in_blocks(x64, monkeypatch):
     params, data, passes = network((4, 6, 3)), labeled(), []
 
     def source():
@@ -158,14 +158,14 @@ def test_many_vectors_go_through_in_blocks(x64, monkeypatch):
     monkeypatch.setattr(operators, "_MAX_ROWS", 4)
     operator = make_operator(CLASSIFIER, jxs.Stream(source), params, "hessian")
     passes.clear()
-    found = times(operator, vectors)
+    product = multiply(operator, vectors)
     assert len(passes) == 3
     whole = np.asarray(hessian(CLASSIFIER, params, data))
-    np.testing.assert_allclose(found, vectors @ whole, atol=ROUNDING)
+    np.testing.assert_allclose(product, vectors @ whole, atol=ROUNDING)
 
 
 @pytest.mark.parametrize("curvature", ["hessian", "gauss-newton"])
-def test_float32_keeps_its_precision(curvature):
+def test_float32_products_are_accurate_to_rounding(curvature):
     params, data = network((4, 6, 3), dtype=np.float32), labeled(dtype=np.float32)
     operator = make_operator(CLASSIFIER, data, params, curvature)
     assert operator.dtype == jnp.float32
@@ -173,12 +173,13 @@ def test_float32_keeps_its_precision(curvature):
     with jax.enable_x64(True):
         wide = jax.tree.map(lambda leaf: leaf.astype(float), params)
         whole = truth(CLASSIFIER, wide, labeled(dtype=np.float32))
-    np.testing.assert_allclose(of_all(operator), whole, atol=ROUNDING_32)
+    np.testing.assert_allclose(dense(operator), whole, atol=ROUNDING_32)
 
 
-def test_leaves_that_are_no_floating_numbers_stay_as_they_are(x64):
-    """Functions, whole numbers, keys, and a module of Equinox that holds some."""
-    model = eqx.nn.MLP(4, 3, 5, 1, activation=jnp.tanh, key=jax.random.key(0))
+def test_leaves_that_are_not_floating_do_not_move(x64):
+    """Such leaves are functions, whole numbers and keys, also within an Equinox module."""
+    key = jax.random.key(0)
+    model = eqx.filter_jit(lambda: eqx.nn.MLP(4, 3, 5, 1, activation=jnp.tanh, key=key))()
     params = {"model": model, "power": 2, "shift": jnp.arange(3), "key": jax.random.key(3)}
 
     def loss(params, data):
@@ -191,7 +192,7 @@ def test_leaves_that_are_no_floating_numbers_stay_as_they_are(x64):
     whole = hessian(lambda m, data: loss(eqx.combine(m, still), data), moving, data)
     operator = make_operator(loss, data, params, "hessian")
     assert operator.size == 4 * 5 + 5 + 5 * 3 + 3
-    np.testing.assert_allclose(of_all(operator), whole, atol=ROUNDING)
+    np.testing.assert_allclose(dense(operator), whole, atol=ROUNDING)
     directions = operator.directions(np.arange(2.0 * operator.size).reshape(2, -1))
     assert directions["power"] is None
     assert directions["key"] is None
@@ -201,18 +202,19 @@ def test_leaves_that_are_no_floating_numbers_stay_as_they_are(x64):
         np.testing.assert_array_equal(flat, np.arange(43) + 43 * i)
 
 
-def test_numbers_are_parameters_too():
-    data = jxs.data.teacher_student(jax.random.key(0))
+def test_python_floats_are_parameters():
+    x = np.random.default_rng(0).normal(size=50).astype(np.float32)
+    data = jxs.Dataset(x, np.sin(x))
     operator = make_operator(jxs.squared_error, data, jxs.Weights(1.5, 0.8), "hessian")
     whole = hessian(jxs.squared_error, jxs.Weights(jnp.float32(1.5), jnp.float32(0.8)), data)
-    np.testing.assert_allclose(of_all(operator), whole, rtol=ROUNDING_32)
+    np.testing.assert_allclose(dense(operator), whole, rtol=ROUNDING_32)
     bowl = make_operator(
         jxs.Function(lambda a, b: a**2 + a * b), None, jxs.Weights(1.0, 2.0), "hessian"
     )
-    np.testing.assert_array_equal(of_all(bowl), [[2, 1], [1, 0]])
+    np.testing.assert_array_equal(dense(bowl), [[2, 1], [1, 0]])
 
 
-def test_other_data_of_the_same_shape_compile_nothing(compilations):
+def test_calls_of_equal_shapes_compile_nothing(compilations):
     for seed in (0, 1):
         before = len(compilations)
         for curvature in ("hessian", "gauss-newton"):
@@ -220,18 +222,8 @@ def test_other_data_of_the_same_shape_compile_nothing(compilations):
             data = jax.tree.map(lambda leaf, s=seed: leaf[s : s + 20], labeled(dtype=np.float32))
             operator = make_operator(ComposedLoss(logits, cross_entropy), data, params, curvature)
             for count in (1, 5 + seed):
-                times(operator, np.ones((count, 51)))
+                multiply(operator, np.ones((count, 51)))
     assert len(compilations) == before > 0
-
-
-def test_a_composed_loss_is_a_loss():
-    data, params = labeled(dtype=np.float32), network((4, 6, 3), dtype=np.float32)
-    plane = jxs.Plane.random(jax.random.key(0), params)
-    surface = jxs.landscape(CLASSIFIER, data, plane, a=(-1, 1, 3), b=(-1, 1, 4))
-    assert surface.loss_name == "cross entropy"
-    corner = float(CLASSIFIER(plane.at(-1.0, 1.0), data))
-    assert float(surface.loss[0, 3]) == pytest.approx(corner, rel=1e-5)
-    assert ComposedLoss(logits, cross_entropy) == CLASSIFIER
 
 
 def test_bad_arguments_are_refused():
