@@ -1,4 +1,4 @@
-"""Several devices and several processes give what one gives."""
+"""Several devices and processes compute the same grid as one, and fail together."""
 
 import os
 import socket
@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -34,41 +35,42 @@ import jax.numpy as jnp
 import numpy as np
 import jaxscape as jxs
 from jax.sharding import Mesh
-from tests._util.test_devices import losses
+from tests._util.test_devices import landscapes
 from tests.grid.helpers import AXES, make_data, mean_cube
 """
 
 
-def losses(**options):
-    """One of each strategy, on 37 rows, which neither 2 nor 4 nor 8 divide."""
+def landscapes(**options):
+    """Return a landscape for each strategy, of 37 rows, which neither 2 nor 4 nor 8 divide."""
     return {
         name: jxs.landscape(loss, make_data(), **(AXES | options))
         for name, loss in (
             ("exact", jxs.squared_error),
-            ("streamed", jxs.absolute_error),
+            ("summed", jxs.absolute_error),
             ("tiled", mean_cube),
         )
     }
 
 
 def run(program, **environment):
+    """Run a program in a process of its own, after the imports of `HEADER`."""
     return subprocess.run(
         [sys.executable, "-c", HEADER.format(tests=str(Path(__file__).parents[2])) + program],
         capture_output=True,
         text=True,
-        env=os.environ | environment,
+        env=child_environment(**environment),
         check=False,
     )
 
 
 SHARDED = """
 from jaxscape._util import devices
-from jaxscape.grid import plan as planning
+from jaxscape.grid.plan import Problem, make_plan
 from jaxscape.planes.plane import weight_plane
 
 assert len(jax.devices()) == 8
 one = Mesh(np.array(jax.devices()[:1]), ("rows",))
-truth = losses(mesh=one)
+truth = landscapes(mesh=one)
 meshes = {
     "all": None,
     "one axis": Mesh(np.array(jax.devices()), ("rows",)),
@@ -78,20 +80,20 @@ meshes = {
 }
 for name, mesh in meshes.items():
     for memory in (None, 100_000):
-        for kind, surface in losses(mesh=mesh, memory=memory).items():
+        for kind, surface in landscapes(mesh=mesh, memory=memory).items():
             assert surface.shape == (37, 23), (name, kind)
             np.testing.assert_allclose(surface.loss, truth[kind].loss, rtol=1e-6)
 assert devices.local_mesh(None).size == 8
 with jax.default_device(jax.devices()[3]):
     assert devices.local_mesh(None) is None
-    for kind, surface in losses().items():
+    for kind, surface in landscapes().items():
         np.testing.assert_allclose(surface.loss, truth[kind].loss, rtol=1e-6)
 
-# Every device computes rows of its own: 37 rows on 8 devices are 5 each, 3 of them padding.
-data, task = make_data(), None
+# Each device computes its own 5 rows: 37 rows and 3 rows of padding on 8 devices.
+data = make_data()
 axis = [np.linspace(*AXES[name], dtype=np.float32) for name in ("w1", "w2")]
-problem = planning.Problem("dense", mean_cube, weight_plane(), *axis, data)
-plan = planning.make_plan(problem, devices.local_mesh(None), None, False)
+problem = Problem("dense", mean_cube, weight_plane(), *axis, data)
+plan = make_plan(problem, devices.local_mesh(None), None, False)
 assert plan.rows == 40, plan
 rows = jax.sharding.NamedSharding(plan.mesh, jax.sharding.PartitionSpec("rows"))
 placed = jax.device_put(np.resize(axis[0], 40), rows)
@@ -100,8 +102,8 @@ cut = strategies.dense(mean_cube, plan.mesh, plan.limits, problem.plane, placed,
 assert {shard.data.shape for shard in cut.addressable_shards} == {(5, 23)}
 assert len({shard.device for shard in cut.addressable_shards}) == 8
 
-surface = losses(destination=None, memory=30_000)["streamed"]
-np.testing.assert_allclose(surface.loss, truth["streamed"].loss, rtol=1e-6)
+surface = landscapes(memory=30_000)["summed"]
+np.testing.assert_allclose(surface.loss, truth["summed"].loss, rtol=1e-6)
 
 with jax.enable_x64(True):
     data = jxs.Dataset(np.asarray(data.x, float), np.asarray(data.y, float))
@@ -113,28 +115,42 @@ print("equal")
 """
 
 
-def test_eight_devices_share_the_rows():
+def test_eight_devices_compute_the_same_rows_as_one():
     ended = run(SHARDED, **EIGHT)
     assert ended.stdout.strip() == "equal", ended.stderr[-3000:]
 
 
-def test_what_is_no_mesh_of_devices_is_refused():
+def test_other_objects_than_meshes_of_devices_are_refused():
     for mesh in (2, "gpu", AbstractMesh((2,), ("rows",), axis_types=(AxisType.Auto,))):
         with pytest.raises(TypeError, match=r"mesh: expected a jax.sharding.Mesh of devices"):
-            losses(mesh=mesh)
+            devices.local_mesh(mesh)
 
 
-def test_devices_that_are_not_there_are_refused(monkeypatch):
+def test_devices_that_do_not_exist_are_refused(monkeypatch):
     mesh = Mesh(np.array(jax.devices()), ("rows",))
     monkeypatch.setattr(devices, "_all_devices", lambda _: [])
     with pytest.raises(ValueError, match="mesh: expected devices that exist, got"):
-        losses(mesh=mesh)
+        jxs.landscape(jxs.absolute_error, make_data(), mesh=mesh, **AXES)
 
 
-def test_products_of_a_loss_are_in_float32_where_it_is_differentiated():
-    """GPUs round float32 products unless they are told not to; processors never do."""
-    params, x = {"w": jnp.ones((3, 2))}, jnp.ones((5, 3))
-    direction = {"w": jnp.eye(3, 2)}
+def test_one_device_needs_no_mesh():
+    assert devices.local_mesh(None) is None
+    mesh = Mesh(np.array(jax.devices()[:1]).reshape(1, 1), ("x", "y"))
+    assert devices.local_mesh(mesh) == Mesh(np.array(jax.devices()[:1]), ("rows",))
+
+
+@pytest.mark.parametrize(("configured", "expected"), [(None, "HIGHEST"), ("bfloat16", "DEFAULT")])
+def test_products_have_full_precision_unless_the_caller_sets_one(configured, expected):
+    product = jax.jit(devices.in_full_precision(lambda x, y: x @ y))
+    with jax.default_matmul_precision(configured):
+        lowered = product.lower(np.ones((2, 3), np.float32), np.ones(3, np.float32)).as_text()
+    assert f"precision = [{expected}, {expected}]" in lowered
+
+
+def test_derivatives_of_a_loss_have_full_precision():
+    """GPUs round the factors of float32 products by default; processors never do."""
+    params, x = {"w": np.ones((3, 2), np.float32)}, np.ones((5, 3), np.float32)
+    direction = {"w": np.eye(3, 2, dtype=np.float32)}
 
     def loss(params, x):
         return jnp.mean(jnp.tanh(x @ params["w"]) ** 2)
@@ -154,7 +170,7 @@ def test_products_of_a_loss_are_in_float32_where_it_is_differentiated():
         (limits._derivatives, (*of_limits, jnp.ones(6), x)),
         (limits._evaluate_stops, (*of_limits, jnp.ones((4, 6)), x)),
         (limits._newton, (*of_limits, jnp.ones(6), x)),
-        (newton._at, of_newton),
+        (newton._evaluate, of_newton),
         (newton._newton, (*of_newton, jnp.ones(2))),
     ):
         lowered = function.lower(*given).as_text()
@@ -163,8 +179,38 @@ def test_products_of_a_loss_are_in_float32_where_it_is_differentiated():
 
 
 def test_a_processor_has_the_memory_of_the_machine_or_of_its_container():
-    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    assert 0 < devices.device_memory(jax.devices()[0]) <= machine
+    machine, device = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), jax.devices()[0]
+    assert 0 < devices.device_memory(device) <= machine
+    assert devices.memory_budget(device, None) == devices.device_memory(device) // 4
+    assert devices.memory_budget(device, 1000) == 1000
+
+
+def test_an_accelerator_has_its_own_memory():
+    device = SimpleNamespace(platform="gpu", memory_stats=lambda: {"bytes_limit": 12_345})
+    assert devices.device_memory(device) == 12_345
+    assert devices.cache_bytes("gpu") > devices.cache_bytes("cpu")
+
+
+def test_a_stage_fails_in_all_processes_if_it_fails_in_one(monkeypatch):
+    monkeypatch.setattr(devices, "gather_processes", lambda failed: np.array([False, True, True]))
+    with (
+        pytest.raises(RuntimeError, match="rows: process 1, 2 of 3 failed; its own error says why"),
+        devices.synchronized("rows"),
+    ):
+        pass
+    with pytest.raises(ZeroDivisionError), devices.synchronized("rows"):
+        _ = 1 // 0
+
+
+def test_processes_with_different_digests_are_refused(monkeypatch):
+    mine = {"loss": "00ff", "data": "1234"}
+    devices.check_agreement(mine)
+    other = np.array([[[0x00, 0xFF], [0x12, 0x35]]], np.uint8)
+    monkeypatch.setattr(
+        devices, "gather_processes", lambda array: np.concatenate([array[None], other])
+    )
+    with pytest.raises(ValueError, match="^data: expected the same in all processes"):
+        devices.check_agreement(mine)
 
 
 PROCESS = """
@@ -174,7 +220,7 @@ jax.distributed.initialize(address, int(count), int(index), heartbeat_timeout_se
 folder = None if folder == "-" else folder
 """
 EQUAL = """
-for kind, surface in losses(memory=60_000).items():
+for kind, surface in landscapes(memory=60_000).items():
     alone = np.load(f"{folder}/{kind}.npy")
     assert surface.shape == (37, 23)
     np.testing.assert_allclose(surface.loss, alone, rtol=1e-6)
@@ -188,7 +234,7 @@ try:
 except ValueError as error:
     assert "in all processes" in str(error), error
 else:
-    raise AssertionError("other data in each process")
+    raise AssertionError("each process has other data")
 print("equal")
 """
 DYING = """
@@ -208,7 +254,7 @@ jxs.landscape(jxs.absolute_error, make_data(500), memory=20_000, destination=fol
 print("not reached")
 """
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "grids.md"
+PAGE = Path(__file__).parents[2] / "docs" / "grids.md"
 FAILING = """
 from jaxscape.grid import destination as store
 write = store.Destination.write
@@ -230,12 +276,14 @@ jxs.landscape(jxs.absolute_error, make_data(500), destination=f"{place}/grid", *
 
 
 def free_address():
+    """Return an address of this machine with a free port."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return f"127.0.0.1:{free.getsockname()[1]}"
 
 
 def start(program, count, folder):
+    """Start a program in several processes of `jax.distributed`."""
     address = free_address()
     code = HEADER.format(tests=str(Path(__file__).parents[2])) + PROCESS + program
     return [
@@ -250,9 +298,9 @@ def start(program, count, folder):
     ]
 
 
-@pytest.mark.parametrize("count", [2, 4])
-def test_several_processes_share_the_rows(count, tmp_path):
-    for kind, surface in losses().items():
+@pytest.mark.parametrize("count", [2, pytest.param(4, marks=pytest.mark.slow)])
+def test_several_processes_compute_the_same_rows_as_one(count, tmp_path):
+    for kind, surface in landscapes().items():
         np.save(tmp_path / f"{kind}.npy", surface.loss)
     for process in start(EQUAL, count, tmp_path):
         printed, errors = process.communicate(timeout=180)
@@ -263,8 +311,9 @@ def test_several_processes_share_the_rows(count, tmp_path):
         assert len(journals) == count
 
 
-def test_the_program_in_the_document_runs_in_two_processes(tmp_path):
-    program = DOCUMENT.read_text().partition("```py\n")[2].partition("```")[0]
+@pytest.mark.slow
+def test_the_program_on_the_page_about_grids_runs_in_two_processes(tmp_path):
+    program = PAGE.read_text().partition("```py\n")[2].partition("```")[0]
     (tmp_path / "surface.py").write_text(program)
     processes = [
         subprocess.Popen(
@@ -283,8 +332,9 @@ def test_the_program_in_the_document_runs_in_two_processes(tmp_path):
     assert np.load(tmp_path / "surface" / "loss.npy").shape == (400, 300)
 
 
+@pytest.mark.slow
 def test_a_process_that_fails_ends_the_others_with_its_number(tmp_path):
-    """Where it only raised, the others would wait for it, and it for them."""
+    """If only this process raised an error, the others would wait for it, and it for them."""
     begun = time.monotonic()
     processes = start(FAILING, 2, tmp_path / "grid")
     first, second = (process.communicate(timeout=120)[1] for process in processes)
@@ -294,8 +344,9 @@ def test_a_process_that_fails_ends_the_others_with_its_number(tmp_path):
     assert "OSError: the disk is full" in second
 
 
-def test_what_one_process_refuses_the_others_do_not_wait_for(tmp_path):
-    """A machine that does not see the folder: JAX lets the others wait for minutes."""
+@pytest.mark.slow
+def test_arguments_refused_by_one_process_end_the_others(tmp_path):
+    """One machine lacks the folder; JAX would let the others wait for minutes."""
     begun = time.monotonic()
     processes = start(REFUSED, 2, tmp_path)
     first, second = (process.communicate(timeout=120)[1] for process in processes)
@@ -304,13 +355,14 @@ def test_what_one_process_refuses_the_others_do_not_wait_for(tmp_path):
     assert "ValueError: destination: expected a folder whose parent exists" in second
 
 
-def test_a_process_that_dies_ends_the_others_with_an_error_and_the_run_goes_on(tmp_path):
+@pytest.mark.slow
+def test_a_killed_process_ends_the_others_and_the_same_call_continues(tmp_path):
     folder = tmp_path / "grid"
     begun = time.monotonic()
     first, second = start(DYING, 2, folder)
     _, errors = first.communicate(timeout=120)
     second.communicate(timeout=120)
-    # The time-out of its heartbeat is 10 s; starting up takes some more.
+    # The heartbeat's timeout is 10 s, and the start takes some more.
     assert time.monotonic() - begun < 60
     assert second.returncode == -9
     assert first.returncode != 0
