@@ -186,7 +186,7 @@ def orthonormalize(u: Direction, v: Direction) -> tuple[Direction, Direction]:
 
 def orthogonal_part(u: Direction, v: Direction) -> Direction:
     """Return `v` without its component along `u`; `v` itself if they are at a right angle."""
-    # The second pass removes what rounding left of u.
+    # The second pass removes the rounding error of the first.
     for _ in range(2):
         overlap = dot(u, v) / dot(u, u)
         if overlap == 0:

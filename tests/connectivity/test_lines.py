@@ -231,7 +231,7 @@ def test_mean_and_quantiles_keep_infinite_losses_and_nan():
 
 @pytest.mark.parametrize("count", [1, 12])
 def test_ctrl_c_returns_what_is_done(monkeypatch, count):
-    """Of many lines the first ones are returned, of a single line its beginning."""
+    """Many lines return the first of them, and a single line returns its beginning."""
     params, directions = make_params(2, np.float32), make_directions(count, dtype=np.float32)
     data = make_data(dtype=np.float32)
     whole = lines(model_loss, data, params, directions, (-1, 2, 40))

@@ -7,7 +7,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from jax.flatten_util import ravel_pytree
 
@@ -16,6 +15,7 @@ from jaxscape._util.progress import bar
 from jaxscape.curvature import operators
 from jaxscape.curvature.operators import make_operator
 from jaxscape.losses.composed import ComposedLoss
+from tests.curvature.helpers import cross_entropy
 
 # The rounding of sums in another order, in float64 and in float32.
 ROUNDING, ROUNDING_32 = 1e-12, 2e-6
@@ -40,10 +40,6 @@ def predict(params, x):
 
 def logits(params, data):
     return predict(params, data["x"])
-
-
-def cross_entropy(outputs, data):
-    return optax.softmax_cross_entropy_with_integer_labels(outputs, data["label"]).mean()
 
 
 CLASSIFIER = ComposedLoss(logits, cross_entropy)
