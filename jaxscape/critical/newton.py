@@ -54,7 +54,7 @@ class Values(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """A loss over a box of a plane, all in float64, to be used under `jax.enable_x64`."""
+    """A loss over a box of a plane, all in float64; use it under `jax.enable_x64`."""
 
     loss: Callable
     plane: Plane
@@ -331,7 +331,11 @@ _SMOOTH_FACTOR, _JUMP_FACTOR = 1 / 30, 1 / 8
 
 
 def smoothness(
-    evaluate: Callable, points: np.ndarray, box: Any, spacing: np.ndarray, steepest: float
+    evaluate: Callable[[np.ndarray], Values],
+    points: np.ndarray,
+    box: Box,
+    spacing: np.ndarray,
+    steepest: float,
 ) -> Smoothness:
     """Test whether a loss is twice differentiable, by the remainders of Taylor expansions.
 
@@ -347,7 +351,6 @@ def smoothness(
         spacing: (2,) the side lengths of a cell.
         steepest: the largest norm of the gradient, in units of the box.
     """
-
     start, end = np.array(box).T
     widths = end - start
 
