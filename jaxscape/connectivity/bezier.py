@@ -137,7 +137,7 @@ class Curve:
             return thumbnails.text(self)
         history = np.asarray(self.history)[None]
         steps = np.arange(history.size)
-        return thumbnails.lines(steps, history, ("step", "loss")) + thumbnails.text(self)
+        return thumbnails.curves(steps, history, ("step", "loss")) + thumbnails.text(self)
 
 
 def bezier(

@@ -126,7 +126,7 @@ class Lines:
         """Return a small picture of all lines, for notebooks."""
         if is_traced(self.loss, self.t):
             return thumbnails.text(self)
-        return thumbnails.lines(
+        return thumbnails.curves(
             np.asarray(self.t), np.asarray(self.loss), ("t", "loss")
         ) + thumbnails.text(self)
 

@@ -50,7 +50,7 @@ class Stability(NamedTuple):
     def _repr_html_(self) -> str:
         """Return a small picture of the sharpness and its threshold, for notebooks."""
         curves = [self.sharpness] if self.threshold is None else [self.sharpness, self.threshold]
-        picture = thumbnails.lines(self.step, np.stack(curves), ("step", "sharpness"))
+        picture = thumbnails.curves(self.step, np.stack(curves), ("step", "sharpness"))
         return picture + thumbnails.text(self)
 
 

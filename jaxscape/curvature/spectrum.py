@@ -20,8 +20,8 @@ from jaxscape.planes.plane import Plane
 
 # A matrix of up to this many parameters is computed whole, since that takes few products.
 _MAX_DENSE = 64
-# The density extends this many widths beyond the outer eigenvalues, where kernels have fallen to a
-# relative 1e-8, and is sampled this many times per width.
+# The density extends this many widths beyond the outer eigenvalues, where a kernel is 1.5e-8 of its
+# peak, and is sampled this many times per width.
 _KERNEL_WIDTHS, _POINTS_PER_WIDTH = 6, 8
 
 
@@ -125,7 +125,9 @@ class SpectralDensity(NamedTuple):
     def _repr_html_(self) -> str:
         """Return a small picture of the density, for notebooks."""
         names = ("eigenvalue", "density")
-        return thumbnails.lines(self.eigenvalues, self.density[None], names) + thumbnails.text(self)
+        return thumbnails.curves(self.eigenvalues, self.density[None], names) + thumbnails.text(
+            self
+        )
 
 
 def eigenpairs(

@@ -33,7 +33,7 @@ from jaxscape.planes.directions import (
     random_direction,
 )
 from jaxscape.planes.geometry import nearest_points, principal_plane
-from jaxscape.results.landscape import Mark, marks_of, units_of
+from jaxscape.results.landscape import Mark, check_marks, check_units
 from jaxscape.results.trajectory import Trajectory
 
 _ORIGIN = (Mark(0, 0, "origin"),)
@@ -95,7 +95,7 @@ class Plane:
         # JAX compares the static part when it decides whether to compile again.
         self._arrays, self._static = split_arrays(origin)
         self.u, self.v, self.names = u, v, names
-        self.units, self.marks = units_of(units), marks_of(marks)
+        self.units, self.marks = check_units(units), check_marks(marks)
         check_plane(origin, u, v)
 
     def __repr__(self) -> str:
@@ -165,13 +165,16 @@ class Plane:
             (None, array([1.732, 1.732], dtype=float32))
         """
         check_key(key)
-        options: Any = {
-            "normalize": normalize,
-            "output_axis": output_axis,
-            "include_vectors": include_vectors,
-        }
         u, v = (
-            random_direction(k, params, **options, leaves=leaves) for k in jax.random.split(key)
+            random_direction(
+                k,
+                params,
+                normalize=normalize,
+                output_axis=output_axis,
+                include_vectors=include_vectors,
+                leaves=leaves,
+            )
+            for k in jax.random.split(key)
         )
         unit = _UNITS[normalize]
         return cls(params, u, v, units=(unit, unit), marks=_ORIGIN)
