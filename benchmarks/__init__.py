@@ -1,1 +1,1 @@
-"""What the library's speed is measured against, and how: `python -m benchmarks.article`."""
+"""Benchmarks of the library against other implementations: `python -m benchmarks.article`."""

@@ -1,8 +1,8 @@
-"""The article's test surface by the methods that compute it, side by side.
+"""Benchmark of the article's test surface against loops in PyTorch, NumPy, JAX and numba.
 
     python -m benchmarks.article [--sizes 80 1024] [--json FILE]
 
-Values are compared with a float64 NumPy reference before anything is timed.
+All values are compared with a float64 NumPy reference before anything is timed.
 """
 
 import argparse
@@ -28,9 +28,9 @@ from jaxscape.article import BATCH_SIZE
 
 Surface = Callable[[np.ndarray, np.ndarray], Any]
 
-# The largest relative errors against the float64 reference.
+# The largest allowed relative errors.
 PLAIN, FASTMATH, PARABOLA = 2e-6, 5e-6, 2e-5
-# Cells, in whole rows, that are checked and that slow loops are timed on.
+# The number of cells, in whole rows, that are compared and on which slow loops are timed.
 CELLS = 16_384
 ARTICLE_ROWS, ARTICLE_COLUMNS = 8, 5
 
@@ -38,21 +38,21 @@ ARTICLE = "PyTorch, the article's loop"
 NUMBA, NUMBA_PARABOLA = "numba loop", "numba parabola"
 BASELINES = {"× article's": ARTICLE, "× numba": NUMBA}
 LEGEND = """\
-Times are of warm calls, jaxscape's as users make them. "compile s" is the first call less the
-second: numba compiles once for all sizes, JAX for each. "× numba": how many times faster than
-that row. Points/s count every cell, also where a parabola fills it. "rel. error" is the largest
-against float64. numba's tanh is a rational function, which it vectorizes, where np.tanh is not.
-* extrapolated from the part named under "timed": cells spread over the grid, in whole rows for
-  all but the article's loop."""
+Times are those of warm calls. "compile s": the first call minus the second; numba compiles once for
+all sizes, JAX once for each. "× numba": the speedup over that row. Points/s count every cell, even
+those that a parabola gives. "rel. error": the largest error relative to float64. numba uses a
+rational tanh, which it can vectorize, unlike np.tanh.
+* extrapolated from the cells under "timed", which are spread over the grid, in whole rows except
+  for the article's loop."""
 
 
 def spread(n: int, k: int) -> np.ndarray:
-    """k of n indices, evenly spaced, both ends included; all n where k is more."""
+    """Return k of n indices, evenly spaced from the first to the last; all n if k is larger."""
     return np.linspace(0, n - 1, min(n, k)).round().astype(int)
 
 
 def reference(error: Callable, w1: np.ndarray, w2: np.ndarray, data: jxs.Dataset) -> np.ndarray:
-    """The mean error of every cell in float64, samples counting as they weigh."""
+    """Compute the weighted mean error of every cell in float64."""
     x, y, a, b = (np.asarray(values, float) for values in (data.x, data.y, w1, w2))
     weight = np.ones(len(x)) if data.sample_weight is None else np.asarray(data.sample_weight)
     weight = weight / weight.sum(dtype=float)
@@ -60,17 +60,17 @@ def reference(error: Callable, w1: np.ndarray, w2: np.ndarray, data: jxs.Dataset
 
 
 def numpy_cells(w1: np.ndarray, w2: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """One NumPy expression a cell."""
+    """Compute each cell with one NumPy expression."""
     return np.array([[np.mean((b * np.tanh(a * x) - y) ** 2) for b in w2] for a in w1])
 
 
 def numpy_rows(w1: np.ndarray, w2: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """One NumPy expression a row of cells, which fits in memory where the whole grid would not."""
+    """Compute each row with one NumPy expression; the whole grid would not fit in memory."""
     return np.array([np.mean((np.outer(w2, np.tanh(a * x)) - y) ** 2, axis=1) for a in w1])
 
 
 def jitted_cells(w1: np.ndarray, w2: np.ndarray, data: jxs.Dataset) -> np.ndarray:
-    """One compiled call a cell."""
+    """Compute each cell with one compiled call."""
     return np.array([[float(_jitted(jxs.Weights(a, b), data)) for b in w2] for a in w1])
 
 
@@ -78,12 +78,12 @@ _jitted = jax.jit(jxs.squared_error)
 
 
 def landscape(loss: Callable, data: jxs.Dataset, method: Any) -> Surface:
-    """The library's call."""
+    """Return a call of the library."""
     return lambda w1, w2: jxs.landscape(loss, data, method=method, w1=w1, w2=w2).loss
 
 
 def on_grid(n: int, error: Callable, data: jxs.Dataset) -> Callable[..., Contender]:
-    """Contenders for the mean error on the n × n cells of the article's square."""
+    """Return a function that makes contenders for the mean error on n × n cells of the square."""
     axis = np.linspace(-2, 1.95, n).astype(np.float32)
     some = spread(n, CELLS // n)
     expected = reference(error, axis[some], axis, data)
@@ -105,7 +105,7 @@ def on_grid(n: int, error: Callable, data: jxs.Dataset) -> Callable[..., Contend
 
 
 def article_loop(n: int, test: jxs.Dataset) -> Iterator[Contender]:
-    """The article's own loop, on a few cells."""
+    """Yield the article's own loop, timed on a few cells."""
     if loops := optional("benchmarks.torch_loops", ARTICLE):
         axis = np.linspace(-2, 1.95, n).astype(np.float32)
         w1, w2 = axis[spread(n, ARTICLE_ROWS)], axis[spread(n, ARTICLE_COLUMNS)]
@@ -121,7 +121,7 @@ def article_loop(n: int, test: jxs.Dataset) -> Iterator[Contender]:
 
 
 def squared_error(n: int, test: jxs.Dataset) -> Iterator[Contender]:
-    """The mean squared error on n × n cells."""
+    """Yield the contenders for the mean squared error on n × n cells."""
     yield from article_loop(n, test)
     x, y = np.asarray(test.x), np.asarray(test.y)
     contender = on_grid(n, np.square, test)
@@ -144,7 +144,7 @@ def squared_error(n: int, test: jxs.Dataset) -> Iterator[Contender]:
 
 
 def absolute_error(n: int, test: jxs.Dataset) -> Iterator[Contender]:
-    """The mean absolute error on n × n cells."""
+    """Yield the contenders for the mean absolute error on n × n cells."""
     x, y = np.asarray(test.x), np.asarray(test.y)
     contender = on_grid(n, np.abs, test)
     if loops := optional("benchmarks.numba_loops", NUMBA):
@@ -155,7 +155,7 @@ def absolute_error(n: int, test: jxs.Dataset) -> Iterator[Contender]:
 
 
 def main() -> None:
-    """Print a table for every case, and write them as JSON if asked."""
+    """Print a table for each case and optionally write all timings as JSON."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.article", description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=[80, 1024], metavar="N")
     parser.add_argument("--json", type=Path, metavar="FILE")

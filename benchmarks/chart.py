@@ -1,4 +1,4 @@
-"""Pictures of the benchmarks, from the figures that they wrote.
+"""Charts of the timings that the benchmarks write.
 
 python -m benchmarks.chart docs/benchmarks/grid.json docs/images/grid_speed.png
 """
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-# Colors that the color-blind tell apart (Okabe and Ito), and a shape for each as well.
+# Colors that color-blind people can distinguish (Okabe and Ito), each with its own symbol.
 _STYLES = {
     "jaxscape exact": ("#0072B2", "circle", "solid"),
     "jaxscape dense": ("#009E73", "square", "solid"),
@@ -33,17 +33,17 @@ _POINTS = 3000
 
 
 def speed(figures: dict[str, Any], error: str = "squared") -> go.Figure:
-    """How many cells and points each way gets through at each size, titled with the machine.
+    """Draw the throughput of each contender by grid size.
 
     Args:
-        figures: what `benchmarks.grid` wrote.
+        figures: the timings that `benchmarks.grid` wrote.
         error: `"squared"` or `"absolute"`.
     """
     figure = go.Figure()
     sizes = _add_lines(figure, figures, error)
-    figure.update_xaxes(type="log", title="cells a side", tickvals=sizes)
+    figure.update_xaxes(type="log", title="cells per side", tickvals=sizes)
     rates = np.log10(np.concatenate([trace.y for trace in figure.data]))
-    # Whole powers of ten: one alone would be no scale.
+    # Extend the axis to whole powers of ten, so that it has at least two ticks.
     whole = [np.floor(rates.min()), np.ceil(rates.max())]
     figure.update_yaxes(type="log", dtick=1, exponentformat="power", range=whole)
     figure.update_yaxes(title="cell·points per second")
@@ -54,7 +54,7 @@ def speed(figures: dict[str, Any], error: str = "squared") -> go.Figure:
             "text": f"Mean {error} error, {_POINTS:,} points",
             "subtitle": {
                 "text": f"{machine['processor']}, {machine['cores']} cores, jax {machine['jax']}, "
-                f"{machine['date']}; medians<br>dotted without marks: the least it needs"
+                f"{machine['date']}; medians<br>dotted without markers: the limit of this machine"
             },
             "x": 0.02,
         },
@@ -66,15 +66,14 @@ def speed(figures: dict[str, Any], error: str = "squared") -> go.Figure:
 
 
 def bars(figures: dict[str, Any], case: str) -> go.Figure:
-    """How long each way to one result takes, the fastest on top, titled with the machine.
+    """Draw the time of each contender in one case as bars, the fastest on top.
 
     Args:
-        figures: what a benchmark wrote.
-        case: which of its cases.
+        figures: the timings that a benchmark wrote.
+        case: the name of the case.
 
     Returns:
-        The figure; jaxscape's bars in a color of their own, times that are extrapolated from a
-        part of the work hatched.
+        The figure. Bars of jaxscape have their own color; bars of extrapolated times are hatched.
     """
     timings = sorted(figures["cases"][case].items(), key=lambda item: -item[1]["median"])
     names, times = zip(*timings, strict=True)
@@ -98,7 +97,7 @@ def bars(figures: dict[str, Any], case: str) -> go.Figure:
     )
     machine = figures["machine"]
     extrapolated = any(timing["part"] < timing["whole"] for timing in times)
-    # Of a telephone's width.
+    # The title fits the width of a phone.
     title = textwrap.wrap(case, 42)
     figure.update_xaxes(title="seconds, median")
     least, most = (end(timing["median"] for timing in times) for end in (min, max))
@@ -116,7 +115,7 @@ def bars(figures: dict[str, Any], case: str) -> go.Figure:
             "subtitle": {
                 "text": f"{machine['processor']}, {machine['cores']} cores, Python "
                 f"{machine['python']}, jax {machine['jax']}, {machine['date']}"
-                + ("<br>hatched: from a part of the work" if extrapolated else "")
+                + ("<br>hatched: extrapolated from a part of the work" if extrapolated else "")
             },
             "font_size": 17,
             "x": 0.02,
@@ -128,14 +127,14 @@ def bars(figures: dict[str, Any], case: str) -> go.Figure:
 
 
 def _duration(seconds: float) -> str:
-    """Three digits, in the unit that suits."""
+    """Format seconds with three digits, in milliseconds or seconds."""
     if seconds < 1:
         return f"{1000 * seconds:.3g} ms"
     return f"{seconds:.3g} s" if seconds < 1000 else f"{seconds:,.0f} s"
 
 
 def _add_lines(figure: go.Figure, figures: dict[str, Any], error: str) -> list[int]:
-    """Draw what each method reached at each size; these sizes."""
+    """Draw one polyline per contender and return the grid sizes."""
     lines: dict[str, list[tuple[int, float]]] = defaultdict(list)
     for case, methods in figures["cases"].items():
         found = re.fullmatch(rf"mean {error} error, (\d+) × \1 cells, {_POINTS:,} points", case)
@@ -165,7 +164,7 @@ def _add_lines(figure: go.Figure, figures: dict[str, Any], error: str) -> list[i
 
 
 def main() -> None:
-    """Write the picture."""
+    """Write the chart."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.chart", description=__doc__)
     parser.add_argument("figures", type=Path, help="the JSON file of benchmarks.grid")
     parser.add_argument("output", type=Path, help=".png, .svg, .pdf or .html")

@@ -1,8 +1,8 @@
-"""The article's descent, once and 4,096 times, by the methods that compute it.
+"""Benchmark of the article's descent, once and 4,096 times, against loops in PyTorch and numba.
 
     python -m benchmarks.descent [--runs 4096] [--json FILE]
 
-Values are compared with a float64 NumPy reference before anything is timed.
+All values are compared with a float64 NumPy reference before anything is timed.
 """
 
 import argparse
@@ -29,22 +29,21 @@ from benchmarks.timing import (
 from jaxscape.article import BATCH_SIZE, EPOCHS, START
 
 RATE = 0.01
-# The largest errors of weights and losses against the float64 reference, relative to the larger of
-# the value and 1.
+# The largest allowed errors of weights and losses, relative to the larger of the value and 1.
 TOLERANCE = 2e-4
 JITTED, SCAN = "JAX, a loop of jitted steps", "JAX, a scan by hand"
 BASELINES = {"× PyTorch": ARTICLE, "× numba": NUMBA}
 LEGEND = """\
-As in benchmarks.article. One run records weights and test error after every epoch; of many, the
-last weights are compared. "a scan by hand" trains and does nothing else; descend also watches for
-divergence and measures the way, the losses and the last gradient.
-* extrapolated from the runs named under "timed"."""
+As in benchmarks.article. A single run records weights and test error after every epoch; of many
+runs, the last weights are compared. "a scan by hand" only trains; descend also detects divergence
+and records path lengths, losses and the last gradient.
+* extrapolated from the runs under "timed"."""
 
 _SGD = optax.sgd(RATE)
 
 
 def trained(w1: Any, w2: Any, train: jxs.Dataset) -> Iterator[np.ndarray]:
-    """The weights, (2, ...), before and after every epoch in float64, of any number of runs."""
+    """Yield the (2, ...) weights before the first epoch and after each one, in float64."""
     x, y = np.asarray(train.x, float), np.asarray(train.y, float)
     w1, w2 = np.asarray(w1, float), np.asarray(w2, float)
     yield np.stack([w1, w2])
@@ -61,7 +60,7 @@ def trained(w1: Any, w2: Any, train: jxs.Dataset) -> Iterator[np.ndarray]:
 
 
 def worst(expected: np.ndarray) -> Callable[[Any], float]:
-    """The largest error of some values, relative to the larger of the expected one and 1."""
+    """Return a function for the largest error, relative to the larger of the value and 1."""
     scale = np.maximum(np.abs(expected), 1)
     return lambda found: float(np.max(np.abs(np.asarray(found, float) - expected) / scale))
 
@@ -78,7 +77,10 @@ _error = jax.jit(jxs.squared_error)
 
 
 def one_run(train: jxs.Dataset, test: jxs.Dataset) -> Iterator[Contender]:
-    """The article's descent from (−1, −1), its batches counting alike in the test error."""
+    """Yield the contenders for the article's descent from (−1, −1).
+
+    The test error averages over batches, as in the article.
+    """
     test = jxs.data.weigh_batches_equally(test, BATCH_SIZE)
     path = np.array(list(trained(*START, train)))
     errors = [reference(np.square, point[:1], point[1:], test).item() for point in path]
@@ -127,14 +129,14 @@ def one_run(train: jxs.Dataset, test: jxs.Dataset) -> Iterator[Contender]:
 
 
 def many_runs(train: jxs.Dataset, runs: int) -> Iterator[Contender]:
-    """The article's descent from starts within 0.2 of its own.
+    """Yield the contenders for many descents from starts within 0.2 of the article's.
 
-    From farther away, at this learning rate, descents are chaotic: two that differ by a rounding
-    are half a unit apart after some epochs, and there is no value to compare.
+    At this learning rate, descents from farther away are chaotic: a rounding error grows to half a
+    unit within some epochs, so there is no value to compare with.
     """
     generator = np.random.default_rng(0)
     w1, w2 = generator.uniform(-1.2, -0.8, (2, runs)).astype(np.float32)
-    # Spread over all runs, as many as are quickly trained in float64 and in PyTorch.
+    # Evenly spaced runs, few enough to train quickly in float64 and in PyTorch.
     some, few = spread(runs, 64), spread(runs, 2)
     *_, last = trained(w1[some], w2[some], train)
     *_, least = trained(w1[few], w2[few], train)
@@ -210,7 +212,7 @@ def many_runs(train: jxs.Dataset, runs: int) -> Iterator[Contender]:
 
 
 def main() -> None:
-    """Print a table for both cases, and write them as JSON if asked."""
+    """Print a table for each case and optionally write all timings as JSON."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.descent", description=__doc__)
     parser.add_argument("--runs", type=int, default=4096, metavar="R")
     parser.add_argument("--json", type=Path, metavar="FILE")

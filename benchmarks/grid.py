@@ -1,11 +1,11 @@
-"""Grids of every size against honest baselines and against the hardware.
+"""Benchmark of grids of many sizes against other implementations and the hardware's limits.
 
     python -m benchmarks.grid [--full] [--json FILE]
 
-Values are compared before anything is timed. The floor is what this machine needs at least, from
-rates measured in the same run: for the exact strategy one tanh a row and sample and writing the
-cells; for the dense one two multiply-adds a cell and sample; for planes through networks their
-matrix products.
+All values are compared with a reference before anything is timed. The floor is the least time that
+this machine needs, from rates measured in the same run. For the exact strategy it counts one tanh
+per row and sample and the writing of the cells; for the dense strategy two multiply-adds per cell
+and sample; for planes through networks the matrix products.
 """
 
 import argparse
@@ -33,28 +33,28 @@ from benchmarks.timing import (
     write_json,
 )
 
-# Cells times points that a contender is timed on: of a larger grid, whole rows spread over it.
+# The most cells times points on which a contender is timed; of a larger grid, evenly spaced rows.
 WORK, SLOW_WORK = 1e10, 2e8
-# A plane's losses are means of squares of sums of products of float32 in another order.
+# float32 sums of products in another order differ by this much.
 PLANE = 1e-4
 TORCH_LOOP = "PyTorch loop"
 BASELINES = {"× numba": NUMBA, "× parabola": NUMBA_PARABOLA, "× loop": TORCH_LOOP}
 LEGEND = """\
-As in benchmarks.article; "of floor" is the least time this machine could take over the median, and
-"peak MB" by how much a call raised the peak of resident memory."""
+As in benchmarks.article. "of floor": the least time that this machine needs, divided by the median.
+"peak MB": the rise of the peak resident memory during a call."""
 
 
 class Rates(NamedTuple):
-    """What the machine can do, by the best of several runs."""
+    """The rates of this machine, each the best of several runs."""
 
     tanh: float
-    """tanh a second, float32."""
+    """tanh per second in float32."""
     multiply_adds: float
-    """Multiply-adds a second in a matrix product, float32."""
+    """Multiply-adds per second in a float32 matrix product."""
 
 
 def fastest(run: Callable[[], Any], repeats: int = 7) -> float:
-    """Seconds of the fastest of several calls, after one that compiles."""
+    """Return the seconds of the fastest of several calls, after one that compiles."""
     taken = []
     for _ in range(repeats + 1):
         start = time.perf_counter()
@@ -64,10 +64,10 @@ def fastest(run: Callable[[], Any], repeats: int = 7) -> float:
 
 
 def measured_rates() -> Rates:
-    """The rates of JAX's default device."""
-    # Repeated on values that stay in the cache; no compiler knows that 40 tanh are not needed.
+    """Measure the rates of JAX's default device."""
+    # 40 nested tanh on values that stay in the cache, which no compiler removes.
     repeated = jax.jit(lambda x: jax.lax.fori_loop(0, 40, lambda _, x: jnp.tanh(x) + 0.1, x))
-    # float32 throughout: a GPU would otherwise round to TF32 without a word.
+    # The highest precision keeps a GPU from rounding to TF32.
     product = jax.jit(lambda x: jnp.matmul(x, x, precision="highest"))
 
     def seconds(function: Callable, shape: tuple[int, ...]) -> float:
@@ -80,19 +80,19 @@ def measured_rates() -> Rates:
 
 
 def seconds_to_write(n: int) -> float:
-    """What writing n × n cells takes at least."""
+    """Return the least time for writing n × n float32 cells."""
     fill = jax.jit(lambda value: jnp.full((n, n), value))
     return fastest(lambda: fill(jnp.float32(1)))
 
 
 def squared_error(n: int, data: jxs.Dataset, rates: Rates, full: bool) -> Iterator[Contender]:
-    """The mean squared error of the two weights on n × n cells."""
+    """Yield the contenders for the mean squared error on n × n cells."""
     x, y = np.asarray(data.x), np.asarray(data.y)
     contender = on_grid(n, np.square, data)
     if full and n <= 1024 and len(x) <= 3000:
         if len(x) >= article.BATCH_SIZE:
             yield from article.article_loop(n, data)
-        # A call a cell costs the same however few the points are.
+        # A call per cell has a fixed cost, even for few points.
         by_cell = min(SLOW_WORK, article.CELLS * len(x))
         yield contender("NumPy loop", lambda a, b: article.numpy_cells(a, b, x, y), by_cell)
         yield contender(
@@ -139,7 +139,7 @@ def squared_error(n: int, data: jxs.Dataset, rates: Rates, full: bool) -> Iterat
 
 
 def absolute_error(n: int, data: jxs.Dataset, rates: Rates) -> Iterator[Contender]:
-    """The mean absolute error: the library's own loss, and one that a user wrote."""
+    """Yield the contenders for the mean absolute error, one of them a loss that a user wrote."""
     x, y = np.asarray(data.x), np.asarray(data.y)
     contender = on_grid(n, np.abs, data)
     floor = 2 * n * n * len(x) / rates.multiply_adds
@@ -156,15 +156,15 @@ def absolute_error(n: int, data: jxs.Dataset, rates: Rates) -> Iterator[Contende
 
 
 def written_by_a_user(weights: jxs.Weights, data: jxs.Dataset) -> jax.Array:
-    """The mean absolute error as a plain function."""
+    """Compute the mean absolute error as a plain function."""
     return jnp.mean(jnp.abs(weights.w2 * jnp.tanh(weights.w1 * data.x) - data.y))
 
 
 def on_grid(n: int, error: Callable, data: jxs.Dataset) -> Callable[..., Contender]:
-    """Contenders for the mean error on n × n cells of the article's square."""
+    """Return a function that makes contenders for the mean error on n × n cells of the square."""
     axis = np.linspace(-2, 1.95, n).astype(np.float32)
-    checked = spread(n, max(2, int(SLOW_WORK / 20 / n / len(data))))
-    expected = reference(error, axis[checked], axis, data)
+    compared = spread(n, max(2, int(SLOW_WORK / 20 / n / len(data))))
+    expected = reference(error, axis[compared], axis, data)
 
     def contender(
         name: str,
@@ -179,8 +179,8 @@ def on_grid(n: int, error: Callable, data: jxs.Dataset) -> Callable[..., Contend
 
         def worst(losses: Any) -> float:
             if len(rows) == n:
-                return relative_error(np.asarray(losses)[checked], expected)
-            return relative_error(surface(axis[checked], axis), expected)
+                return relative_error(np.asarray(losses)[compared], expected)
+            return relative_error(surface(axis[compared], axis), expected)
 
         def run() -> Any:
             return surface(axis[rows] if len(rows) > 1 else axis[:2], axis)
@@ -194,7 +194,7 @@ def on_grid(n: int, error: Callable, data: jxs.Dataset) -> Callable[..., Contend
 def through_network(
     sizes: tuple[int, ...], activation: str, samples: int, n: int, rates: Rates
 ) -> Iterator[Contender]:
-    """The mean squared error on n × n cells of a plane through a dense network."""
+    """Yield the contenders for n × n cells of a plane through a dense network."""
     generator = np.random.default_rng(0)
 
     def layers() -> list[np.ndarray]:
@@ -215,7 +215,7 @@ def through_network(
         for leaves in (first, second)
     )
     peers = optional("benchmarks.peers", "loss-landscape-3d", "landscaper")
-    # Steps that take the whole grid about as far as the parameters are long.
+    # The grid spans about the norm of the parameters.
     if peers:
         u, v = (peers.landscaper_step(leaves, origin, n) for leaves in (first, second))
     steps = np.arange(n, dtype=np.float32) - n // 2
@@ -228,7 +228,7 @@ def through_network(
         return x
 
     def losses(rows: np.ndarray) -> np.ndarray:
-        """In float64, with NumPy."""
+        """Compute rows of the grid in float64 with NumPy."""
         function: Callable = np.tanh if activation == "tanh" else lambda z: np.maximum(z, 0)
 
         def cell(a: float, b: float) -> float:
@@ -242,7 +242,7 @@ def through_network(
         return np.array([[cell(float(a), float(b)) for b in steps] for a in steps[rows]])
 
     expected = losses(np.arange(n))
-    # landscaper adds noise to its highest cell.
+    # landscaper adds noise to the highest cell.
     all_but_highest = expected < expected.max()
 
     def contender(
@@ -293,10 +293,10 @@ def through_network(
 
 
 def main() -> None:
-    """Print a table for every case, and write them as JSON if asked."""
+    """Print a table for each case and optionally write all timings as JSON."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.grid", description=__doc__)
     parser.add_argument("--full", action="store_true", help="all sizes and baselines")
-    parser.add_argument("--sizes", type=int, nargs="+", metavar="n", help="cells a side")
+    parser.add_argument("--sizes", type=int, nargs="+", metavar="n", help="cells per side")
     parser.add_argument("--points", type=int, nargs="+", metavar="N", help="points at one size")
     parser.add_argument("--json", type=Path, metavar="FILE")
     arguments = parser.parse_args()
@@ -320,7 +320,8 @@ def main() -> None:
         print(f"\n{case}", flush=True)
         cases[case] = compare(list(contenders), cells)
         print(table(cases[case], "cell", samples, BASELINES), flush=True)
-        if arguments.json:  # after every case: a run cut short has its figures
+        # Write after every case, so that an interrupted run keeps its timings.
+        if arguments.json:
             write_json(arguments.json, here, cases)
 
     middle = min(sizes, key=lambda n: abs(n - (1024 if full else 256)))

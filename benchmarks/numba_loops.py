@@ -1,4 +1,4 @@
-"""Hand-written loops that Numba compiles, rows on all cores: the baselines hard to beat."""
+"""Hand-written loops that numba compiles and runs on all cores."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ from numba import njit, prange
 _ZERO, _ONE = np.float32(0), np.float32(1)
 _BLOCK = 4096
 _LARGEST = np.float32(7.90531110763549805)
-# Highest power of z² first.
+# The coefficients, highest power of z² first.
 _NUMERATOR = tuple(
     np.float32(c)
     for c in (
@@ -34,7 +34,7 @@ _DENOMINATOR = tuple(
 
 @njit(fastmath=True)
 def tanh(z):
-    """Eigen's rational tanh in float32: Numba vectorizes it, and not the C library's."""
+    """Compute Eigen's rational tanh in float32, which numba can vectorize."""
     z = min(max(z, -_LARGEST), _LARGEST)
     square = z * z
     above, below = _ZERO, _ZERO
@@ -47,18 +47,18 @@ def tanh(z):
 
 @njit(fastmath=True)
 def square(residual):
-    """The error whose mean is the mean squared error."""
+    """Return the squared error of a residual."""
     return residual * residual
 
 
 @njit(fastmath=True)
 def absolute(residual):
-    """The error whose mean is the mean absolute error."""
+    """Return the absolute error of a residual."""
     return abs(residual)
 
 
 def mean_error(error: Callable) -> Callable:
-    """The mean error in every cell, tanh once a row: a function of w1, w2, x and y."""
+    """Return a function of w1, w2, x and y for the mean error in every cell; one tanh per row."""
 
     @njit(parallel=True, fastmath=True)
     def surface(w1, w2, x, y):
@@ -82,7 +82,7 @@ squared_error, absolute_error = mean_error(square), mean_error(absolute)
 
 @njit(fastmath=True)
 def _moments(w1, x, y, hidden):
-    """Σ tanh² and Σ tanh·y, tanh(w1·x) being left in `hidden`."""
+    """Return Σ tanh² and Σ tanh·y, and write tanh(w1·x) into `hidden`."""
     squares, products = _ZERO, _ZERO
     for k in range(x.size):
         hidden[k] = tanh(w1 * x[k])
@@ -93,7 +93,7 @@ def _moments(w1, x, y, hidden):
 
 @njit(fastmath=True)
 def _residuals(w2, hidden, y):
-    """Σ (w2·tanh - y)²."""
+    """Return Σ (w2·tanh - y)²."""
     residuals = _ZERO
     for k in range(y.size):
         residuals += square(w2 * hidden[k] - y[k])
@@ -102,11 +102,11 @@ def _residuals(w2, hidden, y):
 
 @njit(parallel=True, fastmath=True)
 def parabola(w1, w2, x, y):
-    """The mean squared error as floor + curvature·(w2 - lowest)², three sums a row."""
+    """Compute the mean squared error as floor + curvature·(w2 - lowest)², three sums per row."""
     losses = np.empty((w1.size, w2.size), np.float32)
     for i in prange(w1.size):
         hidden = np.empty_like(x)
-        # Sums of sums: one float32 sum over 10⁵ samples would be off in its fourth digit.
+        # Sum over blocks: one float32 sum over 10⁵ samples would be off in its fourth digit.
         squares, products, residuals = 0.0, 0.0, 0.0
         for start in range(0, x.size, _BLOCK):
             block = slice(start, start + _BLOCK)
@@ -125,7 +125,7 @@ def parabola(w1, w2, x, y):
 
 @njit(fastmath=True)
 def _epoch(w1, w2, x, y, batch_size, rate):
-    """The weights after one epoch of stochastic gradient descent."""
+    """Return the weights after one epoch of SGD."""
     for start in range(0, x.size, batch_size):
         stop = min(start + batch_size, x.size)
         slope1, slope2 = _ZERO, _ZERO
@@ -141,7 +141,7 @@ def _epoch(w1, w2, x, y, batch_size, rate):
 
 @njit(fastmath=True)
 def descent(w1, w2, x, y, test_x, test_y, test_weight, batch_size, epochs, rate):
-    """Stochastic gradient descent: (1 + epochs, 3) weights and test errors, one row an epoch."""
+    """Run SGD and return (1 + epochs, 3) weights and test errors, one row per epoch."""
     path = np.empty((epochs + 1, 3), np.float32)
     for epoch in range(epochs + 1):
         path[epoch, 0], path[epoch, 1] = w1, w2
@@ -156,7 +156,7 @@ def descent(w1, w2, x, y, test_x, test_y, test_weight, batch_size, epochs, rate)
 
 @njit(parallel=True, fastmath=True)
 def descents(w1, w2, x, y, batch_size, epochs, rate):
-    """The last weights of many descents, (runs, 2), runs on all cores."""
+    """Return the (runs, 2) last weights of many descents, run on all cores."""
     last = np.empty((w1.size, 2), np.float32)
     for run in prange(w1.size):
         a, b = w1[run], w2[run]

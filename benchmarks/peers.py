@@ -1,9 +1,9 @@
-"""Other packages for loss landscapes, on the plane and network that they are given.
+"""Other packages for loss landscapes, for `benchmarks.grid`.
 
     pip install loss-landscape-3d landscaper && pip install 'numpy>=2'
 
-The second command, since a requirement of landscaper asks for NumPy 1, which JAX no longer takes;
-what is used of it here works with either.
+The second command is needed because a requirement of landscaper pins NumPy 1, which JAX does not
+support. The functions used here work with NumPy 2.
 """
 
 import contextlib
@@ -30,10 +30,10 @@ def surfaces(
     x: torch.Tensor,
     y: torch.Tensor,
 ) -> Iterator[tuple[str, Callable[[], np.ndarray], bool]]:
-    """The packages that are there: a name, a call that computes n × n cells, whether all count.
+    """Yield (name, call for n × n cells, whether all cells are comparable) of installed packages.
 
-    The coordinates of a cell are its indices less n // 2, the steps that landscaper takes; the
-    directions must be as `landscaper_step` scales them.
+    The coordinates of a cell are its indices minus n // 2, as in landscaper, and the directions
+    must be scaled by `landscaper_step`.
     """
     mean_squared_error = torch.nn.MSELoss()
     for name in ("loss_landscape_3d.calculator", "landscaper.compute"):
@@ -70,7 +70,7 @@ def surfaces(
                 )
             return losses
 
-        # It adds noise to its highest cell.
+        # landscaper adds noise to the highest cell.
         yield "landscaper", landscaper, False
 
 
@@ -86,7 +86,7 @@ def _loss_landscape_3d(
 ) -> Callable[[], np.ndarray]:
     keys = [key for key, _ in network.named_parameters()]
     states = [dict(zip(keys, tensors, strict=True)) for tensors in (u, v, origin)]
-    # One batch of all samples: what the package can do at best.
+    # One batch of all samples is the fastest for this package.
     samples = DataLoader(TensorDataset(x, y), len(x))
     calculator = module.LossLandscapeCalculator(network, samples, torch.nn.MSELoss())
     steps = np.arange(n, dtype=np.float32) - n // 2
@@ -94,7 +94,7 @@ def _loss_landscape_3d(
 
 
 def landscaper_step(direction: list[np.ndarray], origin: list[np.ndarray], n: int) -> list:
-    """A direction as landscaper scales it: the step between neighboring cells, at distance 1."""
+    """Scale a direction as landscaper does at distance 1, to the step between neighboring cells."""
     scaled = [d * np.sqrt(d.size) / np.linalg.norm(d) for d in direction]
     norms = [np.sqrt(sum(np.sum(d**2) for d in leaves)) for leaves in (origin, scaled)]
     return [np.float32(d * norms[0] / (n / 2) / norms[1]) for d in scaled]

@@ -1,10 +1,10 @@
-"""Other packages for loss landscapes, on a plane through a network.
+"""Other packages for loss landscapes, for `benchmarks.planes`.
 
     pip install loss-landscape-3d landscaper && pip install 'numpy>=2'
     pip install --no-deps loss-landscapes
 
-The second command, since a requirement of landscaper asks for NumPy 1, which JAX no longer takes;
-what is used of it here works with either.
+The second command is needed because a requirement of landscaper pins NumPy 1, which JAX does not
+support. The functions used here work with NumPy 2.
 """
 
 import contextlib
@@ -22,18 +22,17 @@ from benchmarks.torch_planes import Problem
 
 
 class Peer(NamedTuple):
-    """A package on one plane."""
+    """A package applied to one plane."""
 
     name: str
     surface: Callable[[np.ndarray, np.ndarray], np.ndarray]
-    """Two axes of equally many, equally spaced values, an odd number with 0 in the middle, ->
-    losses."""
-    counted: Callable[[np.ndarray], np.ndarray]
-    """The losses as they should be -> (n, n) bool, the cells in which the package has that loss."""
+    """Maps two axes to losses. Each has the same odd number of equally spaced values around 0."""
+    comparable: Callable[[np.ndarray], np.ndarray]
+    """Maps the expected losses to an (n, n) mask of the cells that the package has right."""
 
 
 def peers(on: Problem) -> Iterator[Peer]:
-    """The packages that are there."""
+    """Yield the installed packages."""
     for name, module, make in (
         ("loss-landscape-3d", "loss_landscape_3d.calculator", _loss_landscape_3d),
         ("landscaper", "landscaper.compute", _landscaper),
@@ -52,7 +51,7 @@ def _all(expected: np.ndarray) -> np.ndarray:
 
 
 def _loss_landscape_3d(module: ModuleType, on: Problem) -> tuple[Callable, Callable]:
-    # One batch of all samples: what the package can do at best.
+    # One batch of all samples is the fastest for this package.
     data = TensorDataset(on.x, on.y)
     samples = DataLoader(data, batch_size=None, sampler=[slice(0, len(on.x))])  # type: ignore
     calculator = module.LossLandscapeCalculator(on.network, samples, on.error)
@@ -70,7 +69,7 @@ def _landscaper(module: ModuleType, on: Problem) -> tuple[Callable, Callable]:
 
     def surface(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         on.network.flat.copy_(on.origin)
-        # It scales directions so that n/2 of its steps are as long as distance times the origin.
+        # landscaper scales directions: n/2 steps have the norm of the origin times `distance`.
         distance = float(a[-1] - a[0]) / (len(a) - 1) * lengths[1] * len(a) / 2 / lengths[0]
         silence = io.StringIO()
         with contextlib.redirect_stdout(silence), contextlib.redirect_stderr(silence):
@@ -86,7 +85,7 @@ def _landscaper(module: ModuleType, on: Problem) -> tuple[Callable, Callable]:
             )
         return losses
 
-    # It adds noise to its highest cell.
+    # landscaper adds noise to the highest cell.
     return surface, lambda expected: expected < expected.max()
 
 
@@ -95,7 +94,7 @@ def _loss_landscapes(module: ModuleType, on: Problem) -> tuple[Callable, Callabl
     metric = metrics.Loss(on.error, on.x, on.y)
 
     class Point(torch.nn.Module):
-        """Parameters that the package only reads."""
+        """Parameters that the package reads."""
 
         def __init__(self, flat: torch.Tensor):
             super().__init__()
@@ -104,18 +103,18 @@ def _loss_landscapes(module: ModuleType, on: Problem) -> tuple[Callable, Callabl
     def surface(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         n = len(a)
         steps = [float(axis[-1] - axis[0]) / (n - 1) for axis in (a, b)]
-        # Its first cell is one step along the second direction from where it starts.
+        # The package's first cell is one step along the second direction from its start.
         start = on.origin + float(a[0]) * on.u + (float(b[0]) - steps[1]) * on.v
         on.network.flat.copy_(start)
         ends = (Point(start + n * h * d) for h, d in zip(steps, (on.u, on.v), strict=True))
         losses = module.planar_interpolation(on.network, *ends, metric, steps=n)
-        # On the way back, in every other row, each loss stands a column after its own.
+        # The package visits every other row backward and stores each loss one column too late.
         losses[1::2, :-1] = losses[1::2, 1:]
         return losses
 
-    def counted(expected: np.ndarray) -> np.ndarray:
+    def comparable(expected: np.ndarray) -> np.ndarray:
         counts = _all(expected)
         counts[1::2, -1] = False
         return counts
 
-    return surface, counted
+    return surface, comparable

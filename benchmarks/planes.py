@@ -1,11 +1,10 @@
-"""Planes through real networks, against the other packages and against hand-written loops.
+"""Benchmark of planes through networks against other packages and PyTorch loops.
 
     python -m benchmarks.planes [--full] [--sizes n ...] [--json FILE]
 
 Both directions are random, filter-normalized and move all weights. All contenders have the same
-weights, directions and data, and their losses are compared with a float64 NumPy reference before
-anything is timed, cell by cell, within a relative 1e-4: sums of products of float32 in another
-order.
+weights, directions and data. Before anything is timed, their losses are compared with a float64
+NumPy reference, cell by cell, within a relative 1e-4: float32 sums in another order differ.
 """
 
 import argparse
@@ -36,48 +35,49 @@ Layers = list[tuple[np.ndarray, np.ndarray]]
 Surface = Callable[[np.ndarray, np.ndarray], Any]
 
 TOLERANCE = 1e-4
-# Of 5 to 40 parts of all samples, none was faster here for the networks below.
+# For the networks below, no number of parts from 5 to 40 was faster.
 PARTS = 10
 JAXSCAPE, LOOP, IN_PARTS = "jaxscape", "PyTorch loop", f"PyTorch loop, {PARTS} parts"
-# Seconds of a call that is timed: of a longer one cells, or of jaxscape's whole rows, that are
-# spread over the grid. A grid of jaxscape's is timed whole where it takes less than a minute.
+# The most seconds of a timed call. Slower contenders are timed on evenly spaced cells, jaxscape on
+# evenly spaced rows, or on the whole grid if that takes less than a minute.
 PART, WHOLE = 1.0, 60.0
-# Of these times, what a run that is not in full takes.
+# The fraction of these times without --full.
 REDUCED = 0.03
-# Cells a side whose reference is computed, at most.
-CHECKED = 11
+# The most cells per side whose reference is computed.
+MAX_COMPARED = 11
 LEGEND = """\
-Times are of whole grids in warm calls; * extrapolated from the cells named under "cells timed",
-spread over the grid. "× fastest peer": how many times faster than the fastest that is not jaxscape.
-"of floor": the multiply-adds of every cell's plain evaluation, at the measured rate of matrix
-products, over the median; it is over 1 where what cells share is not computed in each. "peak MB":
-by how much a call raised the peak of resident memory. "rel. error": the largest against float64.
-landscaper walks to each cell from the middle, which on a part of the grid is a shorter way."""
+Times are those of whole grids in warm calls; * extrapolated from the cells under "cells timed",
+which are spread over the grid. "× fastest peer": the speedup over the fastest one that is not
+jaxscape. "of floor": the time of all cells' multiply-adds at the measured rate of matrix products,
+divided by the median; above 1 if cells share computations. "peak MB": the rise of the peak resident
+memory. "rel. error": the largest error relative to float64. landscaper walks to each cell from the
+middle, a shorter walk on a part of the grid."""
 
 
 class Case(NamedTuple):
-    """A network, its data, and what it is measured by."""
+    """A network, the size of its data, and its loss."""
 
     name: str
     shapes: tuple[tuple[int, ...], ...]
-    """Of the weights: (height, width, in, out) of convolutions, then (in, out) of dense layers."""
+    """The shapes of the weights, (height, width, in, out) of convolutions, then (in, out) of dense
+    layers."""
     activation: str
     inputs: tuple[int, ...]
     """The shape of a sample."""
     points: int
     classifies: bool
-    """Softmax cross-entropy, or the mean squared error."""
+    """Whether the loss is the softmax cross-entropy, and not the mean squared error."""
     biases: bool
-    """Whether the directions move the biases too."""
+    """Whether the directions move the biases, too."""
 
 
 def dense(*sizes: int) -> tuple[tuple[int, ...], ...]:
-    """The shapes of a dense network's weights."""
+    """Return the shapes of a dense network's weights."""
     return tuple(itertools.pairwise(sizes))
 
 
 def cases(full: bool) -> list[Case]:
-    """What is measured; if not in full, one of each kind and a tenth of the data of large ones."""
+    """Return the cases; without `full`, one of each kind, with a tenth of the larger data sets."""
     part = 1 if full else 10
     wide, deep = dense(784, 128, 10), dense(64, 256, 256, 256, 10)
     images = ((3, 3, 1, 8), (3, 3, 8, 16), (5 * 5 * 16, 10))
@@ -93,7 +93,7 @@ def cases(full: bool) -> list[Case]:
 
 
 class Drawn(NamedTuple):
-    """A case with its numbers."""
+    """The weights, data and plane of a case."""
 
     origin: Layers
     x: np.ndarray
@@ -102,7 +102,7 @@ class Drawn(NamedTuple):
 
 
 def draw(case: Case) -> Drawn:
-    """Random weights of a trained network's size, data and directions."""
+    """Draw random weights of realistic size, data and directions."""
     generator = np.random.default_rng(0)
 
     def normal(deviation: float, shape: tuple[int, ...]) -> np.ndarray:
@@ -124,7 +124,7 @@ def draw(case: Case) -> Drawn:
 
 
 def predict(activation: str) -> Callable[[Any, jax.Array], jax.Array]:
-    """The network as a user of JAX writes it."""
+    """Return the network as a JAX user would write it."""
     act = getattr(jax.nn, activation)
 
     def predictions(params: Any, x: jax.Array) -> jax.Array:
@@ -145,7 +145,7 @@ def predict(activation: str) -> Callable[[Any, jax.Array], jax.Array]:
 
 
 def loss_of(case: Case) -> Callable[[Any, Any], jax.Array]:
-    """The loss as a user of JAX writes it, of data (x, y)."""
+    """Return the loss of data (x, y) as a JAX user would write it."""
     network = predict(case.activation)
 
     def cross_entropy(params: Any, data: tuple[jax.Array, jax.Array]) -> jax.Array:
@@ -159,7 +159,7 @@ def loss_of(case: Case) -> Callable[[Any, Any], jax.Array]:
 
 
 def reference(case: Case, drawn: Drawn, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """The loss in every cell in float64, with NumPy."""
+    """Compute the loss of every cell in float64 with NumPy."""
     act: Callable = np.tanh if case.activation == "tanh" else lambda z: np.maximum(z, 0)
     u, v = (wide(direction) for direction in (drawn.plane.u, drawn.plane.v))
 
@@ -189,12 +189,12 @@ def reference(case: Case, drawn: Drawn, a: np.ndarray, b: np.ndarray) -> np.ndar
 
 
 def wide(layers: Any) -> list[list[Any]]:
-    """Layers in float64, zeros where a direction leaves a leaf alone."""
+    """Return layers in float64, with zeros for leaves that a direction does not move."""
     return [[0.0 if leaf is None else np.asarray(leaf, float) for leaf in pair] for pair in layers]
 
 
 def multiply_adds(case: Case) -> int:
-    """Of one forward pass over all samples."""
+    """Return the multiply-adds of one forward pass over all samples."""
     total, side = 0, case.inputs[0]
     for shape in case.shapes:
         pixels = 1
@@ -206,13 +206,13 @@ def multiply_adds(case: Case) -> int:
 
 
 def strides(n: int) -> list[int]:
-    """Every how many-th value is left of an odd number n, so that both ends and the middle are."""
+    """Return the strides that keep both ends and the middle of an odd number n of values."""
     half = n // 2
     return [stride for stride in range(1, half + 1) if half % stride == 0]
 
 
 def in_torch(case: Case, drawn: Drawn, module: Any) -> Any:
-    """The same plane, network and data in PyTorch."""
+    """Convert the plane, the network and the data to PyTorch."""
 
     def filled(direction: Any) -> Layers:
         return [
@@ -228,31 +228,31 @@ def in_torch(case: Case, drawn: Drawn, module: Any) -> Any:
     return module.problem(*layers, case.activation, error, drawn.x, drawn.y)
 
 
-class Way(NamedTuple):
-    """One way to the surface."""
+class Implementation(NamedTuple):
+    """One implementation of the surface."""
 
     name: str
     surface: Surface
-    """Two axes -> losses."""
-    counted: Callable[[np.ndarray], np.ndarray]
-    """The losses as they should be -> (n1, n2) bool, where they are compared."""
+    """Maps two axes to losses."""
+    comparable: Callable[[np.ndarray], np.ndarray]
+    """Maps the expected losses to an (n1, n2) mask of the cells that are compared."""
     compiles: bool = False
 
 
-def ways(case: Case, drawn: Drawn) -> Iterator[Way]:
-    """Every way to the surface that is installed."""
+def implementations(case: Case, drawn: Drawn) -> Iterator[Implementation]:
+    """Yield the implementations that are installed."""
 
-    def everywhere(expected: np.ndarray) -> np.ndarray:
+    def all_cells(expected: np.ndarray) -> np.ndarray:
         return np.ones(expected.shape, bool)
 
     if loops := optional("benchmarks.torch_planes", LOOP, IN_PARTS, "PyTorch vmap"):
         on = in_torch(case, drawn, loops)
-        yield Way(LOOP, lambda a, b: loops.loop(on, a, b), everywhere)
-        yield Way(IN_PARTS, lambda a, b: loops.loop(on, a, b, parts=PARTS), everywhere)
-        yield Way("PyTorch vmap", lambda a, b: loops.vmapped(on, a, b), everywhere)
+        yield Implementation(LOOP, lambda a, b: loops.loop(on, a, b), all_cells)
+        yield Implementation(IN_PARTS, lambda a, b: loops.loop(on, a, b, parts=PARTS), all_cells)
+        yield Implementation("PyTorch vmap", lambda a, b: loops.vmapped(on, a, b), all_cells)
         packages = optional("benchmarks.peers_planes", "other packages")
         for peer in packages.peers(on) if packages else ():
-            yield Way(*peer)
+            yield Implementation(*peer)
     loss, plane = loss_of(case), drawn.plane
     data = jax.tree.map(jnp.asarray, (drawn.x, drawn.y))
     cell = jax.jit(lambda plane, a, b, data: loss(plane.at(a, b), data))
@@ -260,50 +260,50 @@ def ways(case: Case, drawn: Drawn) -> Iterator[Way]:
     def cells(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return np.array([[float(cell(plane, p, q, data)) for q in b] for p in a])
 
-    yield Way("JAX, a jitted call a cell", cells, everywhere, compiles=True)
-    yield Way(
+    yield Implementation("JAX, a jitted call a cell", cells, all_cells, compiles=True)
+    yield Implementation(
         JAXSCAPE,
         lambda a, b: jxs.landscape(loss, data, plane, a=a, b=b).loss,
-        everywhere,
+        all_cells,
         compiles=True,
     )
 
 
 def contenders(case: Case, n: int, full: bool, rate: float) -> Iterator[Contender]:
-    """Every way on n × n cells, or on as many of them as there is time for."""
+    """Yield a contender for each implementation, on n × n cells or on as many as time allows."""
     drawn, axis = draw(case), np.linspace(-1, 1, n).astype(np.float32)
-    checked = next(s for s in strides(n) if n // s < (CHECKED if full else 4))
+    compared = next(s for s in strides(n) if n // s < (MAX_COMPARED if full else 4))
     expected = np.full((n, n), np.nan)
-    expected[::checked, ::checked] = reference(case, drawn, axis[::checked], axis[::checked])
+    expected[::compared, ::compared] = reference(case, drawn, axis[::compared], axis[::compared])
     floor = n * n * multiply_adds(case) / rate
-    for way in ways(case, drawn):
-        # jaxscape's tiles, and what its rows share, are those of the whole grid in whole rows.
-        whole_rows = way.name == JAXSCAPE
-        stride = timed_stride(way.surface, axis, whole_rows, 1.0 if full else REDUCED)
+    for implementation in implementations(case, drawn):
+        # jaxscape is timed on whole rows, which use the tiles of the whole grid.
+        whole_rows = implementation.name == JAXSCAPE
+        stride = timed_stride(implementation.surface, axis, whole_rows, 1.0 if full else REDUCED)
         part = slice(None, None, stride), slice(None, None, 1 if whole_rows else stride)
-        yield part_contender(way, axis[part[0]], axis[part[1]], expected[part], floor)
+        yield part_contender(implementation, axis[part[0]], axis[part[1]], expected[part], floor)
 
 
 def part_contender(
-    way: Way, a: np.ndarray, b: np.ndarray, expected: np.ndarray, floor: float
+    implementation: Implementation, a: np.ndarray, b: np.ndarray, expected: np.ndarray, floor: float
 ) -> Contender:
-    """A way on some rows and columns; cells of unknown loss are NaN in `expected`."""
+    """Return a contender on some rows and columns; `expected` is NaN in cells without reference."""
     known = ~np.isnan(expected)
-    # What a package leaves out is among the cells that it computes.
-    counts = known & way.counted(np.where(known, expected, -np.inf))
+    # A package's wrong cells are known for the whole part that it computes.
+    counts = known & implementation.comparable(np.where(known, expected, -np.inf))
 
     def run() -> Any:
-        return way.surface(a, b)
+        return implementation.surface(a, b)
 
     def worst(found: Any) -> float:
         return float(np.max(np.abs(np.asarray(found, float)[counts] / expected[counts] - 1)))
 
-    compiles = run if way.compiles else None
-    return Contender(way.name, run, worst, TOLERANCE, a.size * b.size, compiles, floor)
+    compiles = run if implementation.compiles else None
+    return Contender(implementation.name, run, worst, TOLERANCE, a.size * b.size, compiles, floor)
 
 
 def timed_stride(surface: Surface, axis: np.ndarray, whole_rows: bool, scale: float) -> int:
-    """Every how many-th row, and column, there is time for, by what a few cells take."""
+    """Return the stride of the rows and columns that time allows, from the time of a few cells."""
     few = axis[:: len(axis) // 2]
     across = axis if whole_rows else few
     surface(few, across)
@@ -321,10 +321,10 @@ def timed_stride(surface: Surface, axis: np.ndarray, whole_rows: bool, scale: fl
 
 
 def main() -> None:
-    """Print a table for every case, and write them as JSON if asked."""
+    """Print a table for each case and optionally write all timings as JSON."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.planes", description=__doc__)
     parser.add_argument("--full", action="store_true", help="all data and 51 × 51 cells")
-    parser.add_argument("--sizes", type=int, nargs="+", metavar="n", help="cells a side, odd")
+    parser.add_argument("--sizes", type=int, nargs="+", metavar="n", help="cells per side, odd")
     parser.add_argument("--json", type=Path, metavar="FILE")
     arguments = parser.parse_args()
     sizes = arguments.sizes or [51 if arguments.full else 7]
@@ -334,23 +334,24 @@ def main() -> None:
     here |= {"multiply_adds_per_second": rates.multiply_adds}
     print(machine_line(here), LEGEND, sep="\n")
     print(f"{rates.multiply_adds / 1e9:.0f} G multiply-adds/s in matrix products")
-    found: dict[str, Any] = {}
+    timings: dict[str, Any] = {}
     for case, n in itertools.product(cases(arguments.full), sizes):
         loss = "softmax cross-entropy" if case.classifies else "mean squared error"
         moved = "weights and biases" if case.biases else "weights alone"
         title = f"{case.name}, {loss}, {moved}, {n} × {n} cells, {case.points:,} points"
         print(f"\n{title}", flush=True)
         timed = list(contenders(case, n, arguments.full, rates.multiply_adds))
-        # What was compiled to see how long cells take counts as compiled for the first time.
+        # Drop the programs compiled for the estimate, so that compilation is timed.
         jax.clear_caches()
-        found[title] = compare(timed, n * n)
-        peers = [timing for timing in found[title] if timing.name != JAXSCAPE]
+        timings[title] = compare(timed, n * n)
+        peers = [timing for timing in timings[title] if timing.name != JAXSCAPE]
         fastest = min(peers, key=lambda timing: timing.median).name
         baselines = {"× fastest peer": fastest, "× loop": LOOP}
-        print(table(found[title], "cell", case.points, baselines), flush=True)
+        print(table(timings[title], "cell", case.points, baselines), flush=True)
         print(f"fastest peer: {fastest}", flush=True)
-        if arguments.json:  # after every case: a run cut short has its figures
-            write_json(arguments.json, here, found)
+        # Write after every case, so that an interrupted run keeps its timings.
+        if arguments.json:
+            write_json(arguments.json, here, timings)
 
 
 if __name__ == "__main__":

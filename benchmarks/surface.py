@@ -1,8 +1,8 @@
-"""What a surface is: derivatives, stationary points and persistence, by the methods that find them.
+"""Benchmark of derivatives, stationary points and persistence against direct methods.
 
     python -m benchmarks.surface [--size 512] [--scan 1000000] [--json FILE]
 
-Values are compared with float64 references before anything is timed.
+All values are compared with float64 references before anything is timed.
 """
 
 import argparse
@@ -18,18 +18,18 @@ import jaxscape as jxs
 from benchmarks.article import spread
 from benchmarks.timing import Contender, compare, machine, machine_line, optional, table, write_json
 
-# Errors of derivatives beside the largest of each; differences in float64 have few more digits.
+# The largest allowed errors of derivatives, relative to the largest value of each.
 FLOAT32, DIFFERENCES = 2e-4, 1e-5
 CALLS, NESTED = "a jitted call a cell", "nested vmap by hand"
 SCAN, GUDHI, PLAIN = "NumPy, dense scan of w1", "gudhi, cubical complex", "Python, union and find"
 LEGEND = """\
-As in benchmarks.article. The scan finds no more than sign changes between its values, and proves
-nothing. gudhi computes the pairs of minima and of maxima; jaxscape also the basins' labels.
-* extrapolated from the part named under "timed"."""
+As in benchmarks.article. The scan finds sign changes between its values and proves nothing. gudhi
+computes the pairs of minima and of maxima; jaxscape also labels the basins.
+* extrapolated from the part under "timed"."""
 
 
 def truth(w1: np.ndarray, w2: np.ndarray, data: jxs.Dataset) -> np.ndarray:
-    """(rows, columns, 5) gradient and the Hessian's three entries in float64, by hand."""
+    """Return the (rows, columns, 5) gradients and Hessian entries in float64, from formulas."""
     x, y = (np.asarray(values, float) for values in (data.x, data.y))
     rows = []
     for a in w1:
@@ -52,7 +52,7 @@ def truth(w1: np.ndarray, w2: np.ndarray, data: jxs.Dataset) -> np.ndarray:
 
 
 def derivatives(n: int, data: jxs.Dataset) -> Iterator[Contender]:
-    """Gradient and Hessian on n × n cells of the article's square."""
+    """Yield the contenders for gradients and Hessians on n × n cells of the article's square."""
     axis = np.linspace(-2, 1.95, n).astype(np.float32)
     some = spread(n, 4)
     expected = truth(axis[some].astype(float), axis.astype(float), data)
@@ -116,7 +116,7 @@ def derivatives(n: int, data: jxs.Dataset) -> Iterator[Contender]:
         jax.vmap(jax.vmap(lambda a, b, data: one(jnp.stack([a, b]), data), (None, 0, None)),
                  (0, None, None))
     )  # fmt: skip
-    # All rows at once would take gigabytes.
+    # All rows in one call would take gigabytes.
     yield Contender(
         NESTED,
         lambda: entries(*nested(axis[some], axis, data)),
@@ -142,7 +142,7 @@ def derivatives(n: int, data: jxs.Dataset) -> Iterator[Contender]:
 
 
 def stationary_points(values: int, data: jxs.Dataset) -> Iterator[Contender]:
-    """All with 0 < w1 ≤ 200, on both equations of the two-weight network."""
+    """Yield the contenders for all stationary points of the two-weight network in 0 < w1 ≤ 200."""
     x, y = (np.asarray(values, float) for values in (data.x, data.y))
     found = jxs.critical_points(jxs.squared_error, data, w1=(1e-9, 200.0), w2=(-1e9, 1e9))
     expected = np.sort([point.a for point in found.points])
@@ -179,7 +179,7 @@ def stationary_points(values: int, data: jxs.Dataset) -> Iterator[Contender]:
 
 
 def persistent_pairs(n: int) -> Iterator[Contender]:
-    """Minima and maxima of a noisy surface of n × n cells by persistence."""
+    """Yield the contenders for the persistence of a noisy surface of n × n cells."""
 
     def noisy(n: int) -> jxs.Landscape:
         axis = np.linspace(-3, 3, n)
@@ -188,7 +188,7 @@ def persistent_pairs(n: int) -> Iterator[Contender]:
         return jxs.Landscape(loss, jxs.Axis(axis, "w1"), jxs.Axis(axis, "w2"), "waves", "dense")
 
     def plain(surface: jxs.Landscape) -> np.ndarray:
-        """The depths of all minima but the lowest, cell after cell."""
+        """Return the depths of all minima but the lowest, cell by cell."""
         loss = np.asarray(surface.loss)
         n1, n2 = loss.shape
         root: dict[int, int] = {}
@@ -244,7 +244,7 @@ def persistent_pairs(n: int) -> Iterator[Contender]:
 
 
 def main() -> None:
-    """Print a table for each case, and write them as JSON if asked."""
+    """Print a table for each case and optionally write all timings as JSON."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.surface", description=__doc__)
     parser.add_argument("--size", type=int, default=512, metavar="N")
     parser.add_argument("--scan", type=int, default=1_000_000, metavar="M")

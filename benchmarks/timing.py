@@ -1,4 +1,4 @@
-"""Contenders for one result: their values checked first, then timed in turns and tabulated."""
+"""Compare contenders for one result: check their values, time them in turns, print a table."""
 
 import ctypes
 import datetime
@@ -17,32 +17,32 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-# Timed runs of a contender: as many as fill this time, within these bounds.
+# A contender is timed as often as fits into this time, within these bounds.
 _SECONDS, _FEWEST, _MOST = 2.0, 3, 15
-# A run as long as this has no need of another untimed before it, and ten seconds of such runs do.
+# A run of this length needs no untimed run before it. Shorter ones do.
 _LONG, _ENOUGH = 1.0, 10.0
 
 
 class Contender(NamedTuple):
-    """One way to the result."""
+    """One implementation of the result."""
 
     name: str
     run: Callable[[], Any]
     """Computes the result, or a part of it."""
     error: Callable[[Any], float]
-    """The worst relative error of what `run` returned."""
+    """Returns the largest relative error of the value of `run`."""
     tolerance: float
-    """The largest `error` that counts as the same result."""
+    """The largest allowed error."""
     part: int
-    """How many units of work (cells, epochs) `run` does."""
+    """The number of units of work (cells, epochs) that `run` does."""
     compiles: Callable[[], Any] | None = None
-    """A call that compiles what `run` needs, `run` itself if it is short; None: nothing to do."""
+    """A call that compiles what `run` needs, `run` itself if it is short; None if nothing does."""
     floor: float | None = None
-    """Seconds that the whole result takes at least on this machine; None: not known."""
+    """The least seconds that the whole result needs on this machine; None if unknown."""
 
 
 class Timing(NamedTuple):
-    """How long a contender took for the whole result, in seconds."""
+    """The times of a contender for the whole result, in seconds."""
 
     name: str
     median: float
@@ -50,16 +50,16 @@ class Timing(NamedTuple):
     slowest: float
     repeats: int
     compiling: float | None
-    """The first call less the second: compiling, and all else done once. None: not compiled."""
+    """The first call minus the second, mostly compilation; None if nothing is compiled."""
     part: int
-    """Units of work that were timed; where they are not all, the times are extrapolated."""
+    """The units of work that were timed; if these are not all, the times are extrapolated."""
     whole: int
     error: float
-    """The worst relative error against the reference."""
+    """The largest error relative to the reference."""
     memory: int | None = None
-    """Bytes by which a run raised the peak of resident memory; None: not known."""
+    """The rise of the peak resident memory during a run, in bytes; None if unknown."""
     floor: float | None = None
-    """Seconds that the whole result takes at least on this machine; None: not known."""
+    """The least seconds that the whole result needs on this machine; None if unknown."""
 
     @property
     def extrapolated(self) -> bool:
@@ -68,12 +68,12 @@ class Timing(NamedTuple):
 
     @property
     def per_unit(self) -> float:
-        """Seconds for one unit of work."""
+        """The seconds for one unit of work."""
         return self.median / self.whole
 
 
 def optional(module: str, *names: str) -> ModuleType | None:
-    """A module whose requirements may be missing: None then, the contenders named as skipped."""
+    """Import a module, or print the contenders that are skipped because a package is missing."""
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as missing:
@@ -82,22 +82,22 @@ def optional(module: str, *names: str) -> ModuleType | None:
 
 
 def relative_error(values: Any, reference: np.ndarray) -> float:
-    """The largest |values - reference| / |reference|; NaN if any value is."""
+    """Return the largest |values - reference| / |reference|; NaN if any value is NaN."""
     return float(np.max(np.abs(np.asarray(values, float) - reference) / np.abs(reference)))
 
 
 def compare(contenders: Sequence[Contender], whole: int) -> list[Timing]:
-    """Check every contender's values, then time them all in rounds, so that drift hits all alike.
+    """Check the values of all contenders, then time them in rounds, so that all drift equally.
 
     Args:
-        contenders: ways to one result.
-        whole: units of work in the whole result.
+        contenders: implementations of one result.
+        whole: the units of work in the whole result.
 
     Returns:
-        A timing for each, of the whole result.
+        One timing per contender, for the whole result.
 
     Raises:
-        SystemExit: values that differ from the reference; nothing is timed then.
+        SystemExit: Values differ from the reference; then nothing is timed.
     """
     compiling, warm, errors, memory = [], [], [], []
     for contender in contenders:
@@ -125,7 +125,7 @@ def compare(contenders: Sequence[Contender], whole: int) -> list[Timing]:
             fewest = turn < _FEWEST and sum(times) < _ENOUGH
             if fewest or sum(times) + times[-1] <= _SECONDS:
                 if seconds < _LONG:
-                    # Untimed first: threads of the contender before may still spin for work.
+                    # Not timed: threads of the previous contender may still be spinning.
                     jax.block_until_ready(contender.run())
                 times.append(_timed(contender.run))
 
@@ -166,9 +166,9 @@ def _timing(
 
 
 def peak_memory(run: Callable[[], Any]) -> int | None:
-    """Bytes by which a call raises the peak of resident memory; None where Linux does not count.
+    """Return the rise of the peak resident memory during a call, in bytes; None without /proc.
 
-    On an accelerator, of the host alone.
+    Memory of an accelerator is not counted.
     """
     reset, status = Path("/proc/self/clear_refs"), Path("/proc/self/status")
     if not reset.exists():
@@ -178,7 +178,7 @@ def peak_memory(run: Callable[[], Any]) -> int | None:
         lines = status.read_text().splitlines()
         return next(1024 * int(line.split()[1]) for line in lines if line.startswith(field))
 
-    # What malloc holds for later would hide that a call takes memory.
+    # Free memory that malloc keeps would hide the memory of the call.
     getattr(ctypes.CDLL(None), "malloc_trim", int)(0)
     reset.write_text("5")
     before = resident("VmRSS")
@@ -187,7 +187,7 @@ def peak_memory(run: Callable[[], Any]) -> int | None:
 
 
 def duration(seconds: float) -> str:
-    """Seconds in three digits of a readable unit.
+    """Format seconds with three digits in a readable unit.
 
     Example:
         >>> duration(0.00123), duration(16_400.0)
@@ -203,13 +203,13 @@ def _three_digits(value: float) -> str:
 
 
 def table(timings: Sequence[Timing], unit: str, points: int, baselines: Mapping[str, str]) -> str:
-    """Timings as aligned columns.
+    """Format timings as aligned columns.
 
     Args:
-        timings: of one result.
-        unit: what `part` and `whole` count, in the singular.
-        points: samples that each unit of work goes through.
-        baselines: column heading -> name of the contender that the column compares with.
+        timings: the timings of one result.
+        unit: the name of a unit of work, in the singular.
+        points: the samples that each unit of work visits.
+        baselines: maps a column's heading to the contender with which it compares.
     """
     by_name = {timing.name: timing for timing in timings}
     against = {
@@ -253,7 +253,7 @@ def _aligned(lines: list[list[str]]) -> str:
 
 
 def machine() -> dict[str, Any]:
-    """What the timings were taken on, and when."""
+    """Return the machine, the versions of the packages, and the date."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -263,7 +263,7 @@ def machine() -> dict[str, Any]:
         "device": jax.devices()[0].device_kind,
         "python": platform.python_version(),
         **{name: _version(name) for name in ("jax", "numpy", "numba", "torch")},
-        # What else the machine did in the minute before: timings want a quiet one.
+        # The load of the minute before; timings need an idle machine.
         "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "date": datetime.date.today().isoformat(),
     }
@@ -277,7 +277,7 @@ def _version(package: str) -> str | None:
 
 
 def machine_line(machine: Mapping[str, Any]) -> str:
-    """The machine in one line."""
+    """Format the machine as one line."""
     packages = ", ".join(
         f"{name} {machine[name] or 'absent'}" for name in ("jax", "numpy", "numba", "torch")
     )
@@ -290,7 +290,7 @@ def machine_line(machine: Mapping[str, Any]) -> str:
 def write_json(
     path: Path, machine: Mapping[str, Any], cases: Mapping[str, Sequence[Timing]]
 ) -> None:
-    """Write timings, named by case and then by contender, times in seconds."""
+    """Write the timings by case and contender, with times in seconds."""
     content = {
         "machine": dict(machine),
         "cases": {

@@ -1,4 +1,4 @@
-"""Whole grids in PyTorch: `torch.func.vmap`, compiled, and a loop over the cells of a plane."""
+"""Grids in PyTorch: `torch.func.vmap`, `torch.compile`, and a loop over the cells of a plane."""
 
 import shutil
 from collections.abc import Callable, Sequence
@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch.nn.functional import linear
 
-# Rows at a time: all of them would need every prediction of every cell in memory.
+# The most predictions in memory at a time.
 _CELLS_AT_ONCE = 2**24
 
 
@@ -26,7 +26,7 @@ def _rows(w1, w2, x, y):
 
 
 _compiled = torch.compile(_rows, dynamic=False)
-# One program for each size of grid that is timed.
+# Each size of grid has its own program.
 torch._dynamo.config.recompile_limit = 64
 
 
@@ -34,29 +34,29 @@ torch._dynamo.config.recompile_limit = 64
 def _by_rows(grid: Callable, w1: np.ndarray, *others: np.ndarray) -> np.ndarray:
     w2, x, y = (torch.tensor(array) for array in others)
     rows = min(w1.size, max(1, _CELLS_AT_ONCE // (w2.numel() * x.numel())))
-    # Parts of one size, the last filled up: a compiled grid is compiled for each size.
+    # The last part is padded, because a compiled grid is compiled once per size.
     filled = torch.tensor(np.resize(w1, rows * -(-w1.size // rows)))
     parts = [grid(part, w2, x, y) for part in filled.split(rows)]
     return torch.cat(parts)[: w1.size].numpy()
 
 
 def vmapped(w1: np.ndarray, w2: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """The mean squared error of the two weights by `torch.func.vmap` over both axes."""
+    """Compute the mean squared error of the two weights with `torch.func.vmap` over both axes."""
     return _by_rows(_grid, w1, w2, x, y)
 
 
 def can_compile() -> bool:
-    """Whether there is a C++ compiler, which `torch.compile` needs."""
+    """Return whether there is a C++ compiler, which `torch.compile` needs."""
     return shutil.which("g++") is not None or shutil.which("clang++") is not None
 
 
 def compiled(w1: np.ndarray, w2: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """The same by `torch.compile` of some rows."""
+    """Compute the same with `torch.compile`, some rows at a time."""
     return _by_rows(_compiled, w1, w2, x, y)
 
 
 class Network(torch.nn.Module):
-    """A dense network with a name for its activation, its weights given as (in, out) arrays."""
+    """A dense network from (in, out) weights, biases, and the name of its activation."""
 
     def __init__(self, layers: Sequence[tuple[np.ndarray, np.ndarray]], activation: str):
         super().__init__()
@@ -66,7 +66,7 @@ class Network(torch.nn.Module):
             self.layers.extend([torch.tensor(weight.T.copy()), torch.tensor(bias)])
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """The predictions, (n, outputs)."""
+        """Return the (n, outputs) predictions."""
         layers = list(self.layers)
         for k in range(0, len(layers), 2):
             x = linear(x, layers[k], layers[k + 1])
@@ -86,7 +86,7 @@ def plane(
     x: torch.Tensor,
     y: torch.Tensor,
 ) -> np.ndarray:
-    """The mean squared error in every cell of a plane, the weights set in place for each."""
+    """Compute the mean squared error of a plane cell by cell, with weights set in place."""
     losses = np.empty((a.size, b.size), np.float32)
     parameters = list(network.parameters())
     for i, row in enumerate(a):
@@ -109,7 +109,7 @@ def vmapped_plane(
     x: torch.Tensor,
     y: torch.Tensor,
 ) -> np.ndarray:
-    """The same by `torch.func.vmap` over the cells of a row, some at a time."""
+    """Compute the same with `torch.func.vmap` over some cells of a row at a time."""
     names = [name for name, _ in network.named_parameters()]
 
     def cell(row: torch.Tensor, column: torch.Tensor) -> torch.Tensor:

@@ -1,6 +1,6 @@
-"""The article's loops in PyTorch, with targets in the predictions' shape: its surface and descent.
+"""The article's surface and descent in PyTorch, with targets in the shape of the predictions.
 
-Errors are means of batch means, the short last batch counting as much as a full one.
+Errors are means of batch means, in which a short last batch counts as much as a full one.
 """
 
 from typing import Any
@@ -14,13 +14,13 @@ _mean_squared_error = nn.MSELoss()
 
 
 def batches(x: np.ndarray, y: np.ndarray, batch_size: int) -> DataLoader:
-    """The points in order, one feature each."""
+    """Return batches of the points in order."""
     columns = (torch.tensor(values)[:, None] for values in (x, y))
     return DataLoader(TensorDataset(*columns), batch_size)
 
 
 def network(w1: float, w2: float) -> nn.Sequential:
-    """f(x) = w2·tanh(w1·x)."""
+    """Return the network f(x) = w2·tanh(w1·x)."""
     model = nn.Sequential(nn.Linear(1, 1, bias=False), nn.Tanh(), nn.Linear(1, 1, bias=False))
     set_weights(model, w1, w2)
     return model
@@ -35,12 +35,12 @@ def set_weights(model: nn.Sequential, w1: float, w2: float) -> None:
 
 @torch.no_grad()
 def error(model: nn.Sequential, points: DataLoader) -> float:
-    """The mean of the batches' mean squared errors."""
+    """Return the mean of the mean squared errors of all batches."""
     return float(np.mean([_mean_squared_error(model(x), y).item() for x, y in points]))
 
 
 def surface(w1: np.ndarray, w2: np.ndarray, points: DataLoader) -> np.ndarray:
-    """The error in every cell, one after the other."""
+    """Compute the error cell by cell."""
     model = network(0.0, 0.0)
     losses = np.empty((w1.size, w2.size), np.float32)
     for i, j in np.ndindex(losses.shape):
@@ -59,7 +59,7 @@ def _epoch(model: nn.Sequential, optimizer: torch.optim.Optimizer, points: DataL
 def descent(
     start: tuple[float, float], train: DataLoader, test: DataLoader, epochs: int, rate: float
 ) -> np.ndarray:
-    """Stochastic gradient descent: (1 + epochs, 3) weights and test errors, one row an epoch."""
+    """Run SGD and return (1 + epochs, 3) weights and test errors, one row per epoch."""
     model = network(*start)
     optimizer = torch.optim.SGD(model.parameters(), rate)
 
@@ -76,7 +76,7 @@ def descent(
 def train(
     start: tuple[float, float], points: DataLoader, epochs: int, rate: float
 ) -> tuple[float, ...]:
-    """The last weights of stochastic gradient descent."""
+    """Run SGD and return the last weights."""
     model = network(*start)
     optimizer = torch.optim.SGD(model.parameters(), rate)
     for _ in range(epochs):

@@ -8,15 +8,15 @@ import torch
 from torch.nn import functional
 
 Layers = Sequence[tuple[np.ndarray, np.ndarray]]
-# Cells that vmap takes at a time; more of them are no faster, and need as much more memory.
+# The cells per call of vmap; more cells are not faster and need more memory.
 _CELLS_AT_ONCE = 4
 
 
 class Network(torch.nn.Module):
-    """Convolutions and then dense layers, all numbers in one parameter.
+    """Convolutions followed by dense layers, with all numbers in one parameter.
 
-    Setting one parameter is the least that a cell can take, and packages that scale every
-    parameter by itself keep the plane as it is.
+    One parameter is the fastest to set. It also keeps packages that scale each parameter
+    separately from changing the plane.
     """
 
     def __init__(self, layers: Layers, activation: str):
@@ -26,7 +26,7 @@ class Network(torch.nn.Module):
         self.shapes = [leaf.shape for layer in layers for leaf in _as_torch(layer)]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """The predictions, (n, outputs), of images (n, channels, height, width) or of rows."""
+        """Return the (n, outputs) predictions of (n, channels, height, width) images or of rows."""
         sizes = [shape.numel() for shape in self.shapes]
         leaves = [
             part.view(shape)
@@ -45,14 +45,14 @@ class Network(torch.nn.Module):
 
 
 class Problem(NamedTuple):
-    """A loss on a plane: the parameters `origin + a·u + b·v`, each a vector."""
+    """A loss on the plane `origin + a·u + b·v`, where each is one vector."""
 
     network: Network
     origin: torch.Tensor
     u: torch.Tensor
     v: torch.Tensor
     error: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-    """(predictions, targets) -> scalar."""
+    """Maps predictions and targets to a scalar."""
     x: torch.Tensor
     y: torch.Tensor
 
@@ -60,10 +60,10 @@ class Problem(NamedTuple):
 def problem(
     origin: Layers, u: Layers, v: Layers, activation: str, error: str, x: np.ndarray, y: np.ndarray
 ) -> Problem:
-    """The same in PyTorch; `error` is the name of a function of `torch.nn.functional`."""
+    """Convert a problem to PyTorch; `error` names a function of `torch.nn.functional`."""
     inputs, targets = torch.from_numpy(x), torch.from_numpy(y)
     if inputs.ndim == 4:
-        # As channels_last: two to three times as fast here as channels first.
+        # The memory format channels_last is two to three times as fast here.
         inputs = inputs.permute(0, 3, 1, 2)
     if not targets.is_floating_point():
         targets = targets.long()
@@ -74,24 +74,24 @@ def problem(
 
 
 def flat(layers: Layers) -> torch.Tensor:
-    """All numbers of all layers, in one vector."""
+    """Return all numbers of all layers in one vector."""
     return torch.cat([leaf.flatten() for layer in layers for leaf in _as_torch(layer)])
 
 
 def _as_torch(layer: tuple[np.ndarray, np.ndarray]) -> list[torch.Tensor]:
-    """Weight and bias with the output's axis first."""
+    """Return weight and bias with the output axis first."""
     weight, bias = (torch.tensor(leaf) for leaf in layer)
     return [weight.permute(3, 2, 0, 1) if weight.ndim == 4 else weight.T, bias]
 
 
 @torch.inference_mode()
 def loop(on: Problem, a: np.ndarray, b: np.ndarray, parts: int = 1) -> np.ndarray:
-    """The loss in every cell, its parameters set in place.
+    """Compute the loss cell by cell, with parameters set in place.
 
-    All samples go through the network at once, or in parts of almost one size.
+    All samples go through the network in one call, or in `parts` of about equal size.
     """
     batches = list(zip(on.x.tensor_split(parts), on.y.tensor_split(parts), strict=True))
-    shares = [len(y) / len(on.y) for _, y in batches]
+    weights = [len(y) / len(on.y) for _, y in batches]
     losses = np.empty((a.size, b.size), np.float32)
     flat = on.network.flat.data
     for i, row in enumerate(a):
@@ -99,13 +99,13 @@ def loop(on: Problem, a: np.ndarray, b: np.ndarray, parts: int = 1) -> np.ndarra
             torch.add(on.origin, on.u, alpha=float(row), out=flat)
             flat.add_(on.v, alpha=float(column))
             errors = [on.error(on.network(x), y) for x, y in batches]
-            losses[i, j] = sum(w * e.item() for w, e in zip(shares, errors, strict=True))
+            losses[i, j] = sum(w * e.item() for w, e in zip(weights, errors, strict=True))
     return losses
 
 
 @torch.no_grad()
 def vmapped(on: Problem, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """The same by `torch.func.vmap` over the cells of a row, some at a time."""
+    """Compute the same with `torch.func.vmap` over some cells of a row at a time."""
 
     def cell(row: torch.Tensor, column: torch.Tensor) -> torch.Tensor:
         params = {"flat": on.origin + row * on.u + column * on.v}
