@@ -83,15 +83,15 @@ class Mark(NamedTuple):
     name: str
 
 
-def marks_of(given: Any) -> tuple[Mark, ...]:
+def check_marks(marks: Any) -> tuple[Mark, ...]:
     """Convert a user's marks, each (a, b, name), to `Mark`s of Python floats and strings.
 
     Raises:
-        TypeError: a mark is not two numbers and a string.
-        ValueError: a coordinate is not finite.
+        TypeError: A mark is not two numbers and a string.
+        ValueError: A coordinate is not finite.
     """
 
-    def mark(one: Any) -> Mark:
+    def convert(one: Any) -> Mark:
         match one:
             case (a, b, str(name)) if _is_number(a) and _is_number(b):
                 if not (math.isfinite(a) and math.isfinite(b)):
@@ -99,21 +99,21 @@ def marks_of(given: Any) -> tuple[Mark, ...]:
                 return Mark(float(a), float(b), str(name))
         raise TypeError(f"marks: expected (a, b, name), two numbers and a string, got {one!r}")
 
-    if isinstance(given, str) or not isinstance(given, Iterable):
-        raise TypeError(f"marks: expected a sequence of (a, b, name), got {given!r}")
-    return tuple(map(mark, given))
+    if isinstance(marks, str) or not isinstance(marks, Iterable):
+        raise TypeError(f"marks: expected a sequence of (a, b, name), got {marks!r}")
+    return tuple(map(convert, marks))
 
 
-def units_of(given: Any) -> tuple[str, str]:
-    """Return a user's two units as a tuple of strings.
+def check_units(units: Any) -> tuple[str, str]:
+    """Return two units as a tuple of strings.
 
     Raises:
-        TypeError: `given` is not two strings.
+        TypeError: `units` is not two strings.
     """
-    match given:
+    match units:
         case (str(first), str(second)):
             return str(first), str(second)
-    raise TypeError(f"units: expected two strings, got {given!r}")
+    raise TypeError(f"units: expected two strings, got {units!r}")
 
 
 def _is_number(value: Any) -> bool:

@@ -6,7 +6,7 @@ import pytest
 
 import jaxscape as jxs
 from jaxscape.results import landscape as landscape_module
-from jaxscape.results.landscape import Cell, Mark, marks_of, units_of
+from jaxscape.results.landscape import Cell, Mark, check_marks, check_units
 
 
 def make_landscape(loss):
@@ -83,10 +83,10 @@ def test_the_title_of_an_axis_has_its_unit():
 
 
 def test_marks_become_python_numbers():
-    (mark,) = marks_of([(np.float32(0.5), 2, "end")])
+    (mark,) = check_marks([(np.float32(0.5), 2, "end")])
     assert mark == Mark(0.5, 2.0, "end")
     assert (type(mark.a), type(mark.b)) == (float, float)
-    assert marks_of(()) == ()
+    assert check_marks(()) == ()
 
 
 @pytest.mark.parametrize(
@@ -101,11 +101,11 @@ def test_marks_become_python_numbers():
 )
 def test_other_marks_raise_an_error(marks, error, message):
     with pytest.raises(error, match=message):
-        marks_of(marks)
+        check_marks(marks)
 
 
 def test_units_are_two_strings():
-    assert units_of(["a", "b"]) == ("a", "b")
+    assert check_units(["a", "b"]) == ("a", "b")
     for units in ("ab", ("a",), ("a", 1), None):
         with pytest.raises(TypeError, match="units: expected two strings"):
-            units_of(units)
+            check_units(units)
