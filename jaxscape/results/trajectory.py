@@ -76,7 +76,7 @@ class Trajectory(_Recorded):
         """Return the scalar parameter of this name at every point, (T,) float.
 
         Raises:
-            ValueError: no scalar parameter has this name.
+            ValueError: No scalar parameter has this name.
         """
         return _coordinate(self.params, name, 1)
 
@@ -119,7 +119,7 @@ class Trajectory(_Recorded):
         words = thumbnails.text(self)
         if is_traced(self.step, self.loss, self.diverged_step):
             return words
-        return thumbnails.lines(self.epoch, np.asarray(self.loss)[None], ("epoch", "loss")) + words
+        return thumbnails.curves(self.epoch, np.asarray(self.loss)[None], ("epoch", "loss")) + words
 
 
 @jax.tree_util.register_dataclass
@@ -165,7 +165,7 @@ class Descents(_Recorded):
         """Return the scalar parameter of this name at every point, (R, T) float.
 
         Raises:
-            ValueError: no scalar parameter has this name.
+            ValueError: No scalar parameter has this name.
         """
         return _coordinate(self.params, name, 2)
 
@@ -218,7 +218,7 @@ class Descents(_Recorded):
             return f"{head}, {points}, traced)"
         diverged = self.diverged
         last = np.asarray(self.loss)[~diverged, -1]
-        end = f"from {last.min():.6g} to {last.max():.6g}" if last.size else "nowhere finite"
+        end = f"from {last.min():.6g} to {last.max():.6g}" if last.size else "not finite"
         return (
             f"{head}, {points}, {int(self.step[-1])} steps, {int(diverged.sum())} diverged)\n"
             f"  last loss {end}"
@@ -230,7 +230,7 @@ class Descents(_Recorded):
         if is_traced(self.step, self.loss, self.diverged_step) or self.diverged.all():
             return words
         kept = np.asarray(self.loss)[~self.diverged]
-        return thumbnails.lines(self.epoch, kept, ("epoch", "loss")) + words
+        return thumbnails.curves(self.epoch, kept, ("epoch", "loss")) + words
 
 
 class Projection(NamedTuple):
@@ -260,7 +260,7 @@ class Projection(NamedTuple):
         """Return the coordinate of this name at every point, (T,) float.
 
         Raises:
-            ValueError: the plane has no coordinate of this name.
+            ValueError: The plane has no coordinate of this name.
         """
         if name not in self.names:
             raise ValueError(
@@ -280,7 +280,7 @@ class Projection(NamedTuple):
     def _repr_html_(self) -> str:
         """Show the loss and the surface's loss by epoch in a notebook."""
         both = np.stack([self.loss, self.surface_loss])
-        return thumbnails.lines(self.epoch, both, ("epoch", "loss")) + thumbnails.text(self)
+        return thumbnails.curves(self.epoch, both, ("epoch", "loss")) + thumbnails.text(self)
 
 
 def _coordinate(params: Any, name: str, ndim: int) -> np.ndarray:
