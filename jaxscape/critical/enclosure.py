@@ -7,9 +7,16 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import ClosedJaxpr, JaxprEqn
 
-from jaxscape._util.jaxpr import CALLS, avals, called_jaxpr, equations, interpret
+from jaxscape._util.jaxpr import (
+    CALLS,
+    ClosedJaxpr,
+    JaxprEqn,
+    avals,
+    called_jaxpr,
+    equations,
+    interpret,
+)
 from jaxscape.critical.interval import Interval, point
 from jaxscape.critical.interval_rules import RULES
 

@@ -16,9 +16,16 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.extend.core import JaxprEqn
 
-from jaxscape._util.jaxpr import PLAIN_CALLS, avals, bind, called_jaxpr, interpret, multiply_adds
+from jaxscape._util.jaxpr import (
+    PLAIN_CALLS,
+    JaxprEqn,
+    avals,
+    bind,
+    called_jaxpr,
+    interpret,
+    multiply_adds,
+)
 from jaxscape._util.pytree import is_array, is_none
 from jaxscape.planes.plane import Plane
 

@@ -15,10 +15,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import ClosedJaxpr, JaxprEqn
 
 from jaxscape._util.jaxpr import (
     CHECKPOINTS,
+    ClosedJaxpr,
+    JaxprEqn,
     MismatchError,
     avals,
     called_jaxpr,

@@ -1,6 +1,8 @@
 """The reader of JAX's equations, and that JAX still has each primitive with a rule."""
 
 import math
+import re
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +11,7 @@ import pytest
 from jax import lax
 from jax.extend.core import primitives
 
+import jaxscape
 from jaxscape._util.jaxpr import (
     CALLS,
     CHECKPOINTS,
@@ -156,6 +159,16 @@ def test_jax_has_one_of_the_primitives(group):
 def test_jax_has_the_primitive_of_a_call_without_a_public_function():
     name = primitives.closed_call_p.name
     assert name in CLOSED_CALL, f"JAX {jax.__version__} names the primitive closed_call {name!r}"
+
+
+def test_no_other_module_reads_equations():
+    package = Path(jaxscape.__file__).parent
+    readers = {
+        path.relative_to(package).as_posix()
+        for path in package.rglob("*.py")
+        if re.search(r"\.eqns\b|jax\.extend\b", path.read_text())
+    }
+    assert readers == {"_util/jaxpr.py"}
 
 
 def test_calls_are_those_that_jax_traces():
