@@ -74,9 +74,8 @@ class Basins:
         reached = np.array([limit.params is not None for limit in self.limits])
         labels = np.where(reached[self.label], self.label, -1)
         a, b = np.asarray(self.a.values, float), np.asarray(self.b.values, float)
-        return thumbnails.label_map(labels, a, b, (self.a.name, self.b.name)) + thumbnails.text(
-            self
-        )
+        names = (self.a.name, self.b.name)
+        return thumbnails.label_map(labels, a, b, names) + thumbnails.text(self)
 
 
 class _State(NamedTuple):
