@@ -41,7 +41,7 @@ def compute_traced(problem: Problem, memory: int | None) -> jax.Array:
 
 
 def compute_at_once(plan: Plan, problem: Problem) -> tuple[jax.Array, bool]:
-    """Compute all cells in one call; return them, and whether all are known to be finite."""
+    """Compute all cells in one call; return them, and False if some are known not to be finite."""
     if plan.worker_parabolas is not None:
         losses, finite = exact_in_threads(plan.worker_parabolas, plan.workers, *problem[2:])
     else:
