@@ -1,33 +1,12 @@
-"""What tests look for on a page in a browser."""
+"""Helpers of tests that open pages in a browser."""
 
 import base64
+import io
 
-COUNT_PIXELS = """
-async ([png, red, green, blue]) => {
-  const image = new Image();
-  image.src = "data:image/png;base64," + png;
-  await image.decode();
-  const canvas = document.createElement("canvas");
-  [canvas.width, canvas.height] = [image.width, image.height];
-  const context = canvas.getContext("2d");
-  context.drawImage(image, 0, 0);
-  const data = context.getImageData(0, 0, image.width, image.height).data;
-  let count = 0;
-  for (let k = 0; k < data.length; k += 4)
-    count += Math.abs(data[k] - red) + Math.abs(data[k + 1] - green)
-      + Math.abs(data[k + 2] - blue) < 60;
-  return count;
-}
-"""
+import numpy as np
+from PIL import Image
 
-
-def pixels(page, color, clip=None):
-    """How many pixels of the page, or a part of it, have about this color."""
-    png = base64.b64encode(page.screenshot(clip=clip)).decode()
-    return page.evaluate(COUNT_PIXELS, [png, *(int(color[k : k + 2], 16) for k in (1, 3, 5))])
-
-
-IN_SPACE = """
+TO_SCREEN = """
 ([selector, x, y, height]) => {
   const {_scene} = document.querySelector(selector)._fullLayout.scene;
   const {model, view, projection} = _scene.glplot.cameraParams;
@@ -41,6 +20,22 @@ IN_SPACE = """
 """
 
 
-def in_space(page, figure, place):
-    """Where on the page a place (x, y, height) of a figure's scene is seen."""
-    return page.evaluate(IN_SPACE, [figure, *map(float, place)])
+def scene_to_screen(page, figure, point):
+    """Return the position on the page of a point (x, y, height) of a figure's scene."""
+    return page.evaluate(TO_SCREEN, [figure, *map(float, point)])
+
+
+def decode_png(png):
+    """Return a PNG as an integer array, (height, width, 4)."""
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGBA")).astype(int)
+
+
+def has_color(image, color):
+    """Return which pixels of an image have approximately a color."""
+    rgb = [int(color[k : k + 2], 16) for k in (1, 3, 5)]
+    return (abs(image[..., :3] - rgb).sum(axis=2) < 60) & (image[..., 3] > 200)
+
+
+def count_pixels(page, color, clip=None):
+    """Return how many pixels of a page, or of a part of it, have approximately a color."""
+    return int(has_color(decode_png(page.screenshot(clip=clip)), color).sum())

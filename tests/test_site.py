@@ -12,7 +12,7 @@ import pytest
 
 import jaxscape as jxs
 from jaxscape import plot
-from tests.pages import pixels
+from tests.pages import count_pixels
 
 DOCS = Path(__file__).parents[1] / "docs"
 PACKAGES = {name for name in jxs.__all__ if isinstance(getattr(jxs, name), types.ModuleType)}
@@ -78,7 +78,7 @@ def site(tmp_path_factory):
 @pytest.mark.slow
 def test_the_site_builds_and_figures_are_drawn(site, open_page):
     page = open_page(site / "index.html", viewport={"width": 1200, "height": 900})
-    assert pixels(page, "#ff4b1f") > 100
+    assert count_pixels(page, "#ff4b1f") > 100
     # On a phone nothing is wider than the page, and a figure is drawn when it comes into view.
     page.set_viewport_size({"width": 400, "height": 800})
     page.goto((site / "start.html").as_uri())

@@ -1,19 +1,19 @@
-// The page: what is chosen, which descents there are, and what happens when.
+// The page: settings, descents, drawing, and event listeners.
 
-const GIVEN = JSON.parse(document.getElementById("data").textContent);
-const TRAIN = readPanels(GIVEN.train.panels);
-const TEST = GIVEN.test && readPanels(GIVEN.test.panels);
-const BOX = GIVEN.box;
-const GRID = gridOf(TRAIN, BOX);
-const AT_ORIGIN = lossAt(TRAIN, 0, 0);
-const MOST_DESCENTS = 12;
-const MOST_STEPS = 20000;
-// A descent rests where neither the slope, in units of the loss at (0, 0), nor the step is more.
-const AT_REST = 1e-10;
+const PAGE_DATA = JSON.parse(document.getElementById("data").textContent);
+const TRAIN = readPolynomials(PAGE_DATA.train.polynomials);
+const TEST = PAGE_DATA.test && readPolynomials(PAGE_DATA.test.polynomials);
+const BOX = PAGE_DATA.box;
+const GRID = computeGrid(TRAIN, BOX);
+const LOSS_AT_ORIGIN = lossAt(TRAIN, 0, 0);
+const MAX_DESCENTS = 12;
+const MAX_STEPS = 20000;
+// A descent is at rest if its step, and its gradient in units of the loss at (0, 0), are at most this.
+const REST_TOL = 1e-10;
 const DEFAULTS = { optimizer: "gd", rate: 0.05, momentum: 0.9, speed: 20 };
 
 const element = (id) => document.getElementById(id);
-const calm = window.matchMedia("(prefers-reduced-motion: reduce)");
+const reducedMotion = window.matchMedia("(prefers-reduced-motion: reduce)");
 const panels = Object.fromEntries(
   ["contour", "surface", "loss", "fit"].map((name) => [name, makePanel(name)]),
 );
@@ -22,18 +22,18 @@ const state = {
   started: 0,
   cursor: [BOX.w1, BOX.w2].map(([low, high]) => low + (high - low) / 3),
   paused: false,
-  scale: { log: GRID.highest > 50 * GRID.lowest, least: leastLoss() },
+  scale: { log: GRID.highest > 50 * GRID.lowest, lowest: lowestDrawnLoss() },
   lossAxes: { steps: 0, range: [0, 0] },
 };
 
-/** Below it logarithms end: the lowest loss of the surface, if it is not 0. */
-function leastLoss() {
+/** The lowest loss that a log scale shows: the surface's lowest, or a small one if that is 0. */
+function lowestDrawnLoss() {
   return Math.max(GRID.lowest, 1e-9 * GRID.highest) || 1;
 }
 
-/** The scale of the chart over steps, where a loss may fall far below the surface's grid. */
+/** The scale of the loss chart: the loss of a descent may be far below that of the grid. */
 function chartScale() {
-  return { log: state.scale.log, least: 1e-20 * GRID.highest || 1 };
+  return { log: state.scale.log, lowest: 1e-20 * GRID.highest || 1 };
 }
 
 // Controls
@@ -53,13 +53,13 @@ function speed() {
 function showSettings() {
   const { optimizer, rate, momentum } = settings();
   const label = OPTIMIZERS[optimizer].momentum;
-  element("rate-value").textContent = text(rate, 2);
+  element("rate-value").textContent = formatNumber(rate, 2);
   element("momentum-value").textContent = label ? momentum.toFixed(2) : "not used";
   element("momentum-label").textContent = label ?? "Momentum β";
   element("momentum").disabled = !label;
   element("momentum").parentElement.classList.toggle("off", !label);
   element("speed-value").textContent = speed();
-  element("rate").setAttribute("aria-valuetext", text(rate, 2));
+  element("rate").setAttribute("aria-valuetext", formatNumber(rate, 2));
   element("speed").setAttribute("aria-valuetext", `${speed()} steps per second`);
 }
 
@@ -71,57 +71,57 @@ function setDefaults() {
   showSettings();
 }
 
-function say(message) {
+function announce(message) {
   element("status").textContent = message;
 }
 
-function placeOf(w1, w2) {
-  return `w1 ${text(w1, 4)}, w2 ${text(w2, 4)}, loss ${text(lossAt(TRAIN, w1, w2))}`;
+function describePoint(w1, w2) {
+  return `w1 ${formatNumber(w1, 4)}, w2 ${formatNumber(w2, 4)}, loss ${formatNumber(lossAt(TRAIN, w1, w2))}`;
 }
 
 // Descents
 
-function lookOf(index) {
-  const count = GIVEN.colors.length;
+function styleOf(index) {
+  const count = PAGE_DATA.colors.length;
   return {
     index,
-    color: GIVEN.colors[index % count],
+    color: PAGE_DATA.colors[index % count],
     shape: SHAPES[(index + Math.floor(index / count)) % SHAPES.length],
   };
 }
 
-function nameOf(descent) {
+function descentName(descent) {
   const { optimizer, rate, momentum } = descent.settings;
   const { name, momentum: used } = OPTIMIZERS[optimizer];
-  return `${descent.number}. ${name}, rate ${text(rate, 2)}${used ? `, β ${momentum}` : ""}`;
+  return `${descent.number}. ${name}, rate ${formatNumber(rate, 2)}${used ? `, β ${momentum}` : ""}`;
 }
 
 function start(w1, w2) {
   moveCursor(w1, w2);
-  if (state.descents.length >= MOST_DESCENTS) {
-    say(`${MOST_DESCENTS} descents are kept. Clear them to start another.`);
+  if (state.descents.length >= MAX_DESCENTS) {
+    announce(`There are ${MAX_DESCENTS} descents already. Clear them to start another.`);
     return;
   }
   const descent = newDescent(TRAIN, settings(), [w1, w2]);
-  descent.look = lookOf(state.descents.length);
+  descent.style = styleOf(state.descents.length);
   descent.number = ++state.started;
   descent.test = TEST && [lossAt(TEST, w1, w2)];
   descent.state = "running";
   state.descents.push(descent);
   addToList(descent);
-  const waiting = state.paused ? " It is paused: press Run or Step." : "";
-  say(`Descent ${nameOf(descent)}: starts at ${placeOf(w1, w2)}.${waiting}`);
-  const traces = tracesOf(descent, GRID, state.scale, BOX);
+  const waiting = state.paused ? " Paused: press Run or Step." : "";
+  announce(`Descent ${descentName(descent)}: starts at ${describePoint(w1, w2)}.${waiting}`);
+  const traces = surfaceTraces(descent, GRID, state.scale, BOX);
   Plotly.addTraces(panels.surface.plot, traces);
   paint();
 }
 
-/** One step of a descent that runs, and whether that was its last. */
-function stepOf(descent) {
+/** Advance a descent by one step, and end it if it diverged, is at rest or has all its steps. */
+function stepDescent(descent) {
   advance(descent);
   const end = descent.w1.length - 1;
   if (descent.diverged !== null) {
-    finish(descent, `diverged at step ${descent.diverged}`);
+    endDescent(descent, `diverged at step ${descent.diverged}`);
     return;
   }
   if (TEST) descent.test.push(lossAt(TEST, descent.w1[end], descent.w2[end]));
@@ -129,24 +129,24 @@ function stepOf(descent) {
     descent.w1[end] - descent.w1[end - 1],
     descent.w2[end] - descent.w2[end - 1],
   );
-  if (moved <= AT_REST && descent.gradient <= AT_REST * AT_ORIGIN)
-    finish(descent, `at rest after step ${end}`);
-  else if (end >= MOST_STEPS) finish(descent, `ended after ${MOST_STEPS} steps`);
+  if (moved <= REST_TOL && descent.gradient <= REST_TOL * LOSS_AT_ORIGIN)
+    endDescent(descent, `at rest after step ${end}`);
+  else if (end >= MAX_STEPS) endDescent(descent, `ended after ${MAX_STEPS} steps`);
 }
 
-function finish(descent, how) {
+function endDescent(descent, how) {
   descent.state = how;
-  const where = placeOf(descent.w1.at(-1), descent.w2.at(-1));
-  say(`Descent ${nameOf(descent)}: ${how}${descent.diverged === null ? `, ${where}` : ""}.`);
+  const where = describePoint(descent.w1.at(-1), descent.w2.at(-1));
+  announce(`Descent ${descentName(descent)}: ${how}${descent.diverged === null ? `, ${where}` : ""}.`);
 }
 
-function running() {
+function runningDescents() {
   return state.descents.filter((descent) => descent.state === "running");
 }
 
 function stepAll(count) {
-  for (const descent of running())
-    for (let k = 0; k < count && descent.state === "running"; k++) stepOf(descent);
+  for (const descent of runningDescents())
+    for (let k = 0; k < count && descent.state === "running"; k++) stepDescent(descent);
 }
 
 function clearDescents() {
@@ -165,14 +165,14 @@ function addToList(descent) {
   const item = document.createElement("li");
   const mark = document.createElement("canvas");
   [mark.width, mark.height] = [44, 44];
-  drawShape(mark.getContext("2d"), descent.look.shape, descent.look.color, 22, 22, 13);
+  drawShape(mark.getContext("2d"), descent.style.shape, descent.style.color, 22, 22, 13);
   const [name, numbers] = [document.createElement("span"), document.createElement("span")];
-  name.textContent = nameOf(descent);
+  name.textContent = descentName(descent);
   numbers.className = "numbers";
   item.append(mark, name, numbers);
   element("descents").append(item);
   descent.numbers = numbers;
-  // Only the list scrolls: the page stays where it was clicked.
+  // Scroll the list only, not the page.
   element("descents").scrollTop = element("descents").scrollHeight;
 }
 
@@ -183,17 +183,17 @@ function showNumbers(descent) {
   }
   const end = descent.loss.length - 1;
   const [w1, w2] = [descent.w1[end], descent.w2[end]];
-  const test = TEST ? `, test ${text(descent.test[end], 3)}` : "";
-  const beyond = cutAtEdge([w1, w2], [w1, w2], BOX) ? "" : ", beyond the edge";
-  const doing = descent.state === "running" ? `step ${end}` : descent.state;
-  descent.numbers.textContent = `${doing}${beyond}: loss ${text(descent.loss[end], 3)}${test}`;
+  const test = TEST ? `, test ${formatNumber(descent.test[end], 3)}` : "";
+  const outside = clipSegment([w1, w2], [w1, w2], BOX) ? "" : ", outside the plot";
+  const progress = descent.state === "running" ? `step ${end}` : descent.state;
+  descent.numbers.textContent = `${progress}${outside}: loss ${formatNumber(descent.loss[end], 3)}${test}`;
 }
 
 // Drawing
 
-/** What moves, on the canvases and in the list. */
+/** Draw everything that moves: the canvases and the list of descents. */
 function paint() {
-  keepLossAxes();
+  updateLossAxes();
   paintContour(panels.contour, state.descents, state.cursor, BOX);
   paintLoss(panels.loss, state.descents, chartScale());
   paintFit(panels.fit, state.descents, state.cursor);
@@ -203,9 +203,9 @@ function paint() {
   element("pause").textContent = state.paused ? "Run" : "Pause";
 }
 
-/** Paths on the surface; plotly takes its time, so not with every frame. */
+/** Draw descents on the surface, less often than `paint`, because plotly.js is slow. */
 function paintSurface(descents) {
-  const traces = descents.flatMap((descent) => tracesOf(descent, GRID, state.scale, BOX));
+  const traces = descents.flatMap((descent) => surfaceTraces(descent, GRID, state.scale, BOX));
   if (!traces.length) return;
   const indices = descents.flatMap((descent) => {
     const first = 1 + 3 * state.descents.indexOf(descent);
@@ -215,14 +215,14 @@ function paintSurface(descents) {
   Plotly.restyle(panels.surface.plot, { x: along("x"), y: along("y"), z: along("z") }, indices);
 }
 
-/** The next of 50, 100, 200, 500, … */
+/** The smallest of 50, 100, 200, 500, … that is at least `steps`. */
 function roundUp(steps) {
   const power = 10 ** Math.floor(Math.log10(Math.max(steps, 50)));
   return [1, 2, 5, 10].map((k) => k * power).find((round) => round >= Math.max(steps, 50));
 }
 
-/** Axes that hold all losses up to the surface's highest; drawn anew when they no longer do. */
-function keepLossAxes() {
+/** Redraw the loss axes if they no longer fit the losses, up to the highest of the surface. */
+function updateLossAxes() {
   const scale = chartScale();
   const steps = roundUp(Math.max(0, ...state.descents.map((descent) => descent.loss.length - 1)));
   let [low, high] = [Infinity, -Infinity];
@@ -236,7 +236,7 @@ function keepLossAxes() {
       [low, high] = [Math.min(low, range.low), Math.max(high, range.high)];
     }
   if (!state.descents.length) [low, high] = [GRID.lowest, GRID.highest];
-  const notes = [TEST && "Dashed: test loss.", high > GRID.highest && "Some are beyond the frame."];
+  const notes = [TEST && "Dashed: test loss.", high > GRID.highest && "Higher losses are not shown."];
   element("loss-note").textContent = notes.filter(Boolean).join(" ");
   const top = heightOf(Math.max(low, Math.min(high, GRID.highest)), scale);
   const bottom = heightOf(low, scale);
@@ -244,18 +244,18 @@ function keepLossAxes() {
   const size = axes.range[1] - axes.range[0];
   const fits = bottom >= axes.range[0] && top <= axes.range[1] && top - bottom > 0.4 * size;
   if (fits && steps === axes.steps) return;
-  const room = 0.12 * (top - bottom || Math.abs(top) || 1);
-  state.lossAxes = { steps, range: [bottom - room, top + room] };
+  const margin = 0.12 * (top - bottom || Math.abs(top) || 1);
+  state.lossAxes = { steps, range: [bottom - margin, top + margin] };
   drawLossAxes(panels.loss, steps, state.lossAxes.range, scale);
 }
 
-/** Everything, as after a change of theme or scale. */
+/** Draw everything, at the start and after a change of theme or scale. */
 async function drawAll() {
   state.lossAxes = { steps: 0, range: [0, 0] };
-  const paths = state.descents.map((descent) => tracesOf(descent, GRID, state.scale, BOX));
+  const paths = state.descents.map((descent) => surfaceTraces(descent, GRID, state.scale, BOX));
   await Promise.all([
     drawContour(panels.contour, GRID, state.scale),
-    drawData(panels.fit, GIVEN.train.drawn, GIVEN.test?.drawn),
+    drawData(panels.fit, PAGE_DATA.train.drawn, PAGE_DATA.test?.drawn),
     drawSurface(panels.surface, GRID, state.scale, paths),
   ]);
   paint();
@@ -268,12 +268,12 @@ let surfacePainted = 0;
 let surfaceTook = 0;
 let ended = [];
 
-/** Steps that are due, and 30 times a second a drawing; once for who asked for less motion. */
+/** Take the steps that are due; draw 30 times per second, or once if reduced motion is requested. */
 function tick(now) {
   requestAnimationFrame(tick);
   const passed = Math.min((now - last) / 1000, 0.25);
   last = now;
-  const before = running();
+  const before = runningDescents();
   if (!before.length || state.paused) {
     due = 0;
   } else {
@@ -284,31 +284,31 @@ function tick(now) {
   }
   ended.push(...before.filter((descent) => descent.state !== "running"));
   const moving = state.paused ? [] : before;
-  if ((moving.length || ended.length) && now - painted >= (calm.matches ? 1000 : 30)) {
+  if ((moving.length || ended.length) && now - painted >= (reducedMotion.matches ? 1000 : 30)) {
     painted = now;
     paint();
   }
-  // At most a quarter of the time goes into the surface.
-  const wait = calm.matches ? 1000 : Math.max(100, 4 * surfaceTook);
+  // Spend at most a quarter of the time on the surface.
+  const wait = reducedMotion.matches ? 1000 : Math.max(100, 4 * surfaceTook);
   if ((moving.length || ended.length) && now - surfacePainted >= wait) {
     const begun = performance.now();
-    paintSurface([...new Set([...running(), ...ended])]);
+    paintSurface([...new Set([...runningDescents(), ...ended])]);
     ended = [];
     [surfacePainted, surfaceTook] = [now, performance.now() - begun];
   }
 }
 
-// What happens when
+// Events
 
-function within(value, [low, high]) {
+function clamp(value, [low, high]) {
   return Math.min(Math.max(value, low), high);
 }
 
 function moveCursor(w1, w2) {
-  state.cursor = [within(w1, BOX.w1), within(w2, BOX.w2)];
+  state.cursor = [clamp(w1, BOX.w1), clamp(w2, BOX.w2)];
 }
 
-function pointOf(event) {
+function pointerPosition(event) {
   const frame = frameOf(panels.contour);
   const bounds = panels.contour.plot.getBoundingClientRect();
   const [x, y] = [event.clientX - bounds.left, event.clientY - bounds.top];
@@ -327,7 +327,7 @@ function onKey(event) {
     const [right, up] = arrows[event.key];
     const [across, tall] = [BOX.w1[1] - BOX.w1[0], BOX.w2[1] - BOX.w2[0]];
     moveCursor(state.cursor[0] + right * size * across, state.cursor[1] + up * size * tall);
-    say(`Cursor at ${placeOf(...state.cursor)}.`);
+    announce(`Cursor at ${describePoint(...state.cursor)}.`);
     paint();
   }
 }
@@ -338,41 +338,41 @@ function setTheme(theme) {
   element("theme").textContent = theme === "dark" ? "Light" : "Dark";
 }
 
-function connect() {
+function addListeners() {
   const contour = panels.contour.element;
   contour.addEventListener("click", (event) => {
-    const point = pointOf(event);
+    const point = pointerPosition(event);
     if (point) start(...point);
   });
   contour.addEventListener("pointermove", (event) => {
-    const point = pointOf(event);
-    element("pointer").textContent = point ? `Under the pointer: ${placeOf(...point)}` : "";
+    const point = pointerPosition(event);
+    element("pointer").textContent = point ? `Pointer: ${describePoint(...point)}` : "";
   });
   contour.addEventListener("pointerleave", () => (element("pointer").textContent = ""));
   contour.addEventListener("keydown", onKey);
-  connectSurface(panels.surface.plot);
+  addSurfaceListeners(panels.surface.plot);
   element("controls").addEventListener("submit", (event) => event.preventDefault());
   element("controls").addEventListener("input", showSettings);
   element("start").addEventListener("click", () => start(...state.cursor));
   element("pause").addEventListener("click", () => {
     state.paused = !state.paused;
-    say(state.paused ? "Paused." : "Running.");
+    announce(state.paused ? "Paused." : "Running.");
     paint();
-    paintSurface(running());
+    paintSurface(runningDescents());
   });
   element("step").addEventListener("click", () => {
     state.paused = true;
-    const moving = running();
+    const moving = runningDescents();
     stepAll(1);
     const now = moving.at(-1);
     if (now && now.state === "running")
-      say(`Step ${now.w1.length - 1}: ${placeOf(now.w1.at(-1), now.w2.at(-1))}.`);
+      announce(`Step ${now.w1.length - 1}: ${describePoint(now.w1.at(-1), now.w2.at(-1))}.`);
     paint();
     paintSurface(moving);
   });
   element("clear").addEventListener("click", () => {
     clearDescents();
-    say("All descents are cleared.");
+    announce("All descents were cleared.");
   });
   element("reset").addEventListener("click", reset);
   element("log").addEventListener("change", (event) => {
@@ -383,22 +383,22 @@ function connect() {
     setTheme(document.documentElement.dataset.theme === "dark" ? "light" : "dark");
     drawAll();
   });
-  watchSizes();
+  followPanelSizes();
 }
 
 /**
- * A click on the surface starts a descent at its node under the pointer; a drag only turns it.
- * plotly tells of a click with every frame while the button is down, so that its word is not used.
+ * Start a descent at the node under the pointer when the surface is clicked, but not after a drag.
+ * plotly.js repeats its click event with every frame while the button is down, so it is not used.
  */
-function connectSurface(plot) {
+function addSurfaceListeners(plot) {
   let [node, pressed] = [null, null];
-  const see = ({ points: [point] }) => (node = point.curveNumber === 0 ? [point.x, point.y] : null);
-  for (const event of ["plotly_hover", "plotly_click"]) plot.on(event, see);
+  const remember = ({ points: [point] }) => (node = point.curveNumber === 0 ? [point.x, point.y] : null);
+  for (const event of ["plotly_hover", "plotly_click"]) plot.on(event, remember);
   plot.on("plotly_unhover", () => (node = null));
-  const apart = (event) => Math.hypot(event.clientX - pressed[0], event.clientY - pressed[1]);
+  const dragged = (event) => Math.hypot(event.clientX - pressed[0], event.clientY - pressed[1]);
   plot.addEventListener("pointerdown", (event) => (pressed = [event.clientX, event.clientY]), true);
   plot.addEventListener("pointerup", (event) => {
-    if (pressed && node && apart(event) < 4) start(...node);
+    if (pressed && node && dragged(event) < 4) start(...node);
     pressed = null;
   }, true);
 }
@@ -408,11 +408,11 @@ function reset() {
   state.cursor = [BOX.w1, BOX.w2].map(([low, high]) => low + (high - low) / 3);
   setDefaults();
   clearDescents();
-  say("All is as it was at first.");
+  announce("Descents and settings were reset.");
 }
 
-/** Plots follow the size of their panels, and the canvases that of the plots. */
-function watchSizes() {
+/** Resize plots and canvases with their panels. */
+function followPanelSizes() {
   const sizes = new Map();
   const observer = new ResizeObserver((entries) => {
     for (const { target } of entries) {
@@ -426,25 +426,25 @@ function watchSizes() {
   for (const panel of Object.values(panels)) observer.observe(panel.element);
 }
 
-function describe() {
-  const sets = [["training", GIVEN.train], ["test", GIVEN.test]].filter(([, set]) => set);
+function describeData() {
+  const sets = [["training", PAGE_DATA.train], ["test", PAGE_DATA.test]].filter(([, set]) => set);
   const all = sets.map(([kind, { samples, weighted }]) => {
-    return `${samples.toLocaleString("en")} ${weighted ? "weighted " : ""}${kind} points`;
+    return `${samples.toLocaleString("en")} ${weighted ? "weighted " : ""}${kind} samples`;
   });
-  element("about").textContent = `Mean squared error over ${all.join("; beside it ")}.`;
+  element("about").textContent = `Mean squared error of ${all.join(" and of ")}.`;
   const drawn = sets.map(([kind, { samples, drawn: { x } }]) => {
     const mark = kind === "test" ? "▲" : "●";
-    return `${mark} ${x.length} of ${samples.toLocaleString("en")} ${kind} points`;
+    return `${mark} ${x.length} of ${samples.toLocaleString("en")} ${kind} samples`;
   });
   const targets = sets.flatMap(([, set]) => set.drawn.y);
-  const [low, high] = endsOf(targets);
-  const beyond = targets.filter((y) => y < low || y > high).length;
+  const [low, high] = dataRange(targets);
+  const outside = targets.filter((y) => y < low || y > high).length;
   element("fit-note").textContent =
     `Drawn: ${drawn.join(", ")}` +
-    (beyond ? `, ${beyond} of them beyond the frame. ` : ". ") +
-    "Dashed: at the cursor.";
+    (outside ? `, ${outside} of them outside the plot. ` : ". ") +
+    "Dashed: prediction at the cursor.";
   element("grid-note").textContent =
-    `Training loss at ${CELLS} × ${CELLS} points. A click on it starts a descent, too.`;
+    `Training loss at ${CELLS} × ${CELLS} points. A click also starts a descent.`;
 }
 
 for (const [value, { name }] of Object.entries(OPTIMIZERS))
@@ -452,12 +452,12 @@ for (const [value, { name }] of Object.entries(OPTIMIZERS))
 element("log").checked = state.scale.log;
 setTheme(window.matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
 setDefaults();
-describe();
+describeData();
 drawAll().then(() => {
-  connect();
-  say(`Cursor at ${placeOf(...state.cursor)}.`);
+  addListeners();
+  announce(`Cursor at ${describePoint(...state.cursor)}.`);
   requestAnimationFrame(tick);
-  // What a console, or a test, may call.
+  // For the console and for tests.
   window.jaxscape = { train: TRAIN, test: TEST, state, panels, start };
   Object.assign(window.jaxscape, { descend, lossAt, lossAndGradient, frameOf });
 });
