@@ -1,6 +1,5 @@
 """Helpers of tests that open pages in a browser."""
 
-import base64
 import io
 
 import numpy as np
