@@ -61,7 +61,7 @@ class Derivatives:
     eigenvalues: Array
     """(n1, n2, 2) the eigenvalues of the Hessian in increasing order; NaN if it is not finite."""
     eigenvectors: Array
-    """(n1, n2, 2, 2) the eigenvectors, of length 1. `[..., :, k]` is that of eigenvalue k."""
+    """(n1, n2, 2, 2) the unit eigenvectors. Column k of each matrix is that of eigenvalue k."""
     a: Axis
     """n1 values of the first coordinate."""
     b: Axis
