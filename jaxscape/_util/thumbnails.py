@@ -13,13 +13,17 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from jaxscape._util import colors
+
 # Matplotlib's viridis (van der Walt and Smith 2015) at ten points, as in `plot`.
 _VIRIDIS = (
     "#440154", "#482878", "#3e4989", "#31688e", "#26828e",
     "#1f9e89", "#35b779", "#6ece58", "#b5de2b", "#fde725",
 )  # fmt: skip
-# Colors that color-blind people can distinguish (Okabe and Ito 2008).
-_LABEL_COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442")
+_LABEL_COLORS = (
+    colors.BLUE, colors.ORANGE, colors.GREEN, colors.PINK,
+    colors.SKY_BLUE, colors.VERMILION, colors.YELLOW,
+)  # fmt: skip
 _GRAY = "#bbbbbb"
 """The color of cells without a value."""
 _LEFT, _TOP, _WIDTH, _HEIGHT = 64, 8, 320, 220

@@ -14,7 +14,7 @@ from jaxscape._util.pytree import Params, check_finite, is_traced
 from jaxscape.connectivity import along
 from jaxscape.grid.axes import AxisValues, make_axis
 from jaxscape.losses.checks import NamedLosses, ScalarLoss, check_is_function
-from jaxscape.planes.directions import Direction, Normalize, OutputAxis, random_direction
+from jaxscape.planes.directions import Direction, Normalize, OutputAxis, P, random_direction
 from jaxscape.results.landscape import STATIC, Array, Landscape
 
 # A value of t this close to 0 or 1 stands for it.
@@ -274,14 +274,14 @@ def interpolate(
 
 def random_directions(
     key: Key,
-    params: Params,
+    params: P,
     count: int,
     *,
     normalize: Normalize = "filter",
     output_axis: OutputAxis = -1,
     include_vectors: bool = False,
     leaves: Callable[[str], bool] | None = None,
-) -> Direction:
+) -> P:
     """Draw random directions for `lines`, each as `Plane.random` draws its two.
 
     Args:

@@ -4,7 +4,7 @@ A direction has the structure of the parameters, with `None` for each leaf that 
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +26,9 @@ from jaxscape._util.pytree import (
 Direction = Any
 """A pytree of the parameters' structure, with `None` for each leaf that does not move."""
 
+P = TypeVar("P")
+"""A pytree of parameters; its directions have the same structure."""
+
 Normalize = Literal["filter", "layer"] | None
 
 OutputAxis = int | Sequence[int] | Callable[[str], int | Sequence[int]]
@@ -34,13 +37,13 @@ OutputAxis = int | Sequence[int] | Callable[[str], int | Sequence[int]]
 
 def random_direction(
     key: Key,
-    params: Params,
+    params: P,
     *,
     normalize: Normalize = "filter",
     output_axis: OutputAxis = -1,
     include_vectors: bool = False,
     leaves: Callable[[str], bool] | None = None,
-) -> Direction:
+) -> P:
     """Draw a random direction at some parameters, as `Plane.random` draws its two.
 
     Args:

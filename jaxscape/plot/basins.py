@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
+from jaxscape._util import colors
 from jaxscape._util.checks import check_type
-from jaxscape.plot.parts import colors, layout, overlays
+from jaxscape.plot.parts import layout, overlays
 from jaxscape.plot.parts.paths import drawn_paths
 from jaxscape.plot.parts.scale import Scale
 from jaxscape.results.landscape import Axis, Landscape

@@ -6,10 +6,11 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from jaxscape._util import colors
 from jaxscape._util.checks import check_type
 from jaxscape.critical.points import CriticalPoints
 from jaxscape.curvature.sharpness import Stability
-from jaxscape.plot.parts import colors, layout
+from jaxscape.plot.parts import layout
 from jaxscape.plot.parts.paths import unique_names
 from jaxscape.plot.parts.scale import Scale
 from jaxscape.results.landscape import Axis, Landscape

@@ -4,9 +4,10 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.colors import hex_to_rgb
 
+from jaxscape._util import colors
 from jaxscape._util.checks import check_type
 from jaxscape.connectivity.lines import Lines
-from jaxscape.plot.parts import colors, layout
+from jaxscape.plot.parts import layout
 from jaxscape.plot.parts.downsample import evenly_spaced
 
 _COLORS = (

@@ -5,9 +5,10 @@ import math
 import numpy as np
 import plotly.graph_objects as go
 
+from jaxscape._util import colors
 from jaxscape._util.checks import check_type
 from jaxscape.curvature.spectrum import Eigenpairs, SpectralDensity
-from jaxscape.plot.parts import colors, layout
+from jaxscape.plot.parts import layout
 
 _FLOOR = 0.03
 """Lower end of the density axis, relative to the peak of a single eigenvalue."""

@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
+from jaxscape._util import colors
 from jaxscape._util.checks import check_type
 from jaxscape.critical.points import CriticalPoints, format_number
-from jaxscape.plot.parts import colors, layout, scene
+from jaxscape.plot.parts import layout, scene
 from jaxscape.plot.parts.paths import (
     EDGE_TOL,
     clip_polyline,
