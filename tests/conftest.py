@@ -1,6 +1,7 @@
 """Fixtures of all tests, a compilation cache on disk, and a summary of tests that did not run."""
 
 import collections
+import contextlib
 import gc
 import os
 import shutil
@@ -43,8 +44,10 @@ def pytest_configure(config):
         programs = {file.name: file for file in kind.glob("*/*-cache")}
         for folder in (kind / worker for worker in workers):
             folder.mkdir(exist_ok=True)
-            for name in programs.keys() - set(os.listdir(folder)):
-                os.link(programs[name], folder / name)
+            # Without hard links, the programs are compiled again.
+            with contextlib.suppress(OSError):
+                for name in programs.keys() - set(os.listdir(folder)):
+                    os.link(programs[name], folder / name)
 
 
 _slow = pytest.StashKey[int]()
