@@ -1,4 +1,4 @@
-"""Run blocks of work in threads, with a progress bar, until all are done or Ctrl-C."""
+"""Run blocks of work in threads, with a progress bar, until all are done or Ctrl-C is pressed."""
 
 import collections
 import contextlib
@@ -26,16 +26,17 @@ def run_blocks(
     """Compute blocks of work, keep their results in order, and show a progress bar.
 
     Args:
-        blocks: the blocks. The calling thread iterates over them, at most `threads` + 1 blocks
-            ahead of the last result kept. With `threads` = 0, a generator can use the results kept
-            so far.
+        blocks: the blocks. The calling thread iterates over them; at most `threads` + 1 of them
+            are submitted and not yet kept. With `threads` = 0, all earlier results are kept before
+            the next block is requested, so a generator can depend on them.
         compute: maps a block to its result; called in one of the threads.
-        keep: stores a block's result and returns the number of units that it completes; called in
-            the calling thread, in the order of the blocks.
+        keep: stores a block's result and returns the number of units in the block; called in the
+            calling thread, in the order of the blocks.
         total: the number of units; None if unknown.
         unit: the name of the units, shown in the progress bar.
-        threads: the number of blocks computed at a time; 0 computes in the calling thread.
-        interrupted: returns the warning to issue after Ctrl-C; None if nothing is kept.
+        threads: the number of threads; 0 computes in the calling thread.
+        interrupted: called after Ctrl-C; returns the warning to issue, or None to raise
+            `KeyboardInterrupt`.
 
     Returns:
         Whether all blocks were computed.

@@ -27,7 +27,7 @@ def check_type(name: str, value: Any, kind: type, expected: str | None = None) -
 def check_choice(name: str, value: Any, choices: Iterable[Any]) -> None:
     """Check that `value` is one of the choices."""
     choices = tuple(choices)
-    # Arrays compare elementwise; strings and None do not.
+    # Only strings are compared with `==`, which works elementwise on arrays.
     if not any(
         value is choice or (isinstance(value, str) and value == choice) for choice in choices
     ):

@@ -1,4 +1,4 @@
-"""This process's devices with their memory and precision, and agreement between processes."""
+"""Devices, their memory and precision, and the synchronization of processes."""
 
 import contextlib
 import functools
@@ -14,23 +14,23 @@ from jax.sharding import AbstractMesh, Mesh
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
-# Half of a core's second-level cache; an accelerator is filled by large products only.
+# On a CPU, half of a core's second-level cache. An accelerator needs large products to be busy.
 _CACHE_BYTES = {"cpu": 2**19}
 _CACHE_BYTES_ELSEWHERE = 2**28
 
 
 def local_mesh(mesh: Mesh | None) -> Mesh | None:
-    """Return this process's devices of a mesh, as a mesh of one axis.
+    """Return the devices of a mesh that belong to this process, as a mesh with one axis.
 
     Args:
         mesh: a mesh of any shape; None for all devices of this process.
 
     Returns:
-        The mesh. If `mesh` is None: None if this process has one device, or has set a default one.
+        The mesh. None if `mesh` is None and this process has a single device or a default device.
 
     Raises:
         TypeError: `mesh` is not a mesh of devices.
-        ValueError: `mesh` has devices that do not exist, or none of this process.
+        ValueError: `mesh` has a device that does not exist, or no device of this process.
     """
     local = jax.local_devices()
     if mesh is None:
@@ -61,10 +61,10 @@ def _all_devices(mesh: Mesh) -> list[jax.Device]:
 
 
 def in_full_precision(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """Make a function of arrays compute its float32 products in float32.
+    """Make a function of arrays compute its float32 matrix products in full float32 precision.
 
-    GPUs would otherwise round the factors to TF32: 10 bits of the 23. A precision that the caller
-    has set with `jax.default_matmul_precision` is kept.
+    By default, GPUs round the factors to TF32, which keeps 10 of the 23 bits of the significand. A
+    precision that the caller has set with `jax.default_matmul_precision` is kept.
     """
 
     @functools.wraps(function)
@@ -77,12 +77,12 @@ def in_full_precision(function: Callable[Arguments, Result]) -> Callable[Argumen
 
 
 def cache_bytes(platform: str) -> int:
-    """Return the bytes of a platform's cache that a computation may count on."""
+    """Return the bytes of a platform's cache that a computation can use."""
     return _CACHE_BYTES.get(platform, _CACHE_BYTES_ELSEWHERE)
 
 
 def device_memory(device: jax.Device) -> int:
-    """Return the bytes of memory of a device; for a processor, those of the machine."""
+    """Return the bytes of memory of a device; for a CPU, those of the machine."""
     stats = None if device.platform == "cpu" else device.memory_stats()
     return int(stats["bytes_limit"]) if stats and "bytes_limit" in stats else machine_memory()
 
@@ -99,7 +99,7 @@ def memory_budget(device: jax.Device, memory: int | None) -> int:
 def machine_memory() -> int:
     """Return the bytes of memory that this process may use."""
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    # A container has its own limit.
+    # A container may have a lower limit.
     limit = Path("/sys/fs/cgroup/memory.max")
     text = limit.read_text().strip() if limit.is_file() else "max"
     return machine if text == "max" else min(machine, int(text))
@@ -112,7 +112,7 @@ def default_device() -> jax.Device:
 
 
 def _configured_device() -> Any:
-    """Return the device, or the name of the platform, that the caller has set; or None."""
+    """Return JAX's default device or platform name, if the caller has set one, or None."""
     return jax.config.jax_default_device  # type: ignore[attr-defined]
 
 
@@ -123,15 +123,15 @@ def cores() -> int:
 
 @contextlib.contextmanager
 def synchronized(stage: str) -> Iterator[None]:
-    """Make all processes finish a stage of work before any goes on, and fail if one fails.
+    """Wait until all processes have finished a stage of work, and fail in all if it fails in one.
 
     If only the failing process raised an error, the others would wait for it forever.
 
     Args:
-        stage: what the processes do, for error messages.
+        stage: the name of the stage, for error messages.
 
     Raises:
-        RuntimeError: Another process failed; its own error says why.
+        RuntimeError: Another process failed; that process raises the original error.
     """
     error: BaseException | None = None
     try:
@@ -149,7 +149,7 @@ def synchronized(stage: str) -> Iterator[None]:
 
 
 def gather_processes(array: np.ndarray) -> np.ndarray:
-    """Stack every process's array of one shape along a new first axis, in each process."""
+    """Stack the arrays of all processes, which have the same shape, along a new first axis."""
     if jax.process_count() == 1:
         return array[None]
     from jax.experimental import multihost_utils
@@ -161,10 +161,10 @@ def check_agreement(digests: Mapping[str, str]) -> None:
     """Check that all processes have the same digests.
 
     Args:
-        digests: digests in hexadecimal digits, by the names of what they are of.
+        digests: names, and digests in hexadecimal.
 
     Raises:
-        ValueError: Some digests differ; the message has their names.
+        ValueError: Some digests differ; the message names them.
     """
     mine = np.array([list(bytes.fromhex(digest)) for digest in digests.values()], np.uint8)
     equal = (gather_processes(mine) == mine).all(axis=(0, 2))

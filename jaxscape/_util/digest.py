@@ -1,4 +1,4 @@
-"""Digests that tell whether two calls compute the same grid."""
+"""Digests that show whether two calls compute the same grid."""
 
 import hashlib
 import re
@@ -13,9 +13,9 @@ from jaxscape._util.jaxpr import constants
 
 
 def identity(loss: Callable, plane: Any, data: Any, dtype: Any) -> dict[str, str]:
-    """Return digests of a loss, a plane and data: if all are equal, so are the computations.
+    """Return digests of a loss, a plane and data; if all are equal, the computations are the same.
 
-    A loss is identified by the computation that JAX traces, not by its name.
+    The digest of a loss is that of the computation that JAX traces, not of its name.
 
     Args:
         loss: (params, data) -> scalar.
@@ -34,7 +34,7 @@ def identity(loss: Callable, plane: Any, data: Any, dtype: Any) -> dict[str, str
 
 def digest(text: str, arrays: Iterable[Any]) -> str:
     """Return the SHA-256 of a text and of the shapes, dtypes and bytes of arrays."""
-    # Functions print their addresses, which differ between processes.
+    # The text of a function contains its memory address, which differs between processes.
     sha = hashlib.sha256(re.sub(r"0x[0-9a-f]+", "", text).encode())
     for array in arrays:
         if jax.dtypes.issubdtype(getattr(array, "dtype", float), jax.dtypes.prng_key):

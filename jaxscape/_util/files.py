@@ -10,8 +10,8 @@ from typing import IO, Any
 
 import numpy as np
 
-# Windows locks bytes, and other handles cannot read or write a locked byte. This one lies behind
-# all headers; its offset must fit into 31 bits.
+# Windows locks single bytes, which other handles then cannot read or write. This byte lies after
+# the header of every locked file; its offset must fit into 31 bits.
 _LOCKED_BYTE = 2**31 - 2
 
 
@@ -49,9 +49,9 @@ def check_target_folder(folder: Path, name: str = "path") -> None:
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[IO[bytes]]:
-    """Open a draft that replaces the file `path` in one step once it is complete.
+    """Open a draft, which replaces the file `path` atomically when the `with` block ends.
 
-    An error or a kill leaves the file as it was. A kill may leave the draft, see `is_draft_of`.
+    After an error or a kill, the file is unchanged. A kill may leave the draft, see `is_draft_of`.
 
     Raises:
         ValueError: The file's folder does not exist, or the file is a folder.
@@ -87,16 +87,16 @@ def open_for_update(file: Path) -> IO[bytes]:
 
 
 def write_at(file: IO[bytes], start: int, values: bytes | np.ndarray) -> None:
-    """Write bytes, or those of a contiguous array, to an open file from the byte `start` on.
+    """Write bytes, or the bytes of a contiguous array, to an open file, starting at byte `start`.
 
     Raises:
         OSError: The bytes cannot be written, for instance because the disk is full. (A write
             through a memory map would end the process instead.)
     """
-    left = _bytes_of(values)
+    remaining = _bytes_of(values)
     file.seek(start)
-    while left:
-        left = left[file.write(left) :]
+    while remaining:
+        remaining = remaining[file.write(remaining) :]
 
 
 def _bytes_of(values: bytes | np.ndarray) -> memoryview:
@@ -104,15 +104,15 @@ def _bytes_of(values: bytes | np.ndarray) -> memoryview:
 
 
 def flush_to_disk(file: IO[Any]) -> None:
-    """Return when everything written to an open file is on disk."""
+    """Wait until everything written to an open file is on disk."""
     file.flush()
     os.fsync(file.fileno())
 
 
 def append_line(file: Path, line: str) -> None:
-    """Append a line to a text file, and return when it is on disk.
+    """Append a line to a text file, and wait until it is on disk.
 
-    The line break comes first: it also ends a line that a kill has cut off.
+    The line break comes before the line, so it also ends a line that a kill has cut off.
 
     Raises:
         OSError: The line cannot be written.
@@ -136,7 +136,7 @@ def lock(file: IO[Any], message: str) -> None:
 
     Raises:
         OSError: The same file is locked by another process, or through another open file of this
-            process. Any other error of the system has its own message.
+            process; or the operating system reports another error, whose message is kept.
     """
     if sys.platform == "win32":
         import msvcrt

@@ -1,7 +1,7 @@
 """Read the equations of functions that JAX has traced.
 
 JAX traces a function into a jaxpr: a list of equations, each of which applies one primitive.
-This is the only module that depends on how JAX represents them, in JAX 0.8 to 0.12.
+This is the only module that depends on the representation of equations, in JAX 0.8 to 0.12.
 """
 
 import math
@@ -12,14 +12,15 @@ import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal
 
 PLAIN_CALLS = frozenset(("closed_call", "eval_jaxpr", "jit", "pjit"))
-"""Names of primitives that evaluate an inner jaxpr and do nothing else.
+"""Names of the primitives that only evaluate an inner jaxpr.
 
 JAX 0.12 renamed "closed_call" to "eval_jaxpr".
 """
 CHECKPOINTS = frozenset(("checkpoint", "remat2"))
-"""Names of `jax.checkpoint`, which recomputes the inner jaxpr for a derivative."""
+"""Names of the primitive of `jax.checkpoint`, which recomputes the inner jaxpr for a derivative."""
 CALLS = PLAIN_CALLS | CHECKPOINTS | {"custom_jvp_call", "custom_vjp_call"}
-"""Names of primitives whose outputs are those of an inner jaxpr, whatever their derivatives are."""
+"""Names of the primitives whose outputs are those of an inner jaxpr, with or without derivatives of
+their own."""
 
 Value = TypeVar("Value")
 
@@ -29,7 +30,7 @@ class MismatchError(Exception):
 
 
 def inner_jaxprs(equation: JaxprEqn) -> list[ClosedJaxpr]:
-    """Return all jaxprs among an equation's parameters: of a call, a loop or a branch."""
+    """Return all jaxprs among an equation's parameters, such as those of calls and loops."""
     return [
         _closed(value)
         for parameter in equation.params.values()
@@ -63,7 +64,7 @@ def equations(jaxpr: ClosedJaxpr, *, into_calls: bool = False) -> Iterator[Jaxpr
 
 
 def innermost_equations(jaxpr: ClosedJaxpr, repeats: int = 1) -> Iterator[tuple[JaxprEqn, int]]:
-    """Yield each equation that has no inner jaxpr, and how often it is evaluated.
+    """Yield each equation without an inner jaxpr, and the number of times it is evaluated.
 
     The body of a `scan` counts `length` times, the body of a `while_loop` once, and each branch of
     a `cond` once.
@@ -77,7 +78,7 @@ def innermost_equations(jaxpr: ClosedJaxpr, repeats: int = 1) -> Iterator[tuple[
 
 
 def avals(atoms: Sequence[Any]) -> list[Any]:
-    """Return the abstract values, with shape, dtype and size, of inputs or outputs."""
+    """Return the abstract values of inputs or outputs; they have a shape, a dtype and a size."""
     return [atom.aval for atom in atoms]
 
 
@@ -87,7 +88,7 @@ def literals(atoms: Sequence[Any]) -> list[Any]:
 
 
 def constants(jaxpr: ClosedJaxpr) -> Iterator[Any]:
-    """Yield the arrays that a jaxpr and its inner jaxprs hold, but not literal scalars."""
+    """Yield the arrays that a jaxpr and its inner jaxprs contain, except literal scalars."""
     yield from jaxpr.consts
     for equation in jaxpr.jaxpr.eqns:
         yield from (value for value in literals(equation.invars) if jnp.ndim(value))
@@ -107,8 +108,8 @@ def interpret(
         jaxpr: the traced function.
         arguments: one value for each input.
         rule: maps an equation and the values of its inputs to the values of its outputs. It may
-            replace entries of the list of inputs: later equations read the new values.
-        constant: maps an array or a number that the jaxpr holds to a value.
+            replace entries of the list of inputs; later equations then read the new values.
+        constant: maps an array or a number in the jaxpr to a value.
 
     Returns:
         One value for each output.
@@ -139,13 +140,13 @@ def interpret_both(
     rule: Callable[[JaxprEqn, JaxprEqn, list[Value]], Sequence[Value]],
     constant: Callable[[Any], Value],
 ) -> list[Value]:
-    """Evaluate a jaxpr as `interpret` does, next to another that differs in shapes only.
+    """Evaluate a jaxpr as `interpret` does, together with one that differs only in shapes.
 
     Args:
         jaxpr: the traced function.
         other: the same function, traced for other shapes.
         arguments: one value for each input of `jaxpr`.
-        rule: as in `interpret`, of an equation, the same equation of `other`, and inputs.
+        rule: as in `interpret`, but it also gets the same equation of `other`, second.
         constant: as in `interpret`.
 
     Returns:
@@ -192,10 +193,10 @@ def bind(equation: JaxprEqn, arrays: Sequence[Any]) -> list[Any]:
 
 
 def multiply_adds(equation: JaxprEqn) -> int | None:
-    """Count the multiply-adds for one value of a matrix product or a convolution.
+    """Return the multiply-adds per output value of a matrix product or a convolution.
 
     Returns:
-        The count; None for any other primitive.
+        The number; None for any other primitive.
     """
     shapes = [aval.shape for aval in avals(equation.invars)]
     if equation.primitive.name == "dot_general":

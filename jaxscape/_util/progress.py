@@ -13,9 +13,9 @@ _SECONDS = 1.0
 
 @contextlib.contextmanager
 def bar(total: int | None, unit: str) -> Iterator[Any]:
-    """Open a tqdm bar over `total` units, which appears after a second.
+    """Open a tqdm progress bar over `total` units, which appears after a second.
 
-    A thread redraws the clock, so that it runs while a single unit takes long.
+    A thread redraws the bar every second, so that its clock also runs during a long unit.
 
     Args:
         total: the number of units; None if unknown.
@@ -42,7 +42,7 @@ def bar(total: int | None, unit: str) -> Iterator[Any]:
         total=total, unit=f" {unit}", delay=_SECONDS, disable=not visible, leave=False, file=file
     ) as progress:
         clock = threading.Thread(target=redraw_clock, daemon=True)
-        # TQDM_DISABLE disables it, too.
+        # The environment variable TQDM_DISABLE also disables the bar.
         if not progress.disable:
             clock.start()
         try:

@@ -1,8 +1,8 @@
-"""Pytrees of parameters: their moving leaves, and how to check, compare and convert them.
+"""Split, merge, check, compare and convert pytrees of parameters.
 
-The leaves that move are the floating numbers. The others (functions, strings, whole numbers, random
-keys) keep their values. A `None` stands for a leaf that is not in a tree: directions hold it for
-each leaf that they leave unchanged. The functions here count `None` as a leaf.
+The leaves that move are those of floating numbers. All others (functions, strings, whole numbers,
+random keys) keep their values. `None` stands for a missing leaf: a direction has it for each leaf
+that it does not change. The functions here count `None` as a leaf.
 """
 
 import functools
@@ -15,11 +15,11 @@ import numpy as np
 from jax.core import Tracer
 
 Params = Any
-"""A pytree of parameters: of any model, with any leaves beside the floating numbers."""
+"""A pytree of a model's parameters; besides floating numbers, it may have leaves of any type."""
 
 
 def is_none(leaf: Any) -> bool:
-    """Return whether a leaf is `None`; as `is_leaf` it makes JAX count `None` as a leaf."""
+    """Return whether a leaf is `None`; with it as `is_leaf`, JAX counts `None` as a leaf."""
     return leaf is None
 
 
@@ -29,14 +29,14 @@ def is_array(leaf: Any) -> bool:
 
 
 def is_parameter(leaf: Any) -> bool:
-    """Return whether a leaf holds floating numbers, the ones that a direction can change."""
+    """Return whether a leaf consists of floating numbers, which directions can change."""
     if isinstance(leaf, float):
         return True
     return is_array(leaf) and jnp.issubdtype(getattr(leaf, "dtype", complex), jnp.floating)
 
 
 def is_traced(*arrays: Any) -> bool:
-    """Return whether any of the arrays is a JAX tracer, whose values are not known yet."""
+    """Return whether any of the arrays is a JAX tracer, which has no values yet."""
     return any(isinstance(array, Tracer) for array in arrays)
 
 
@@ -46,11 +46,11 @@ def partition(params: Params, leaves: Callable[[str], bool] | None = None) -> tu
     Args:
         params: any pytree.
         leaves: tree path, as `jax.tree_util.keystr` writes it -> whether a floating leaf there
-            moves; None: all of them do.
+            moves; None if all of them move.
 
     Returns:
-        Two pytrees of the structure of `params`, each with `None` for the leaves of the other.
-        `combine` puts them together again.
+        The leaves that move, and the rest: two pytrees of the structure of `params`, each with
+        `None` for the leaves of the other. `combine` merges them.
 
     Example:
         >>> partition({"w": 1.0, "mean": 0.5, "n": 3}, lambda path: "mean" not in path)
@@ -91,8 +91,8 @@ def moving_leaves(params: Params, other: Params) -> Params:
 class Static(NamedTuple):
     """The structure of a pytree and its leaves that are not arrays.
 
-    It is hashable if those leaves are, so that it can be a static argument of a compiled function,
-    which takes the arrays as an argument of their own.
+    It is hashable if those leaves are. A compiled function can then take it as a static argument,
+    and the arrays as a traced one.
     """
 
     structure: Any
@@ -123,7 +123,7 @@ def split_arrays(tree: Any) -> tuple[Any, Static]:
 
 
 def zip_with_paths(tree: Any, other: Any) -> Iterator[tuple[str, Any, Any]]:
-    """Yield the tree path, the leaf and the other's leaf of two pytrees of one structure."""
+    """Yield each tree path of two pytrees of one structure, with both leaves there."""
     pairs, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_none)
     others = jax.tree.leaves(other, is_leaf=is_none)
     for (path, leaf), there in zip(pairs, others, strict=True):
@@ -134,8 +134,8 @@ def check_same_structure(name: str, expected: str, first: Any, other: Any) -> No
     """Raise an error that names a tree path, unless `other` has the structure of `first`.
 
     Args:
-        name: the argument that `other` is.
-        expected: what the message calls the structure of `first`.
+        name: the name of the argument `other`, for the message.
+        expected: a description of the structure of `first`, for the message.
         first: a pytree.
         other: the pytree to check.
     """
@@ -154,13 +154,13 @@ def check_same_structure(name: str, expected: str, first: Any, other: Any) -> No
 
 
 def check_same_shapes(name: str, first: Params, other: Params, whose: str = "the first's") -> None:
-    """Raise an error unless `other` has the structure and the floating shapes of `first`.
+    """Raise an error unless `other` has the structure of `first` and its floating leaves' shapes.
 
     Args:
-        name: the argument that `other` is.
+        name: the name of the argument `other`, for the message.
         first: parameters.
         other: the parameters to check.
-        whose: what the message calls the structure and shapes of `first`.
+        whose: the owner of the expected structure and shapes, for the message.
     """
     check_same_structure(name, f"{whose} structure", first, other)
     for path, here, there in zip_with_paths(first, other):
@@ -189,15 +189,15 @@ def kind_of(leaf: Any) -> str:
 
 
 def as_arrays(params: Params, data: Any) -> Params:
-    """Convert parameters to arrays with a strong dtype, as the state of a `lax.scan` needs them.
+    """Convert the leaves of parameters to arrays, for use as the state of a `lax.scan`.
 
     Args:
-        params: a pytree of floating arrays and numbers.
-        data: a pytree of arrays. A Python number gets the dtype of its floating arrays.
+        params: a pytree of floating arrays and numbers. JAX arrays are returned as they are.
+        data: a pytree of arrays. Python numbers get the dtype of its floating arrays.
 
     Raises:
         TypeError: A leaf is not floating.
-        ValueError: There is no leaf, or some numbers are not finite.
+        ValueError: There are no leaves, or some numbers are not finite.
     """
     leaves = [leaf for leaf in jax.tree.leaves(data) if jnp.issubdtype(leaf.dtype, jnp.floating)]
 
@@ -237,8 +237,8 @@ def in_float64(tree: Any) -> Any:
 
 
 def norm(tree: Any) -> jax.Array:
-    """Return the Euclidean norm of all numbers of a pytree, taken as one vector."""
-    # Scaling keeps the squares of tiny steps, such as 1e-25, from underflowing.
+    """Return the Euclidean norm of all numbers of a pytree."""
+    # Without scaling, the squares of tiny steps, such as 1e-25, underflow.
     leaves = jax.tree.leaves(tree)
     largest = functools.reduce(jnp.maximum, [jnp.max(jnp.abs(leaf)) for leaf in leaves])
     scale = jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1)

@@ -29,7 +29,7 @@ def test_blocks_are_computed_at_the_same_time():
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_at_most_threads_plus_one_blocks_are_made_ahead(threads):
+def test_at_most_threads_plus_one_blocks_are_submitted_at_a_time(threads):
     made, kept = [], []
 
     def blocks():
