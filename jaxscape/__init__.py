@@ -1,6 +1,6 @@
-"""See the loss surface a network is trained on, and what training does there, in pure JAX.
+"""Compute and draw the loss surfaces of neural networks and training paths on them, in pure JAX.
 
-Names load when they are first used, so that `import jaxscape` costs no more than `import jax`.
+Each name loads its module when it is first used, so that `import jaxscape` is fast.
 """
 
 import importlib

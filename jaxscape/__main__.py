@@ -138,7 +138,7 @@ def _write(
     description: Description | None,
     data: tuple[Dataset, Dataset],
 ) -> Iterator[Path]:
-    """Write the files, those that take longest first; yield each once it is complete."""
+    """Write the files, the slowest first, and yield each when it is complete."""
     figure = plot.surface(surface, *paths)
     if options.gif:
         plot.write(plot.animation(surface, *paths), options.gif)
@@ -234,7 +234,7 @@ def _box(text: str) -> dict[str, tuple[float, float]]:
 
 
 def _loss(options: Any) -> Callable[[Any, Any], Any]:
-    """Return the loss that the options choose."""
+    """Return the loss that the options select."""
     if not options.function:
         return article.broadcast_squared_error if options.as_published else squared_error
     file, _, name = options.function.rpartition(":")
@@ -248,7 +248,7 @@ def _loss(options: Any) -> Callable[[Any, Any], Any]:
     spec.loader.exec_module(module)
     function = getattr(module, name, None)
     if not callable(function):
-        raise ValueError(f"--function: expected a function {name!r} in {file}, found none")
+        raise ValueError(f"--function: expected a function {name!r} in {file}, got none")
     return Function(function)
 
 

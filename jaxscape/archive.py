@@ -24,7 +24,7 @@ SCHEMA = 3
 _HEADER = "jaxscape"
 """The name of the array that holds the JSON header."""
 _JSON_FIELDS = ("steps_per_epoch", "name")
-"""Fields of a path that the header holds as they are."""
+"""The fields of a path that the header holds as JSON values."""
 
 
 class Archive(NamedTuple):
@@ -48,7 +48,8 @@ def save(path: str | os.PathLike[str], landscape: Landscape, *paths: Trajectory)
             arrays.
 
     Raises:
-        TypeError: The parameters are of another type, or have a dtype that `.npz` cannot hold.
+        TypeError: `landscape` is not a `Landscape`, a path is not a `Trajectory`, or its parameters
+            have another type or a dtype that `.npz` cannot hold.
         ValueError: The folder does not exist, or `path` is a folder.
 
     Example:
@@ -68,7 +69,7 @@ def save(path: str | os.PathLike[str], landscape: Landscape, *paths: Trajectory)
         array = np.asarray(values)
         if array.dtype.kind not in "biuf":
             raise TypeError(f"{name}: expected a dtype that .npz can hold, got {array.dtype}")
-        # {"a": {"b": …}} and {"a.b": …} would have the same name.
+        # {"a": {"b": …}} and {"a.b": …} give the same name.
         while name in arrays:
             name += "'"
         arrays[name] = array

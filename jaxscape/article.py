@@ -79,15 +79,15 @@ def data() -> tuple[Dataset, Dataset]:
 
 
 def broadcast_squared_error(weights: Weights, samples: Dataset) -> jax.Array:
-    """Compute the published loss, which compares every prediction with every target of its batch.
+    """Compute the published loss, which compares each prediction with all targets of its batch.
 
     The published code subtracts targets of shape (128,) from predictions of shape (128, 1), so its
-    mean runs over 128 × 128 differences. It then averages over the batches, a short last one
-    included with equal weight. This is not the mean squared error.
+    mean runs over 128 × 128 differences. It then averages over the batches with equal weights, also
+    for a short last batch. This is not the mean squared error.
 
     Args:
         weights: scalars w1 and w2.
-        samples: n samples in order; the last batch of up to 128 samples may be shorter.
+        samples: n samples, split into batches of 128 in order; the last batch may be shorter.
 
     Returns:
         The mean over batches of mean(p²) - 2·mean(p)·mean(y) + mean(y²), a scalar.

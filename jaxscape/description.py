@@ -28,13 +28,13 @@ _DEEP = 1e-3
 # range from one side of the grid to the other.
 _FLAT = 1e-2
 _MIN_FLAT_FRACTION = 0.01
-"""The smallest fraction of flat nodes that has a sentence."""
+"""The smallest fraction of flat nodes that is reported."""
 _MIN_OPPOSITES = 4
-"""The fewest nodes along an axis that must have a mirror image for a symmetry to be reported."""
+"""A symmetry is reported if at least this many nodes along each axis have a mirror image."""
 _MAX_NODES = 2**20
-"""The largest grid whose loss is computed between the nodes, too."""
+"""The largest grid for which the interpolation error between the nodes is computed."""
 _MAX_POINTS = 12
-"""The most critical points with a sentence of their own."""
+"""The largest number of critical points that are described one by one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,18 +70,19 @@ def describe(
 ) -> Description:
     """Summarize a loss surface in sentences: range, minima, critical points, symmetries, limits.
 
-    The grid alone gives its range, its lowest node, its minima by depth, the minimax path between
-    the two deepest minima, flat regions and symmetries. The loss adds the critical points and what
-    is proved about them, the limits of the two-weight network far away, and the interpolation error
-    between the nodes.
+    From the grid alone, the summary reports the range of the loss, the lowest node, the minima by
+    depth, the minimax path between the two deepest minima, flat regions and symmetries. With the
+    loss, it also reports the critical points, whether these are proved to be all, the
+    interpolation error between the nodes and, for the two-weight network, the limits as w1 → 0 and
+    as w1 → ±∞.
 
     Args:
         surface: the grid.
         loss: the loss of the surface; for a function of two numbers, `Function(f)`.
         data: the data of the surface.
         plane: the plane of the surface; None for the plane of the two weights.
-        box: (low, high) for each coordinate by its name, the box in which critical points are
-            searched for. By default, it is the rectangle of the grid.
+        box: the box to search for critical points, as (low, high) for each coordinate by its name;
+            by default the rectangle of the grid.
 
     Returns:
         A `Description`. `print` shows its sentences, and `.data` can be written as JSON.
@@ -190,7 +191,7 @@ class _Summary:
         area = self.extrema.area_below(self.lowest.loss + _FLAT * self.range)
         low = area / self.extrema.area_below(math.inf)
         self.add(
-            f"The lowest {percent:g} % of the range covers {100 * low:.2g} % of the area.",
+            f"Losses in the lowest {percent:g} % of the range cover {100 * low:.2g} % of the area.",
             flat=flat,
             low_area=low,
         )
@@ -227,7 +228,7 @@ class _Summary:
     def add_critical_points(
         self, loss: Callable, data: Any, plane: Plane | None, box: Mapping[str, Any]
     ) -> CriticalPoints | None:
-        """Add the critical points and the evidence that they are all; return them."""
+        """Add the critical points and the evidence that these are all; return the points."""
         axes = (self.surface.a, self.surface.b)
         box = box or {axis.name: (float(axis.values[0]), float(axis.values[-1])) for axis in axes}
         try:
@@ -253,7 +254,7 @@ class _Summary:
         evidence = {
             "proved": "It is proved that there are no others.",
             "index": "Their indices sum to the winding number of the gradient along the boundary, "
-            "as those of all critical points do.",
+            "as they must if these are all.",
             "incomplete": "There may be others.",
         }[found.completeness]
         self.add(
@@ -360,7 +361,7 @@ class _Summary:
 
 
 def _flat_fraction(surface: Landscape, tolerance: float) -> float:
-    """Return the fraction of nodes with little slope.
+    """Return the fraction of flat nodes.
 
     Args:
         surface: the grid.
@@ -397,7 +398,7 @@ def _symmetries(surface: Landscape) -> list[str]:
 
 
 def _opposite(axis: Axis) -> np.ndarray:
-    """(n,) the index of the opposite of each value, -1 if the axis does not have it."""
+    """Return the index of each value's opposite, (n,); -1 if the axis does not contain it."""
     values = np.asarray(axis.values, float)
     nearest = abs(values[None, :] + values[:, None]).argmin(axis=1)
     tolerance = 1e-3 * np.diff(values).min()
@@ -405,13 +406,13 @@ def _opposite(axis: Axis) -> np.ndarray:
 
 
 def _are_equal(surface: Landscape, first: np.ndarray, second: np.ndarray) -> bool:
-    """Return whether two arrays of losses agree within √eps of the loss's range."""
+    """Return whether two arrays of losses agree within √eps times the loss's range."""
     loss_range = _loss_range(surface)
     tolerance = np.sqrt(np.finfo(surface.loss.dtype).eps) * loss_range
-    finite_alike = np.isfinite(first) == np.isfinite(second)
+    same_finite = np.isfinite(first) == np.isfinite(second)
     with np.errstate(invalid="ignore"):
         differs = (abs(first - second) > tolerance).any()
-    return bool(loss_range and finite_alike.all() and not differs)
+    return bool(loss_range and same_finite.all() and not differs)
 
 
 def _loss_range(surface: Landscape) -> float:

@@ -5,16 +5,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-# Half of the neighbors of a cell. The other half are the same steps backward.
+# The steps from a cell to half of its neighbors. The opposite steps lead to the other half.
 SIDES = ((0, 1), (1, 0))
 SIDES_AND_CORNERS = (*SIDES, (1, 1), (1, -1))
 
 
 class MergeTree(NamedTuple):
-    """The m finite cells by rank, from the lowest up, and the merging of their k basins.
+    """The m finite cells in order of their loss, and the merging of their k basins.
 
-    The wall stands for the cells that are not finite and for the outside of the grid. It is one
-    cell with a basin of its own, the last one for minima and the first one for maxima.
+    A cell's rank is its position in this order. One extra cell, the wall, stands for all cells that
+    are not finite and for the outside of the grid. It has its own basin and the highest rank for
+    minima, the lowest for maxima.
     """
 
     cells: np.ndarray
@@ -22,13 +23,13 @@ class MergeTree(NamedTuple):
     rank: np.ndarray
     """(n1, n2) the rank of each cell."""
     descent: np.ndarray
-    """(m + 1,) the rank of the lowest neighbor; a minimum's own rank."""
+    """(m + 1,) the rank of each cell's lowest neighbor; a minimum's own rank."""
     basin: np.ndarray
-    """(m + 1,) the index of the minimum that steepest descent leads to."""
+    """(m + 1,) the index in `minima` of the minimum that steepest descent from a cell reaches."""
     minima: np.ndarray
     """(k,) the ranks of the minima, increasing."""
     into: np.ndarray
-    """(k,) the index of the minimum that each one merges into; -1 for none."""
+    """(k,) the index of the minimum whose basin each basin merges into; -1 for none."""
     bridge: np.ndarray
     """(k, 2) the ranks of the two neighbors that connect the merging basins, the saddle first."""
 
@@ -44,7 +45,7 @@ def merge_tree(loss: np.ndarray, sign: int, steps: tuple[tuple[int, int], ...]) 
     rank.flat[cells[descent != wall]] = descent[descent != wall]
     padded = np.pad(rank, 1, constant_values=wall)
     for x, y in _neighbors(padded, steps):
-        # No rank occurs twice in x or in y, except the wall's.
+        # No rank except the wall's occurs twice in x or in y, so no assignment overwrites another.
         descent[x] = np.minimum(descent[x], y)
         descent[y] = np.minimum(descent[y], x)
     descent[wall] = wall
@@ -62,18 +63,18 @@ def merge_tree(loss: np.ndarray, sign: int, steps: tuple[tuple[int, int], ...]) 
     # The first bridge between two basins is their lowest.
     _, lowest = np.unique(np.minimum(x, y) * len(minima) + np.maximum(x, y), return_index=True)
     lowest.sort()
-    into, last = _merge(len(minima), x[lowest].tolist(), y[lowest].tolist())
-    bridge = np.append(ordered[lowest], [[-1, -1]], axis=0)[last]
-    # Where several basins meet at one saddle, all of them merge into the lowest.
-    while (again := (into >= 0) & (bridge[into, 0] == bridge[:, 0])).any():
-        into[again] = into[into[again]]
+    into, edge = _merge(len(minima), x[lowest].tolist(), y[lowest].tolist())
+    bridge = np.append(ordered[lowest], [[-1, -1]], axis=0)[edge]
+    # If several basins meet at one saddle, all of them merge into the lowest.
+    while (same_saddle := (into >= 0) & (bridge[into, 0] == bridge[:, 0])).any():
+        into[same_saddle] = into[into[same_saddle]]
     return MergeTree(cells, rank, descent, basin, minima, into, bridge)
 
 
 def _neighbors(
     padded: np.ndarray, steps: tuple[tuple[int, int], ...]
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield all pairs of neighboring cells, for one step after the other."""
+    """Yield, for each step, the values of `padded` at all cells and at the cells one step away."""
     n1, n2 = padded.shape
     for i, j in steps:
         left, right = max(-j, 0), max(j, 0)
@@ -81,7 +82,7 @@ def _neighbors(
 
 
 def follow(step: np.ndarray) -> np.ndarray:
-    """Return the fixed point that repeated steps from k to `step[k]` reach, for each index k."""
+    """Return, for each index k, the fixed point that repeated steps k → `step[k]` reach."""
     while not np.array_equal(further := step[step], step):
         step = further
     return step
@@ -91,9 +92,10 @@ def _merge(k: int, firsts: list[int], seconds: list[int]) -> tuple[np.ndarray, n
     """Merge k basins along edges between them, the lowest edge first.
 
     Returns:
-        The basin that each one merges into, (k,), and the index of the edge, (k,); -1 for none.
+        The basin that each basin merges into, (k,), and the index of the edge along which it does,
+        (k,); -1 for none.
     """
-    root, into, last = list(range(k)), [-1] * k, [-1] * k
+    root, into, merging_edge = list(range(k)), [-1] * k, [-1] * k
     for edge, (x, y) in enumerate(zip(firsts, seconds, strict=True)):
         while root[x] != x:
             root[x] = x = root[root[x]]
@@ -102,5 +104,5 @@ def _merge(k: int, firsts: list[int], seconds: list[int]) -> tuple[np.ndarray, n
         if x != y:
             low, high = min(x, y), max(x, y)
             root[high] = into[high] = low
-            last[high] = edge
-    return np.array(into), np.array(last)
+            merging_edge[high] = edge
+    return np.array(into), np.array(merging_edge)

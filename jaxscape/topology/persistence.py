@@ -26,7 +26,8 @@ class Extremum(NamedTuple):
     saddle: Cell | None
     """The cell where its component first meets that of a lower minimum or higher maximum."""
     into: int | None
-    """The index of that extremum in the same tuple; None if there is none or it is the outside."""
+    """The index of that extremum in the same tuple; None if there is none or if the component
+    merges into the outside."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,15 +45,15 @@ class Persistence:
     """
 
     minima: tuple[Extremum, ...]
-    """The minima, the most persistent first, ties by loss, then by index. The lowest minimum of
-    each connected part of the finite cells never merges."""
+    """The minima, most persistent first; equal persistence is sorted by loss, then by index. The
+    lowest minimum of each connected part of the finite cells never merges."""
     maxima: tuple[Extremum, ...]
-    """The maxima inside the grid, in the same order. The last of them to merge merge into the
-    outside."""
+    """The maxima inside the grid, in the same order. One whose component meets no higher maximum
+    merges into the outside."""
     label: np.ndarray
-    """(n1, n2) int32, the index in `minima` that steepest descent from each cell leads to, where
-    each step goes to the lowest of the 8 neighbors at any distance; -1 for cells that are not
-    finite."""
+    """(n1, n2) int32: the index in `minima` of the minimum that steepest descent from each cell
+    reaches; -1 for cells that are not finite. Each step goes to the lowest of the 8 neighbors,
+    whatever their distances."""
     surface: Landscape
     """The grid."""
 
@@ -64,7 +65,7 @@ class Persistence:
         """
         if not depth >= 0:
             raise ValueError(f"depth: expected a number that is not negative, got {depth}")
-        return tuple(found for found in self.minima if found.persistence >= depth)
+        return tuple(minimum for minimum in self.minima if minimum.persistence >= depth)
 
     def area_below(self, level: float) -> float:
         """Return the area of the finite cells with loss <= level, in units of a times units of b.
@@ -83,7 +84,7 @@ class Persistence:
 
     def __repr__(self) -> str:
         n1, n2 = self.surface.shape
-        saddles = sum(found.saddle is not None for found in self.minima)
+        saddles = sum(minimum.saddle is not None for minimum in self.minima)
         lines = [
             f"Persistence of {n1} × {n2} cells: {_count(len(self.minima), 'minimum', 'minima')}, "
             f"{_count(saddles, 'saddle', 'saddles')} between, "
@@ -117,19 +118,19 @@ def persistence(landscape: Landscape) -> Persistence:
     As the level rises, the cells below it form components. A component is born at each minimum.
     When two components meet, at a saddle, that of the higher minimum ends (the elder rule).
 
-    Components of low cells connect by sides and corners, those of high cells by sides only, so that
-    the latter are the holes of the former. The outside counts as a high component that never ends:
-    a maximum on the boundary belongs to it and is not listed. Of equal losses the one of lower
-    index counts as the lower one (for maxima, the higher one). Extrema of persistence 0 are not
-    listed.
+    Low cells are connected by sides and corners, high cells by sides only, so that the holes of the
+    low components are the high components. The outside counts as a high component that never ends:
+    a maximum on the boundary belongs to it and is not listed. Of two equal losses, the one with the
+    lower index counts as lower for minima and as higher for maxima. Extrema of persistence 0 are
+    not listed.
 
-    Cells that are not finite are walls: they belong to no minimum, and to the outside for maxima.
+    Cells that are not finite belong to no minimum. For maxima, they count as outside.
 
     Args:
         landscape: the grid.
 
     Returns:
-        `Persistence`.
+        A `Persistence`.
 
     Raises:
         TypeError: `landscape` is not a `Landscape`.
@@ -230,8 +231,8 @@ def _extrema(
     extremum_cells = _cells(landscape, loss, cells[minima[kept]])
     saddle_cells = _cells(landscape, loss, cells[saddle[kept]])
     extrema = tuple(
-        Extremum(cell, height, over if merging else None, beyond if beyond >= 0 else None)
-        for cell, height, over, merging, beyond in zip(
+        Extremum(cell, height, over if merging else None, parent if parent >= 0 else None)
+        for cell, height, over, merging, parent in zip(
             extremum_cells,
             depth[kept].tolist(),
             saddle_cells,
@@ -244,7 +245,7 @@ def _extrema(
 
 
 def _cells(landscape: Landscape, loss: np.ndarray, flat: np.ndarray) -> list[Cell]:
-    # The flat index -1, for no cell, yields some cell, which the callers ignore.
+    # The flat index -1 means no cell. It yields an arbitrary cell, which the callers ignore.
     i, j = np.unravel_index(flat % loss.size, loss.shape)
     a, b = (np.asarray(axis.values, float) for axis in (landscape.a, landscape.b))
     columns = (i, j, a[i], b[j], loss[i, j])
@@ -281,7 +282,7 @@ def _descend(descent: np.ndarray, rank: int) -> list[int]:
 
 
 def _cell_widths(values: Any) -> np.ndarray:
-    """Return the width of the part of an axis that is closest to each of its values."""
+    """Return, for each value of an axis, the width of the section of the axis closest to it."""
     values = np.asarray(values, float)
     middles = (values[1:] + values[:-1]) / 2
     return np.diff(np.concatenate([values[:1], middles, values[-1:]]))
@@ -292,7 +293,7 @@ def _count(n: int, singular: str, plural: str) -> str:
 
 
 def _parse_cell(name: str, cell: Any, loss: np.ndarray) -> tuple[int, int]:
-    """Return the indices of a cell given by the caller; raise if it is not finite."""
+    """Check that a `Cell` or (i, j) is a finite cell of the grid, and return its indices."""
     try:
         i, j = map(operator.index, cell[:2])
     except (TypeError, ValueError):

@@ -22,10 +22,10 @@ from jaxscape.topology.persistence import minimax_cells
 Point: TypeAlias = CriticalPoint | Cell | Sequence[float] | np.ndarray
 """A critical point, a cell of a grid, or two coordinates (a, b)."""
 
-# The largest distance, in cells, between the highest cell of a path and the saddle it stands for.
+# The largest distance, in cells, between a path's highest cell and the saddle that replaces it.
 _MAX_SADDLE_DISTANCE = 2.0
-# With some dozens of hidden values per sample, the intermediate values of this many samples fit
-# close to the cache.
+# With a few dozen hidden values per sample, the intermediate values of this many samples roughly
+# fit into the cache.
 _BATCH_SAMPLES = 2**14
 
 
@@ -89,7 +89,7 @@ def valley(
             the two weights).
 
     Returns:
-        `Valley`.
+        A `Valley`.
 
     Raises:
         TypeError: `loss` is not a function of (params, data), or `plane` is not a `Plane`.
@@ -124,7 +124,7 @@ def valley(
 
 
 class MinimaxPath(NamedTuple):
-    """The path between two grid points whose highest loss is the lowest possible."""
+    """The path between two cells of a grid that has the lowest possible maximum of the loss."""
 
     path: tuple[Cell, ...]
     """The cells of the path."""
@@ -155,9 +155,9 @@ class MinimaxPath(NamedTuple):
 def minimax_path(
     landscape: Landscape, start: Point, end: Point, among: CriticalPoints | None = None
 ) -> MinimaxPath:
-    """Find the path between two grid points whose highest loss is lowest, and return that loss.
+    """Find the path between two points of a grid that has the lowest possible maximum of the loss.
 
-    The path follows the merge tree of the grid.
+    It is found with the merge tree of the grid.
 
     Args:
         landscape: the grid.
@@ -168,12 +168,12 @@ def minimax_path(
             loss replaces that cell's.
 
     Returns:
-        `MinimaxPath`, with the highest loss relative to both ends.
+        A `MinimaxPath`, with the height of its highest loss above both ends.
 
     Raises:
         TypeError: `landscape` is not a `Landscape`, or a point has none of the types above.
-        ValueError: A point is outside the grid or on a cell that is not finite, or no path of
-            finite cells connects the two.
+        ValueError: A point is outside the grid or its nearest cell is not finite, or no path of
+            finite cells connects the two points.
 
     Example:
         >>> wells = jxs.Function(lambda w1, w2: (w1**2 - 1) ** 2 + w2**2)
@@ -219,7 +219,7 @@ def _nearest_cell(landscape: Landscape, name: str, point: Point) -> tuple[int, i
 def _nearest_saddle(
     landscape: Landscape, cell: Cell, among: CriticalPoints
 ) -> CriticalPoint | None:
-    """Return the saddle closest to a cell; None if it is too far."""
+    """Return the saddle closest to a cell; None if it is more than 2 cells away."""
     spacing = [
         float(np.diff(np.asarray(axis.values, float)).max()) for axis in (landscape.a, landscape.b)
     ]
