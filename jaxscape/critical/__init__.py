@@ -1,1 +1,1 @@
-"""Critical points: found, classified, counted and proved."""
+"""Find critical points, classify them, and prove that they are all."""

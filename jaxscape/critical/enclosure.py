@@ -22,7 +22,7 @@ from jaxscape.critical.interval_rules import RULES
 
 
 class Unbounded(Exception):
-    """The function has a primitive without a rule; the message is its name."""
+    """The function has a primitive without a rule; the message names it."""
 
 
 class Enclosure(NamedTuple):
@@ -38,7 +38,7 @@ class Enclosure(NamedTuple):
 
     @property
     def numbers(self) -> int:
-        """The number of numbers that a call computes."""
+        """The total number of array elements that a call computes."""
         return sum(
             math.prod(output.shape)
             for equation in equations(self.closed, into_calls=True)

@@ -28,7 +28,7 @@ def point(value: Any) -> Interval:
 
 
 def round_outward(low: np.ndarray, high: np.ndarray, units: float = 1) -> Interval:
-    """Move both ends outward by `units` in the last place; NaN ends become infinite."""
+    """Move both ends outward by `units` in the last place; unbounded where an end is NaN."""
     low = low - (units * EPSILON * abs(low) + TINY)
     high = high + (units * EPSILON * abs(high) + TINY)
     unknown = np.isnan(low) | np.isnan(high)

@@ -1,6 +1,6 @@
-"""Interval arithmetic: for each of JAX's primitives, bounds on its outputs over intervals.
+"""Interval arithmetic: for each supported JAX primitive, bounds on its outputs over intervals.
 
-Lower and upper ends are NumPy's float64, rounded outward (Moore 1966, Interval Analysis).
+Floating ends are float64, rounded outward (Moore 1966, Interval Analysis).
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ import numpy as np
 from jaxscape.critical.interval import EPSILON, Interval, hull, point, round_outward
 
 Rule = Callable[..., Any]
-"""(equation, one interval for each input) -> an interval; a list of them if the primitive has
+"""(equation, one interval per input) -> an interval, or a list of them if the primitive has
 several outputs."""
 
 # NumPy's and XLA's elementary functions are accurate to a few units in the last place.
@@ -102,7 +102,8 @@ def _absolute(equation: Any, x: Interval) -> Interval:
 
 
 def _sign(equation: Any, x: Interval) -> Interval:
-    # Where the sign is uncertain the function has a kink, which bounds on derivatives miss.
+    # Where the sign is uncertain, the function may have a kink, which bounds on derivatives miss.
+    # The result is unbounded there.
     certain = (x.low > 0) | (x.high < 0) | ((x.low == 0) & (x.high == 0))
     sign = np.sign(x.low)
     return Interval(np.where(certain, sign, -np.inf), np.where(certain, sign, np.inf))
@@ -201,7 +202,7 @@ def _unequal(x: Interval, y: Interval) -> np.ndarray:
 
 def _select(equation: Any, condition: Interval, *cases: Interval) -> Interval:
     if condition.low.dtype != bool:
-        raise TypeError("select_n by an integer")
+        raise TypeError("select_n: expected a boolean condition, got an integer")
     shape = cases[0].low.shape
     certain, possible = (
         np.broadcast_to(end.reshape(end.shape or (1,) * len(shape)), shape) for end in condition
@@ -211,7 +212,7 @@ def _select(equation: Any, condition: Interval, *cases: Interval) -> Interval:
     uncertain = certain != possible
     if not uncertain.any():
         return Interval(low, high)
-    # Between branches there may be a kink, which bounds on derivatives miss.
+    # There may be a kink between the branches, which bounds on derivatives miss.
     return Interval(np.where(uncertain, -np.inf, low), np.where(uncertain, np.inf, high))
 
 
@@ -221,7 +222,7 @@ def _finite(equation: Any, x: Interval) -> Interval:
 
 
 def _rearrangement(rearrange: Callable) -> Rule:
-    """Return the rule of a primitive that NumPy has too, as (array, parameters) -> array."""
+    """Return the rule of a primitive that only moves numbers, given as (array, params) -> array."""
 
     def rule(equation: Any, x: Interval) -> Interval:
         low = rearrange(x.low, equation.params)
@@ -238,7 +239,7 @@ def _broadcast(x: np.ndarray, params: Any) -> np.ndarray:
 
 
 def _apply_to_ends(equation: Any, *inputs: Interval) -> Any:
-    """Apply a primitive that moves numbers, or takes the largest of them, to both ends."""
+    """Apply a primitive that moves numbers, or takes the largest or smallest, to both ends."""
 
     def bind(values: list[np.ndarray]) -> list[np.ndarray]:
         with jax.enable_x64(True):
@@ -249,7 +250,7 @@ def _apply_to_ends(equation: Any, *inputs: Interval) -> Any:
     low = bind([x.low for x in inputs])
     high = low if all(x.is_point for x in inputs) else bind([x.high for x in inputs])
     results = [Interval(*ends) for ends in zip(low, high, strict=True)]
-    # Between two positions of a table there may be any number.
+    # An uncertain index may select any element, so the result is unbounded.
     if any(x.low.dtype.kind in "iu" and not np.array_equal(*x) for x in inputs):
         unknown = [np.full(one.low.shape, np.inf) for one in results]
         results = [Interval(-one, one) for one in unknown]
@@ -298,7 +299,7 @@ _REARRANGEMENTS: dict[str, Callable] = {
     "copy": lambda x, params: x,
     "copy_p": lambda x, params: x,
 }
-# Primitives that move numbers, or take the largest or smallest of them, and compute none.
+# Primitives that only move numbers, or take the largest or smallest of them.
 _STRUCTURAL = (
     *("expand_dims", "concatenate", "slice", "rev", "pad", "gather", "dynamic_slice", "iota"),
     *("split", "stack", "unstack", "reduce_max", "reduce_min", "reduce_and", "reduce_or"),

@@ -1,8 +1,7 @@
-"""Proofs with the Krawczyk operator: boxes without a root of the gradient, and with exactly one.
+"""Prove with the Krawczyk operator that a box holds no root of the gradient, or exactly one.
 
 The Krawczyk operator (Krawczyk 1969; Neumaier 1990, Interval Methods for Systems of Equations,
-chapter 5) decides about single boxes. A branch-and-bound search bisects a box until every part is
-decided.
+chapter 5) tests single boxes. A branch-and-bound search bisects a box until every part is decided.
 """
 
 from collections.abc import Callable, Iterator
@@ -41,8 +40,8 @@ def in_batches(bounds: DerivativeBounds) -> DerivativeBounds:
         parts = []
         for start in range(0, count, BATCH_SIZE):
             part = [end[start : start + BATCH_SIZE] for end in boxes]
-            missing = ((0, BATCH_SIZE - len(part[0])), (0, 0))
-            parts.append(bounds(Interval(*(np.pad(end, missing, mode="edge") for end in part))))
+            padding = ((0, BATCH_SIZE - len(part[0])), (0, 0))
+            parts.append(bounds(Interval(*(np.pad(end, padding, mode="edge") for end in part))))
         return tuple(
             Interval(*(np.concatenate([p[k][end] for p in parts])[:count] for end in (0, 1)))
             for k in (0, 1)
@@ -74,7 +73,7 @@ def uniqueness_radii(
     at_points, _ = bounds(Interval(points, points))
     gradient, hessian = bounds(Interval(centers - half, centers + half))
     at_centers = Interval(*(np.repeat(end, k, axis=0) for end in at_points))
-    # Half sides that cover the box after rounding.
+    # Half sides that are large enough to cover the box in spite of rounding.
     reach = half * (1 + 1e-12) + 4 * np.finfo(float).eps * abs(centers)
     shift, spread, ratio = _krawczyk(at_centers, hessian, reach)
     exists = (abs(shift) + spread < half * (1 - 1e-12)).all(axis=1)
@@ -83,8 +82,8 @@ def uniqueness_radii(
     smooth = np.isfinite(gradient.low).all(axis=1) & np.isfinite(gradient.high).all(axis=1)
     exists &= smooth
     unique = (smooth & (ratio < 1)).reshape(n, k)
-    # A ratio below 1 proves that the box holds at most one root; a smaller box proves that there is
-    # one.
+    # A ratio below 1 proves that the box holds at most one root. This box or a smaller one proves
+    # that there is one.
     largest = np.argmax(unique, axis=1)
     inside = np.array([exists.reshape(n, k)[i, largest[i] :].any() for i in range(n)])
     return np.where(unique.any(axis=1) & inside, sizes[largest], 0.0)
@@ -102,7 +101,7 @@ def _krawczyk(
 
     Returns:
         The shift of the image's center from the box's center, (n, 2); the half sides of the image,
-        (n, 2); and the largest row sum of |1 - Y·H| in units of the sides, (n,).
+        (n, 2); and the largest row sum of |1 - Y·H|, with the sides as units, (n,).
     """
     with np.errstate(all="ignore"):
         middle = (hessian.low + hessian.high) / 2
@@ -138,7 +137,7 @@ def search(
         max_boxes: the number of boxes after which the rest is left undecided.
 
     Returns:
-        The undecided boxes, and the roots met that are not known.
+        The undecided boxes, and the roots found that are not known.
 
     Warns:
         InterruptedWarning: Ctrl-C stopped the search; the rest is undecided.
@@ -188,7 +187,7 @@ def _prune(
     """Drop the boxes that are decided.
 
     Returns:
-        The boxes that are left, (k, 2, 2), and the roots met that are not known, (s, 2).
+        The boxes that are left, (k, 2, 2), and the roots found that are not known, (s, 2).
     """
     for ends in known:
         boxes = boxes[~((boxes[:, 0] >= ends[0]) & (boxes[:, 1] <= ends[1])).all(axis=1)]

@@ -1,6 +1,6 @@
-"""Newton's method in float64, started in every cell of a box in which the gradient can vanish.
+"""Newton's method in float64, started in each cell of a box in which the gradient may vanish.
 
-The module also tests whether a loss is twice differentiable, by comparing differences of losses and
+This module also tests whether a loss is twice differentiable: it compares differences of losses and
 gradients with their derivatives.
 """
 
@@ -25,11 +25,11 @@ Smoothness = Literal["smooth", "Hessian jumps", "gradient jumps"]
 # box go on to the next round.
 _ROUNDS, _STEPS = 5, 20
 _BATCH_SIZE = 256
-# Tolerances of the last step, in units of the box: converged exactly, and converged at all. Steps
-# toward a degenerate point shrink by a constant factor only.
+# Tolerances of the last step, in units of the box: converged up to rounding, and converged roughly.
+# Steps toward a degenerate point shrink by a constant factor only.
 _EXACT_TOL, _CONVERGED_TOL = 1e-13, 1e-5
 # Points closer than this, in units of the box, are the same. Degenerate points are located less
-# sharply.
+# accurately.
 _SAME_TOL, _SAME_DEGENERATE_TOL = 1e-7, 1e-3
 # Gradients below this fraction of the largest one in the box are rounding errors.
 _NOISE_TOL = 1e-13
@@ -73,8 +73,8 @@ class Problem(NamedTuple):
 
     def evaluate(self, points: np.ndarray) -> Values:
         """Compute the loss and its derivatives at points, (n, 2)."""
-        found = _evaluate(self.loss, self.plane, self.data, _pad(points))
-        return Values(*(np.asarray(values)[: len(points)] for values in found))
+        padded = _evaluate(self.loss, self.plane, self.data, _pad(points))
+        return Values(*(np.asarray(values)[: len(points)] for values in padded))
 
     def scaled_gradient(self, points: np.ndarray) -> np.ndarray:
         """Compute the gradient at points, (n, 2), with the sides of the box as units."""
@@ -82,22 +82,22 @@ class Problem(NamedTuple):
 
     def roots(self, starts: np.ndarray) -> np.ndarray:
         """Return the roots in the box, (r, 2), that Newton's method finds from starts, (n, 2)."""
-        found, high = [], self.low + self.widths
-        left, tolerance = starts, 1e-12 * self.widths
+        roots, high = [], self.low + self.widths
+        remaining, tolerance = starts, 1e-12 * self.widths
         for _ in range(_ROUNDS):
-            if not len(left):
+            if not len(remaining):
                 break
-            given = (self.loss, self.plane, self.data, _pad(left), self.widths)
-            ends, last = (np.asarray(part)[: len(left)] for part in _newton(*given))
+            arguments = (self.loss, self.plane, self.data, _pad(remaining), self.widths)
+            ends, step = (np.asarray(part)[: len(remaining)] for part in _newton(*arguments))
             inside = ((ends >= self.low - tolerance) & (ends <= high + tolerance)).all(axis=1)
             near = (abs(ends - (self.low + high) / 2) <= 1.5 * self.widths).all(axis=1)
-            done = last < _EXACT_TOL
-            found.append(ends[inside & done])
-            left, last = ends[near & ~done], last[near & ~done]
+            done = step < _EXACT_TOL
+            roots.append(ends[inside & done])
+            remaining, step = ends[near & ~done], step[near & ~done]
             inside = inside[near & ~done]
-        if len(left):
-            found.append(left[inside & (last < _CONVERGED_TOL)])
-        return np.clip(np.concatenate([starts[:0], *found]), self.low, high)
+        if len(remaining):
+            roots.append(remaining[inside & (step < _CONVERGED_TOL)])
+        return np.clip(np.concatenate([starts[:0], *roots]), self.low, high)
 
 
 def derivatives(
@@ -150,10 +150,10 @@ def _newton(loss: Callable, plane: Plane, data: Any, start: jax.Array, widths: j
         safe, whole = jnp.where(regular, determinant, 1), jnp.where(size > 0, size, 1)
         newton = jnp.stack([s * u - q * v, p * v - q * u]) / safe
         shortest = jnp.stack([p * u + q * v, q * u + s * v]) / whole
-        found = jnp.where(regular, newton, shortest)
-        length = jnp.linalg.norm(found)
+        move = jnp.where(regular, newton, shortest)
+        length = jnp.linalg.norm(move)
         # Limit the step to a quarter of the box.
-        return found * jnp.minimum(1, 0.25 / jnp.where(length > 0, length, 1))
+        return move * jnp.minimum(1, 0.25 / jnp.where(length > 0, length, 1))
 
     def one(point: jax.Array) -> tuple:
         def body(_: Any, state: tuple) -> tuple:
@@ -166,10 +166,10 @@ def _newton(loss: Callable, plane: Plane, data: Any, start: jax.Array, widths: j
 
 
 class GridSample(NamedTuple):
-    """The derivatives of a loss on a grid over the box, summarized."""
+    """A summary of a loss's derivatives on a grid over the box."""
 
     candidates: np.ndarray
-    """(n, 2) starts for Newton's method in the cells in which the gradient can vanish."""
+    """(n, 2) starts for Newton's method in the cells in which the gradient may vanish."""
     steepest: float
     """The largest norm of the gradient, in units of the box."""
     flat: float
@@ -181,7 +181,7 @@ def sample_grid(problem: Problem, nodes: int) -> GridSample:
     """Evaluate the loss and its derivatives on a grid of nodes × nodes over the box.
 
     Raises:
-        Unsearchable: losses, gradients or Hessians are not finite.
+        Unsearchable: Losses, gradients or Hessians are not finite.
     """
     low, widths = problem.low, problem.widths
     sides = [
@@ -205,11 +205,11 @@ def sample_grid(problem: Problem, nodes: int) -> GridSample:
     flat = norms <= _NOISE_TOL * steepest
     in_flat = _largest_around(norms.reshape(nodes, nodes)).ravel() <= _NOISE_TOL * steepest
     selected = (abs(gradient) <= reach).all(axis=1) & ~in_flat
-    # From a single start in a cell Newton's method may cycle or diverge.
+    # From a single start in a cell, Newton's method may cycle or diverge.
     starts = points[selected] + spacing * _OFFSETS[:, None]
     candidates = np.clip(starts.reshape(-1, 2), low, low + widths)
-    found = smoothness(problem.evaluate, points, problem.box, spacing, steepest)
-    return GridSample(candidates, steepest, float(flat.mean()), found)
+    kind = smoothness(problem.evaluate, points, problem.box, spacing, steepest)
+    return GridSample(candidates, steepest, float(flat.mean()), kind)
 
 
 def _largest_around(values: np.ndarray) -> np.ndarray:
@@ -267,7 +267,8 @@ def classify(problem: Problem, ends: np.ndarray, steepest: float) -> Classified:
             rim = np.hypot(*problem.scaled_gradient(ring(np.linspace(0, 1, 64))).T)
             is_flat = rim.max() <= _NOISE_TOL * scale
             turns = index if is_flat else winding.winding_number(problem.scaled_gradient, ring, 64)
-            # The Hessian close to a degenerate point need not be singular, but its index differs.
+            # The Hessian close to a degenerate point need not be singular, but the signs of its
+            # eigenvalues give another index.
             faint = kinds[k] != "degenerate" and largest[k] > _NOISE_TOL * scale and turns == index
             index, kind_is_known = turns, is_flat or faint
         elif k not in sharp:
@@ -295,7 +296,7 @@ def classify(problem: Problem, ends: np.ndarray, steepest: float) -> Classified:
     if not_isolated:
         names, (a, b) = problem.plane.names, not_isolated[0]
         notes = (
-            f"stationary points that are not isolated, as along a curve, for instance at "
+            f"some stationary points are not isolated, as along a curve, for instance at "
             f"{names[0]} = {a:.6g}, {names[1]} = {b:.6g}",
         )
     return Classified(points, flat, notes)
@@ -357,8 +358,8 @@ def smoothness(
     def remainder(fraction: float, repeats: int) -> np.ndarray:
         """Return the mean remainders of loss and gradient over steps of a fraction of a cell."""
         total = np.zeros(2)
-        # Spread the points evenly over the cells: all nodes may have one distance to a straight
-        # kink.
+        # Spread the points evenly over the cells, because all nodes may have the same distance to a
+        # straight kink.
         golden = np.array([0.7548776662466927, 0.5698402909980532])
         shifts = np.outer(np.arange(repeats * len(points)), golden) % 1 - 0.5
         spread = np.tile(points, (repeats, 1)) + spacing * shifts
@@ -375,7 +376,8 @@ def smoothness(
         return total
 
     loss, gradient, hessian = evaluate(points)
-    # In a small box values differ by little more than the rounding of the coordinates causes.
+    # In a small box, differences of values are hardly larger than the effect of rounding the
+    # coordinates.
     rounding = 64 * np.finfo(float).eps * abs(points)
     gradient_rounding = (abs(hessian) @ rounding[:, :, None])[:, :, 0] * widths
     noise = np.array(

@@ -1,4 +1,4 @@
-"""Critical points as results: the kind of each, and whether all of them are known."""
+"""The result of a search for critical points: their kinds, and whether all of them are known."""
 
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypedDict
@@ -21,7 +21,7 @@ _MAX_LINES = 20
 
 
 class Unsearchable(ValueError):
-    """The search is impossible: gradients are not finite, or not float64."""
+    """The search is impossible, because gradients are not finite or not float64."""
 
 
 class Limits(TypedDict, total=False):
@@ -53,7 +53,7 @@ class CriticalPoint(NamedTuple):
     eigenvalues: np.ndarray
     """(2,) eigenvalues of the Hessian in both coordinates, in increasing order."""
     residual: float
-    """The norm of the gradient at the point as computed, in float64."""
+    """The norm of the gradient at the point, computed in float64."""
     turns: int
     """The index, the winding number of the gradient around the point. It is +1 for extrema and -1
     for simple saddles."""
@@ -146,7 +146,7 @@ class CriticalPoints:
 
 
 def format_number(number: float, digits: int = 6) -> str:
-    """Format a number with `digits` significant digits; rounding errors below 1e-13 become 0."""
+    """Format a number with `digits` significant digits; numbers below 1e-13 in size become 0."""
     return "0" if abs(number) < 1e-13 else f"{number:.{digits}g}"
 
 

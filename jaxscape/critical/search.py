@@ -1,4 +1,4 @@
-"""Critical points of any smooth loss in a box of a plane: found, classified, counted, proved."""
+"""Find the critical points of a smooth loss in a box of a plane, and prove that they are all."""
 
 from collections.abc import Callable
 from typing import Any
@@ -28,13 +28,14 @@ from jaxscape.planes.plane import Plane, weight_plane
 # which doubles the number of cells along a side.
 _NODES, _REFINEMENTS = 49, 3
 _MAX_EVALUATIONS = 1e8
-"""Nodes of the grid times samples of the data."""
-_FLAT_NOTE = 0.01
-"""The fraction of flat nodes above which a note says so."""
+"""A grid is refined only up to this number of nodes times samples."""
+_MIN_FLAT_FRACTION = 0.01
+"""A note reports flat nodes if they are more than this fraction."""
 _BOUNDARY_POINTS = 512
-"""Points along the boundary of the box, to begin with."""
+"""The initial number of points along the boundary of the box."""
 _MAX_BOXES, _MAX_NUMBERS = 60_000, 5e8
-"""Boxes examined in a proof, and numbers computed for them; they take some tens of seconds."""
+"""Limits of a proof: boxes examined, and numbers computed for them. It takes up to a few tens of
+seconds."""
 
 
 def critical_points(
@@ -43,13 +44,13 @@ def critical_points(
     plane: Plane | None = None,
     **box: tuple[float, float],
 ) -> CriticalPoints:
-    """Find all critical points of a loss in a box, in float64, and prove that these are all.
+    """Find the critical points of a loss in a box, in float64, and try to prove that they are all.
 
-    For the squared error of the two-weight network f(x) = w2·tanh(w1·x) the critical points satisfy
-    equations in w1 alone, whose roots are isolated and certified for any data.
+    For the squared error of the two-weight network f(x) = w2·tanh(w1·x), the critical points are
+    roots of equations in w1 alone. These are isolated and certified for any data.
 
-    For other losses, Newton's method starts in the cells of a grid in which the gradient can
-    vanish. If the interval arithmetic knows all operations of the loss, the Krawczyk operator
+    For other losses, Newton's method starts in the cells of a grid in which the gradient may
+    vanish. If interval arithmetic supports all operations of the loss, the Krawczyk operator
     (Krawczyk 1969) proves each point and gives it a radius in which it is the only one, and the box
     is bisected until the gradient is proved not to vanish in the rest. Otherwise the sum of the
     points' indices is compared with the winding number of the gradient along the boundary
@@ -64,8 +65,8 @@ def critical_points(
             weights).
 
     Returns:
-        `CriticalPoints`. For the two-weight network its `limits` hold the loss minimized over w2 as
-        w1 → 0 (`w1_to_0`) and as w1 → ±∞ (`w1_to_infinity`), the infimum over the plane
+        A `CriticalPoints`. For the two-weight network, its `limits` hold the loss minimized over w2
+        as w1 → 0 (`w1_to_0`) and as w1 → ±∞ (`w1_to_infinity`), the infimum over the plane
         (`infimum`), whether it is `attained` (None if that is not proved), and the |w1| up to which
         the search is complete (`searched_to`).
 
@@ -143,7 +144,7 @@ def _search_box(problem: newton.Problem) -> CriticalPoints:
         notes.append(
             "the Hessian jumps in this box: the kind of a point on a jump is that of one side"
         )
-    if grid.flat > _FLAT_NOTE:
+    if grid.flat > _MIN_FLAT_FRACTION:
         notes.append(
             f"the gradient is below rounding errors at {100 * grid.flat:.2g} % of the grid"
         )
@@ -151,13 +152,13 @@ def _search_box(problem: newton.Problem) -> CriticalPoints:
     try:
         bounds, max_boxes = _derivative_bounds(problem)
     except Unbounded as error:
-        notes.append(f"nothing is proved: interval arithmetic does not know the operation {error}")
+        notes.append(f"nothing is proved: interval arithmetic does not support {error}")
     else:
         while True:
             points, proof = _prove(problem, bounds, found, max_boxes)
             max_boxes -= proof.examined
             undecided = proof.undecided
-            # The proof may meet roots that Newton's method missed: classify them and start again.
+            # The proof may find roots that Newton's method missed: classify them and start again.
             retry = newton.classify(
                 problem, np.concatenate([starts, problem.roots(proof.new_roots)]), grid.steepest
             )
@@ -165,7 +166,7 @@ def _search_box(problem: newton.Problem) -> CriticalPoints:
             if more <= 0 or max_boxes <= 0:
                 break
             found = retry
-        # Roots that are proved to exist, but to which Newton's method does not converge.
+        # Add the roots that are proved to exist, but to which Newton's method does not converge.
         undecided = np.concatenate([undecided, np.repeat(proof.new_roots[:, None], 2, axis=1)])
     if not len(undecided):
         # The proof has refuted the curves of stationary points.
@@ -209,7 +210,7 @@ def _derivative_bounds(problem: newton.Problem) -> tuple[krawczyk.DerivativeBoun
     """Return bounds on gradient and Hessian over boxes, and the number of boxes to examine.
 
     Raises:
-        Unbounded: the loss has an operation that the interval arithmetic does not know.
+        Unbounded: The loss has an operation that interval arithmetic does not support.
     """
 
     def at_point(point: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -232,10 +233,10 @@ def _prove(
     found: newton.Classified,
     max_boxes: int,
 ) -> tuple[list[CriticalPoint], krawczyk.Proof]:
-    """Certify the points that can be certified, drop the refuted ones, and examine the rest.
+    """Certify points where possible, examine the rest of the box, and drop the refuted points.
 
     Returns:
-        The points that are left, and the proof for the box without them.
+        The remaining points, and the proof for the box without the certified ones.
     """
     points = [*found.points, *found.flat]
     positions = np.array([(point.a, point.b) for point in points]).reshape(-1, 2)

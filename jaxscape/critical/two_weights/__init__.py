@@ -1,1 +1,1 @@
-"""Every critical point of the two-weight network with squared error."""
+"""All critical points of the two-weight network with squared error."""

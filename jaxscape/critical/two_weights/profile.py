@@ -145,24 +145,24 @@ class ProfileEquation:
 
     def __init__(self, samples: Samples) -> None:
         """Prepare the equation for at least two different |x|; for one, E is 0 everywhere."""
-        self._s = samples
+        self._samples = samples
         # Where κ is close to 1 for most samples, 1 - κ has more digits.
         self._small = _small_w1(samples)
 
     def values(self, w1: np.ndarray) -> Interval:
         """Enclose E at points, (b,)."""
-        at = _functions(self._s.x, w1)
+        at = _functions(self._samples.x, w1)
         return _choose(w1 < self._small, self._near(at, at)[0], self._far(at, at)[0])
 
     def derivatives(self, p: np.ndarray, q: np.ndarray) -> Interval:
         """Enclose E' over subintervals from p to q, each (b,)."""
-        start, end = _functions(self._s.x, p), _functions(self._s.x, q)
+        start, end = _functions(self._samples.x, p), _functions(self._samples.x, q)
         small = np.sqrt(p * q) < self._small
         return _choose(small, self._near(start, end)[1], self._far(start, end)[1])
 
     def _near(self, p: _Functions, q: _Functions) -> tuple[Interval, Interval]:
         """Enclose E / w1³ and its derivative, with φ in place of h and μ = 1 - κ in place of -κ."""
-        n, y = self._s.n, self._s.y
+        n, y = self._samples.n, self._samples.y
         one, square = (q.phi, p.phi), (q.phi**2, p.phi**2)
         mu, tau = (p.mu, q.mu), (p.lam * q.kappa, q.lam * p.kappa)
         bend = _times_nonnegative(square, (2 * mu[0] ** 2 - tau[1], 2 * mu[1] ** 2 - tau[0]))
@@ -176,7 +176,7 @@ class ProfileEquation:
 
     def _far(self, p: _Functions, q: _Functions) -> tuple[Interval, Interval]:
         """Enclose E / κ of the smallest x, and its derivative."""
-        n, y = self._s.n, self._s.y
+        n, y = self._samples.n, self._samples.y
         one, square = (p.h, q.h), (p.h**2, q.h**2)
         kappa, ratio = (q.kappa, p.kappa), (q.ratio, p.ratio)
         # Differences of λ lose their last digits.
@@ -203,7 +203,7 @@ class ProfileEquation:
 
     def may_vanish_below(self, w1: float) -> bool:
         """Return whether E may have a root in (0, w1]."""
-        x, n, y = self._s[:3]
+        x, n, y = self._samples[:3]
         at = _functions(x, np.array([w1]))
         # φ and μ/z² decrease from their limits x and 2/3 at 0.
         phi, full = (at.phi, x[None]), np.full((1, len(x)), 2 / 3)
@@ -217,7 +217,7 @@ class ProfileEquation:
 
     def may_vanish_above(self, w1: float) -> bool:
         """Return whether E may have a root above w1."""
-        x, n, y = self._s[:3]
+        x, n, y = self._samples[:3]
         at = _functions(x, np.array([w1]))
         # h rises to 1. The first ratio of κ is 1, and the others fall to 0.
         one, first = (at.h, np.ones_like(at.h)), np.arange(len(x)) == 0
@@ -237,13 +237,13 @@ class AxisEquation:
 
     def __init__(self, samples: Samples) -> None:
         """Prepare the equation for targets that are not all 0."""
-        self._s = samples
+        self._samples = samples
         self._small = _small_w1(samples)
 
     def values(self, w1: np.ndarray) -> Interval:
         """Enclose B at points, (b,)."""
-        at, y = _functions(self._s.x, w1), self._s.y
-        if self._s.sum_y:
+        at, y = _functions(self._samples.x, w1), self._samples.y
+        if self._samples.sum_y:
             far = _weighted_sum(y, at.h, at.h)
         else:
             ratio, _ = self._ratio_and_rate(w1)
@@ -252,10 +252,10 @@ class AxisEquation:
 
     def derivatives(self, p: np.ndarray, q: np.ndarray) -> Interval:
         """Enclose B' over subintervals from p to q, each (b,)."""
-        y = self._s.y
-        start, end = _functions(self._s.x, p), _functions(self._s.x, q)
+        y = self._samples.y
+        start, end = _functions(self._samples.x, p), _functions(self._samples.x, q)
         near = _weighted_sum(-y, end.phi * start.mu, start.phi * end.mu)
-        if self._s.sum_y:
+        if self._samples.sum_y:
             far = _weighted_sum(y, start.h * end.kappa, end.h * start.kappa)
         else:
             (most, low), (least, high) = self._ratio_and_rate(p), self._ratio_and_rate(q)
@@ -269,7 +269,7 @@ class AxisEquation:
         r decreases, at a rate given by the differences of z·(1 + h) between samples. If the targets
         sum to 0, B is the sum of y·(h - 1), which has more digits for large w1.
         """
-        x = self._s.x
+        x = self._samples.x
         z = w1[:, None] * x
         small = np.exp(-2 * z)
         ratio = np.exp(-2 * w1[:, None] * (x - x[0])) * (1 + small[:, :1]) / (1 + small)
@@ -277,8 +277,8 @@ class AxisEquation:
 
     def may_vanish_below(self, w1: float) -> bool:
         """Return whether B may have a root between 0 and w1."""
-        x, y = self._s.x, self._s.y
-        if self._s.mean_xy:
+        x, y = self._samples.x, self._samples.y
+        if self._samples.mean_xy:
             return _contains_zero(_weighted_sum(y, _functions(x, np.array([w1])).phi, x[None]))
         # The sum of x·y is 0, so -B/w1 is the sum of y·(x - φ). There (x - φ)/(w1²·x³) decreases
         # from 1/3 and is at least 1/3/(1 + z²).
@@ -287,12 +287,12 @@ class AxisEquation:
 
     def may_vanish_above(self, w1: float) -> bool:
         """Return whether B may have a root above w1."""
-        if self._s.sum_y:
-            h = _functions(self._s.x, np.array([w1])).h
-            return _contains_zero(_weighted_sum(self._s.y, h, np.ones_like(h)))
+        if self._samples.sum_y:
+            h = _functions(self._samples.x, np.array([w1])).h
+            return _contains_zero(_weighted_sum(self._samples.y, h, np.ones_like(h)))
         ratio, _ = self._ratio_and_rate(np.array([w1]))
         return _contains_zero(
-            _weighted_sum(self._s.y, np.where(np.arange(ratio.size) == 0, 1, 0), ratio)
+            _weighted_sum(self._samples.y, np.where(np.arange(ratio.size) == 0, 1, 0), ratio)
         )
 
 

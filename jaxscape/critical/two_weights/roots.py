@@ -24,6 +24,7 @@ Derivatives = Callable[[np.ndarray, np.ndarray], Interval]
 _MIN_WIDTH = 1e-12
 """The relative width below which a subinterval is not bisected."""
 _BISECTIONS = 60
+"""The number of bisections that locate a root."""
 _WIDENING = 4.0
 """The factor by which an undecided subinterval is widened, to find a root at its end."""
 
@@ -77,7 +78,7 @@ def isolate(
             because one bar covers several calls.
 
     Returns:
-        The roots, each with its proof, and the undecided subintervals.
+        The certified roots and the undecided subintervals.
 
     Warns:
         InterruptedWarning: Ctrl-C stopped the search; the rest is undecided.
@@ -162,7 +163,7 @@ def _sign(values: Values, points: np.ndarray) -> np.ndarray:
 def _widen(
     values: Values, derivatives: Derivatives, undecided: list, low: float, high: float
 ) -> tuple[list, list]:
-    """Widen undecided subintervals until each is decided, or is too wide.
+    """Widen undecided subintervals until each is decided or too wide.
 
     Returns:
         The monotone subintervals with a root, as (lower end, upper end, sign of the derivative),
@@ -203,11 +204,11 @@ def _refine(values: Values, monotone: list, undecided: list, examined: int) -> R
     isolating = np.array([subinterval[:2] for subinterval in monotone], float).reshape(-1, 2)
     slope = np.array([subinterval[2] for subinterval in monotone], int)
     low, high = isolating.T
-    # The bracket ends where the sign is certain. The root is where the middle of the enclosure
-    # changes sign, which the proof does not use.
-    before = _last(lambda w: _sign(values, w) == -slope, low, high)
-    after = _last(lambda w: _sign(values, w) == slope, high, low)
-    root = _last(lambda w: sum(values(w)) * slope < 0, low, high)
+    # The bracket's ends are the closest points with a certain sign. The root is placed where the
+    # middle of the enclosure changes sign; the proof does not depend on its position.
+    before = _last_point(lambda w: _sign(values, w) == -slope, low, high)
+    after = _last_point(lambda w: _sign(values, w) == slope, high, low)
+    root = _last_point(lambda w: sum(values(w)) * slope < 0, low, high)
     bracket = np.stack([before, after], axis=1)
     kept: list[int] = []
     for k in np.argsort(root):
@@ -227,7 +228,7 @@ def _refine(values: Values, monotone: list, undecided: list, examined: int) -> R
     )
 
 
-def _last(holds: Callable, start: np.ndarray, end: np.ndarray) -> np.ndarray:
+def _last_point(holds: Callable, start: np.ndarray, end: np.ndarray) -> np.ndarray:
     """Bisect for the last points from `start` toward `end` at which a condition holds."""
     for _ in range(_BISECTIONS if len(start) else 0):
         middle = np.sqrt(start * end)

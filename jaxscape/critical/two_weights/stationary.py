@@ -30,15 +30,15 @@ from jaxscape.losses.pointwise import PointwiseLoss, square
 from jaxscape.losses.two_weights import TwoWeightNetwork
 from jaxscape.planes.plane import Plane, weight_plane
 
-# Numbers computed per search and per batch, and subintervals of w1 examined per search and per
-# batch. They take a few seconds.
+# Limits per search and per batch: numbers computed, and subintervals of w1 examined. A search takes
+# at most a few seconds.
 _MAX_NUMBERS, _BATCH_NUMBERS = 3e8, 2e5
 _MAX_SUBINTERVALS, _BATCH_SIZE = 500_000, 2048
-# The search begins at the first fraction of 1 / max|x|, or closer to 0 until no root can be below,
-# but not below the second fraction.
+# The search begins at w1 = _START / max|x|. While there may be a root below, the start is halved,
+# down to _MIN_START / max|x|.
 _START, _MIN_START = 0.5, 1e-7
-# The search goes beyond the box by factors of the first number, up to the second in units of
-# 1 / max|x|, until no root can be above.
+# The search goes on beyond the box until there cannot be a root above. Its end is multiplied by
+# _EXTENSION each time, up to _MAX_W1 / max|x|.
 _EXTENSION, _MAX_W1 = 4.0, 1e15
 _BOUNDARY_POINTS = 512
 
@@ -83,7 +83,7 @@ def stationary_points(data: Dataset, box: Box, names: tuple[str, str]) -> Critic
     """
     x, y, weight = _columns(data)
     samples = profile.group_samples(x, y, weight)
-    off = on = _NO_ROOTS
+    off_axis = on_axis = _NO_ROOTS
     farthest = max(map(abs, box[0]))
     if len(samples.x) and samples.y.any():
         # One bar covers both searches. Each consists of many calls that are too short for a bar of
@@ -91,22 +91,22 @@ def stationary_points(data: Dataset, box: Box, names: tuple[str, str]) -> Critic
         with bar(None, "intervals") as progress:
             equation: profile.AxisEquation | profile.ProfileEquation
             equation = profile.AxisEquation(samples)
-            on = _solve(equation, samples, farthest, _MAX_SUBINTERVALS, progress)
+            on_axis = _solve(equation, samples, farthest, _MAX_SUBINTERVALS, progress)
             if len(samples.x) > 1:
-                limit = 0 if on.roots.interrupted else _MAX_SUBINTERVALS
+                limit = 0 if on_axis.roots.interrupted else _MAX_SUBINTERVALS
                 equation = profile.ProfileEquation(samples)
-                off = _solve(equation, samples, farthest, limit, progress)
-    points = [*_off_axis(samples, off, x, y, weight), *_on_axis(samples, off, on)]
+                off_axis = _solve(equation, samples, farthest, limit, progress)
+    points = [*_off_axis(samples, off_axis, x, y, weight), *_on_axis(samples, off_axis, on_axis)]
     points += [_mirrored(point) for point in points]
     if len(samples.x):
-        points.append(_origin(samples, off, on))
-    limits = _limits(samples, points, off, x, y, weight)
+        points.append(_origin(samples, off_axis, on_axis))
+    limits = _limits(samples, points, off_axis, x, y, weight)
     points = [
         point._replace(on_boundary=on_boundary(box, point.a, point.b))
         for point in sorted(points, key=lambda point: (point.loss, point.a, point.b))
         if in_box(box, point.a, point.b)
     ]
-    undecided = _undecided_boxes(np.concatenate([off.undecided, on.undecided]), box)
+    undecided = _undecided_boxes(np.concatenate([off_axis.undecided, on_axis.undecided]), box)
     turns = winding.winding_number(
         lambda positions: _gradient(samples, *positions.T),
         winding.boundary(box),
@@ -199,12 +199,12 @@ def _gradient(samples: Samples, w1: Any, w2: Any) -> np.ndarray:
 
 
 def _off_axis(
-    samples: Samples, off: _Solution, x: np.ndarray, y: np.ndarray, weight: np.ndarray
+    samples: Samples, off_axis: _Solution, x: np.ndarray, y: np.ndarray, weight: np.ndarray
 ) -> list[CriticalPoint]:
     """Return the stationary points with w1 > 0 and w2 ≠ 0."""
     points = []
     for w1, (low, high), slope in zip(
-        off.roots.root, off.roots.isolating, off.roots.slope, strict=True
+        off_axis.roots.root, off_axis.roots.isolating, off_axis.roots.slope, strict=True
     ):
         a, a1, a2, b, b1, b2 = _sums(samples, w1)
         w2 = float(b / a)
@@ -229,12 +229,12 @@ def _off_axis(
     return points
 
 
-def _on_axis(samples: Samples, off: _Solution, on: _Solution) -> list[CriticalPoint]:
+def _on_axis(samples: Samples, off_axis: _Solution, on_axis: _Solution) -> list[CriticalPoint]:
     """Return the stationary points with w1 > 0 and w2 = 0, all of them saddles."""
     points = []
-    for w1, (low, high) in zip(on.roots.root, on.roots.isolating, strict=True):
+    for w1, (low, high) in zip(on_axis.roots.root, on_axis.roots.isolating, strict=True):
         a, _, _, _, b1, _ = _sums(samples, w1)
-        others = np.concatenate([off.roots.bracket, off.undecided]).ravel()
+        others = np.concatenate([off_axis.roots.bracket, off_axis.undecided]).ravel()
         nearest = min(abs(others - w1), default=np.inf)
         points.append(
             CriticalPoint(
@@ -258,10 +258,12 @@ def _mirrored(point: CriticalPoint) -> CriticalPoint:
     return point._replace(a=-point.a, b=-point.b + 0.0)
 
 
-def _origin(samples: Samples, off: _Solution, on: _Solution) -> CriticalPoint:
+def _origin(samples: Samples, off_axis: _Solution, on_axis: _Solution) -> CriticalPoint:
     isolated = samples.mean_xy != 0
-    nearest = [solution.roots.isolating.min(initial=np.inf) for solution in (off, on)]
-    nearest += [solution.undecided.min(initial=solution.searched_to) for solution in (off, on)]
+    nearest = [solution.roots.isolating.min(initial=np.inf) for solution in (off_axis, on_axis)]
+    nearest += [
+        solution.undecided.min(initial=solution.searched_to) for solution in (off_axis, on_axis)
+    ]
     if len(samples.x) == 1 and isolated:
         # The valley of minima keeps at least this distance from w2 = 0.
         nearest.append(abs(samples.y[0] / samples.n[0]))
@@ -312,7 +314,7 @@ def _curve_notes(samples: Samples, names: tuple[str, str]) -> tuple[str, ...]:
 def _limits(
     samples: Samples,
     points: list[CriticalPoint],
-    off: _Solution,
+    off_axis: _Solution,
     x: np.ndarray,
     y: np.ndarray,
     weight: np.ndarray,
@@ -336,7 +338,7 @@ def _limits(
         levels.add(samples.mean_square)
     reached = min(levels, default=np.inf)
     tolerance = 1e-12 * samples.mean_square
-    proved = not len(off.undecided) and np.isinf(off.searched_to)
+    proved = not len(off_axis.undecided) and np.isinf(off_axis.searched_to)
     attained = None
     if proved and (len(samples.x) < 2 or not samples.y.any() or abs(reached - limit) > tolerance):
         attained = reached <= limit + tolerance
@@ -345,5 +347,5 @@ def _limits(
         "w1_to_infinity": at_infinity,
         "infimum": float(min(reached, limit)),
         "attained": attained,
-        "searched_to": float(off.searched_to),
+        "searched_to": float(off_axis.searched_to),
     }
