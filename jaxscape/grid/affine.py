@@ -29,11 +29,11 @@ from jaxscape._util.jaxpr import (
 from jaxscape._util.pytree import is_array, is_none
 from jaxscape.planes.plane import Plane
 
-# A product is split if each of its values takes at least this many multiply-adds. In its place,
-# each cell does two multiply-adds and reads three arrays: from the cache, or from memory.
-# Convolutions are slower, so that the smaller number holds for them in both cases.
+# A product is split if each of its values takes at least this many multiply-adds. Instead of them,
+# each cell does two multiply-adds and reads three arrays, from the cache or from memory.
+# Convolutions are slower, so the smaller number applies to them in both cases.
 _MIN_MULTIPLY_ADDS_CACHE, _MIN_MULTIPLY_ADDS_MEMORY = 8, 64
-# The parts of a float16 product could overflow where the product does not.
+# In float16, the parts of a product could overflow where the product does not.
 _SPLIT_DTYPES = ("float32", "float64")
 _LINEAR = frozenset(
     ("broadcast_in_dim", "neg", "reduce_sum", "reshape", "rev", "slice", "squeeze", "transpose")
@@ -59,7 +59,7 @@ class AffineValue(NamedTuple):
     has_slope: Pair = _NEITHER
     """Whether it has a slope in each coordinate."""
     depends_on: Pair = _NEITHER
-    """Whether its constant and slopes depend on each coordinate; never on one with a slope."""
+    """Whether its constant and slopes depend on each coordinate; False for one with a slope."""
     available: bool = False
     """Whether its arrays are inputs, constants or already shared."""
 
@@ -80,8 +80,8 @@ def split(
         data: the function's second argument.
         dtype: the dtype of the coordinates.
         cache_bytes: the bytes that the shared arrays may take and still stay in the cache.
-        memory_bytes: the bytes that they may take in memory, if they do not fit in the cache. Then
-            only longer products are split. None leaves the function as it is.
+        memory_bytes: the bytes that they may take in memory if they do not fit in the cache; then
+            only longer products are split. With None, nothing is split in that case.
 
     Returns:
         The shared arrays, and a function of them and scalar coordinates. `cell(shared, a, b)`
@@ -174,9 +174,9 @@ class _Parameter(NamedTuple):
 class _Evaluation:
     """One evaluation of the traced function on affine values.
 
-    The first one, with `shared` None, computes what no coordinate enters and collects in `shared`
-    the arrays that cells need. The second one reads these arrays in the same order and computes
-    the rest, for one cell.
+    The first evaluation, with `shared` None, computes the values that depend on no coordinate, and
+    collects in `shared` the arrays that cells need. The second one reads these arrays in the same
+    order and computes the rest, for one cell.
     """
 
     def __init__(self, a: Any, b: Any, shared: Any, min_multiply_adds: int):
@@ -197,9 +197,9 @@ class _Evaluation:
         return AffineValue(value, depends_on=parameter.moves)
 
     def rule(self, equation: JaxprEqn, values: list[AffineValue]) -> list[AffineValue]:
-        """Return an equation's outputs, and share those inputs that cells need."""
+        """Return an equation's outputs, and share the inputs that cells need."""
         if any(any(value.depends_on) for value in values):
-            # `interpret` keeps these, so that no value is shared twice.
+            # `interpret` stores these inputs, so that no value is shared twice.
             values[:] = map(self.share, values)
         name = equation.primitive.name
         sloped = [value for value in values if any(value.has_slope)]
@@ -217,7 +217,7 @@ class _Evaluation:
             if name in _PRODUCTS and len(sloped) == 1 and self._is_worth_splitting(equation):
                 return [self._product(equation, *values)]
         values = [self.add_slopes(value) for value in values]
-        # The sums may depend on coordinates that no input depended on before.
+        # With the slopes added, the values may depend on more coordinates.
         depends_on = _either(value.depends_on for value in values)
         if any(depends_on):
             values = [self.share(value) for value in values]
@@ -232,7 +232,7 @@ class _Evaluation:
         return count >= (_MIN_MULTIPLY_ADDS_CACHE if convolution else self.min_multiply_adds)
 
     def _apply(self, equation: JaxprEqn, depends_on: Pair, arrays: list[Any]) -> list[Any]:
-        """Return an equation's outputs; None for each that the other evaluation computes."""
+        """Return an equation's outputs; None for each if the other evaluation computes them."""
         if any(depends_on) == self.computes_shared:
             return [None] * len(equation.outvars)
         if equation.primitive.name == _WINDOW_MAX:
@@ -262,7 +262,7 @@ class _Evaluation:
             if has_p and has_q:
                 return self._apply(equation, depends_on, [p, q])[0]
             lone = p if has_p else (-q if equation.primitive.name == "sub" else q)
-            # The addition itself broadcasts axes of size 1.
+            # The equation also broadcasts axes of size 1.
             return jnp.broadcast_to(lone, avals(equation.outvars)[0].shape)
 
         parts = zip(first.slopes, second.slopes, first.has_slope, second.has_slope, strict=True)
@@ -290,7 +290,7 @@ class _Evaluation:
         return AffineValue(constant, (slope(0), slope(1)), has_slope, depends_on)
 
     def _add_slopes(self, value: AffineValue, coordinates: Pair) -> AffineValue:
-        """Return the same value without slopes in some coordinates; it depends on these then."""
+        """Return the same value with its slopes in some coordinates added to its constant."""
         added = (
             value.has_slope[0] and coordinates[0],
             value.has_slope[1] and coordinates[1],
@@ -313,11 +313,11 @@ class _Evaluation:
         )
 
     def add_slopes(self, value: AffineValue) -> AffineValue:
-        """Return the same value without slopes."""
+        """Return the same value with all slopes added to its constant."""
         return self._add_slopes(value, value.has_slope) if any(value.has_slope) else value
 
     def share(self, value: AffineValue) -> AffineValue:
-        """Store or read a value that depends on no coordinate and that cells need."""
+        """Store, or read, the arrays of a value that cells need and that no coordinate changes."""
         if value.available or any(value.depends_on):
             return value
         if self.computes_shared:
@@ -332,15 +332,15 @@ def _either(pairs: Any) -> Pair:
     return any(p[0] for p in pairs), any(p[1] for p in pairs)
 
 
-# The most slices of which a maximum is taken; larger windows keep JAX's own operation.
+# The most slices per maximum; for larger windows, JAX's own operation is used.
 _MAX_SLICES = 16
 
 
 def window_max(x: jax.Array, **params: Any) -> jax.Array:
     """Compute the maximum of every window as a maximum of slices.
 
-    On a CPU, XLA reads a window's values one by one. It reads slices along the array, and fuses
-    them with the operations before. Values and derivatives are bitwise those of
+    On a CPU, XLA reads the values of a window one by one, but slices contiguously, and it fuses
+    slices with the operations before. Values and derivatives are bitwise those of
     `reduce_window_max`.
 
     Args:
@@ -357,7 +357,7 @@ def window_max(x: jax.Array, **params: Any) -> jax.Array:
     windows, strides, dilations = (
         params[name] for name in ("window_dimensions", "window_strides", "window_dilation")
     )
-    # Along each axis, the number of places that the first value of a window can have.
+    # Along each axis, the number of positions of a window with stride 1.
     ends = [
         n + sum(padding) - (window - 1) * dilation
         for n, padding, window, dilation in zip(
@@ -386,7 +386,7 @@ def window_max(x: jax.Array, **params: Any) -> jax.Array:
             x = functools.reduce(lax.max, parts)
         return x
 
-    # The derivative of `reduce_window_max` goes to the first of equal values; that of `lax.max` is
-    # divided between them.
+    # `reduce_window_max` passes the derivative to the first of equal values; `lax.max` divides it
+    # between them.
     sliced.defjvp(lambda primals, tangents: jax.jvp(plain, primals, tangents))
     return sliced(x)

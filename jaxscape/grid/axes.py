@@ -22,7 +22,7 @@ def make_axes(plane: Plane, data: Any, given: Mapping[str, AxisValues]) -> tuple
     Args:
         plane: the plane, whose names and units the axes get.
         data: the data of the loss, any pytree.
-        given: the values of both axes, by the plane's names.
+        given: the values of both axes, by the names of the plane's coordinates.
 
     Raises:
         TypeError: An axis has values of a wrong type.
@@ -41,8 +41,8 @@ def make_axes(plane: Plane, data: Any, given: Mapping[str, AxisValues]) -> tuple
 
 def computed_dtype(plane: Plane, data: Any) -> np.dtype:
     """Return the floating dtype of a loss that is computed from a plane and data."""
-    # Python floats, for instance those of the weight plane, take the dtype of the arrays; without
-    # arrays they take JAX's default dtype.
+    # Python floats, such as those of the weight plane, take the dtype of the arrays, or JAX's
+    # default dtype if there are no arrays.
     leaves = [leaf for leaf in jax.tree.leaves((plane, data)) if hasattr(leaf, "dtype")]
     floating = [leaf.dtype for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.floating)]
     return jnp.result_type(*(jax.dtypes.canonicalize_dtype(d) for d in floating or [float]))
@@ -55,7 +55,7 @@ def make_axis(name: str, given: AxisValues, dtype: Any, unit: str = "") -> Axis:
         name: the axis's name, also for error messages.
         given: n values evenly spaced from lo to hi, or all values.
         dtype: the floating dtype of the axis.
-        unit: the meaning of 1 along the axis.
+        unit: the meaning of one unit of the axis, for figures.
 
     Raises:
         TypeError: lo, hi or n is not a number.
@@ -77,7 +77,7 @@ def make_axis(name: str, given: AxisValues, dtype: Any, unit: str = "") -> Axis:
             raise ValueError(f"{name}: expected finite lo < hi, got {lo} and {hi}")
         values = np.linspace(float(lo), float(hi), operator.index(n))
     else:
-        # Lists are not accepted: [-1, 1, 50] could mean either form.
+        # Do not accept lists: [-1, 1, 50] could mean either form.
         values = np.asarray(given) if hasattr(given, "dtype") else np.empty(())
         if values.ndim != 1 or values.dtype.kind not in "iuf":
             raise ValueError(f"{expected}, got {given!r}")

@@ -1,4 +1,4 @@
-"""The cost of computing a loss in the cells of a grid, and the shape of a tile that follows."""
+"""The cost of a loss on a grid, and the shape of the tiles that minimizes it."""
 
 import functools
 import itertools
@@ -15,7 +15,7 @@ from jaxscape.grid.parabola import MAX_SAMPLE_BLOCK
 from jaxscape.losses.checks import scalars
 from jaxscape.planes.plane import Plane
 
-# The cost of a tile in addition to that of its cells, in operations.
+# The fixed cost of a tile, in operations.
 _TILE_OPERATIONS = 10_000
 
 
@@ -23,22 +23,23 @@ class TileLimits(NamedTuple):
     """The largest tile, and the largest block of samples."""
 
     cells: int
-    """Cells of a tile. Sums over more cells are no faster, over far more cells much slower."""
+    """The most cells of a tile. Larger tiles are no faster, and far larger ones much slower."""
     cache_bytes: int
-    """Bytes that a tile's matrix products read and write, so that they stay in the cache."""
+    """The most bytes that a tile's matrix products read and write, so that they stay in the
+    cache."""
     bytes: int
-    """Bytes of all intermediate values of a tile, as if each were stored."""
+    """The most bytes of all intermediate values of a tile, as if each were stored."""
     shared_bytes: int = 0
-    """Bytes of the arrays that all cells share, where reading them is cheaper than computing."""
+    """The most bytes of the arrays that all cells share."""
     samples: int = MAX_SAMPLE_BLOCK
-    """Samples that the exact strategy processes at once."""
+    """The most samples that the exact strategy processes at once."""
 
 
 class Cost(NamedTuple):
     """The cost of a computation."""
 
     operations: int
-    """Multiply-adds of matrix products and convolutions, and output values of everything else."""
+    """Multiply-adds of matrix products and convolutions, and output values of other operations."""
     product_bytes: int
     """Bytes read and written by matrix products and convolutions, which XLA never fuses."""
     bytes: int
@@ -46,7 +47,7 @@ class Cost(NamedTuple):
 
 
 class GridCost(NamedTuple):
-    """The cost of a loss on a grid, by how often each part of it is computed."""
+    """The cost of a loss on a grid, in four parts that are computed differently often."""
 
     row: Cost
     """The part that is computed once for each row."""
@@ -72,11 +73,11 @@ def grid_cost(
 ) -> GridCost:
     """Measure the cost of a loss for each row, column and cell of a grid.
 
-    `vmap` computes a value that does not depend on a coordinate only once along it. So the traced
-    equations of four small grids determine the four parts of the cost.
+    `vmap` computes a value that does not depend on a coordinate only once along it. The traced
+    equations of four small grids therefore determine the four parts of the cost.
 
     Args:
-        limits: the bytes of the shared arrays.
+        limits: limits whose `bytes` and `shared_bytes` apply to the shared arrays.
         loss: (params, data) -> scalar, or a dictionary of scalars.
         plane: the plane through the parameters.
         a: an array of the first coordinate's dtype.
@@ -105,7 +106,7 @@ def grid_cost(
 def split_loss(
     limits: TileLimits, loss: Callable, plane: Plane, data: Any, dtype: Any
 ) -> tuple[Any, Callable[[Any, jax.Array, jax.Array], jax.Array]]:
-    """Split a loss on a plane into arrays that all cells share and a function for the cells.
+    """Split a loss on a plane into arrays that all cells share, and a function for the cells.
 
     Returns:
         The shared arrays, and a function that maps them and coordinates (n1,) and (n2,) to losses

@@ -29,21 +29,21 @@ from jaxscape.losses.pointwise import PointwiseLoss
 from jaxscape.planes.plane import Plane, weight_plane
 from jaxscape.results.landscape import STATIC, Array, Axis, Landscape, Mark
 
-# Bytes of intermediate values of the loss in a tile; its derivatives take about as many again.
-# With 3,000 samples a tile has some hundred cells: the fastest of 16 to 4096 on two cores.
+# The bytes of the loss's intermediate values in a tile; those of the derivatives take about as many
+# again. With 3,000 samples, a tile has some hundred cells, the fastest of 16 to 4096 on two cores.
 _TILE_BYTES = 2**23
 # With a single row, XLA's reduction over samples was four times slower.
 _MIN_ROWS = 2
-# The cost of a loss as it is written, with no array shared between cells.
+# With these limits, no array is shared between cells.
 _NOTHING_SHARED = TileLimits(0, 0, 0)
-# Predictions that the exact method holds at once.
+# The most predictions that the exact method computes at once.
 _MAX_PREDICTIONS = 2**18
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class Derivatives:
-    """A loss and its derivatives on a grid; index [i, j] is at `(a.values[i], b.values[j])`.
+    """A loss and its derivatives on a grid; entry [i, j] is at `(a.values[i], b.values[j])`.
 
     Example:
         >>> bowl = jxs.Function(lambda w1, w2: w1**2 + 3 * w2**2)
@@ -55,7 +55,7 @@ class Derivatives:
     loss: Array
     """(n1, n2) float, the loss."""
     gradient: Array
-    """(n1, n2, 2) the first derivatives, in a and in b."""
+    """(n1, n2, 2) the first derivatives in a and in b."""
     hessian: Array
     """(n1, n2, 2, 2) the second derivatives, exactly symmetric."""
     eigenvalues: Array
@@ -100,7 +100,7 @@ class Derivatives:
         return f"Derivatives({n1} × {n2}, {self.method}, {self.loss.dtype})"
 
     def _repr_html_(self) -> str:
-        """Return what a notebook shows: the losses as colors, and the text."""
+        """Show the losses as colors in a notebook, and the text."""
         return self.landscape._repr_html_() + thumbnails.text(self)
 
 
@@ -114,18 +114,18 @@ def derivatives(
 ) -> Derivatives:
     """Compute the loss, its gradient and its Hessian on a grid of a plane, in one compiled call.
 
-    The derivatives are in the two coordinates, by automatic differentiation. Where the loss has
-    kinks, as absolute errors and ReLU have, they are those of the smooth piece that contains the
-    point; the kinks add nothing.
+    The derivatives are with respect to the two coordinates, by automatic differentiation. If the
+    loss has kinks, as with absolute errors and ReLU, the derivatives are those of the smooth piece
+    that contains the point; the kinks contribute nothing.
 
     Args:
         loss: (params, data) -> scalar of a floating dtype. It must be differentiable in forward
-            mode, so a function with only a `jax.custom_vjp` does not work.
+            mode, which a function with a `jax.custom_vjp` is not.
         data: the second argument of the loss, a `Dataset` or any pytree of arrays.
         plane: maps the two coordinates to parameters; None for the plane of the two weights.
-        method: "dense" differentiates the loss in every cell. "exact" uses that a squared error is
-            a parabola in the second coordinate where the prediction is affine in it, and passes
-            over the data a few times per row. "auto" uses "exact" where it holds.
+        method: "dense" differentiates the loss in every cell. "exact" takes a few passes over the
+            data per row: a squared error is a parabola in the second coordinate if the prediction
+            is affine in it. "auto" uses "exact" if that is proved, and "dense" otherwise.
         axes: the values of both coordinates, by the plane's names: (lo, hi, n) or an array, as in
             `landscape`.
 
@@ -134,8 +134,8 @@ def derivatives(
 
     Raises:
         TypeError: `loss` is not a function of (params, data) that returns a floating scalar.
-        ValueError: An axis is missing, unknown, too short or not increasing. "exact" does not hold.
-            The predictions and the targets differ in shape.
+        ValueError: An axis is missing, unknown, too short or not increasing. "exact" does not hold
+            for the loss. The predictions and the targets differ in shape.
 
     Warns:
         NonFiniteWarning: Some losses or derivatives are NaN or infinite; they are kept.
@@ -162,7 +162,7 @@ def derivatives(
     if not is_traced(bad_losses, bad_derivatives) and (bad_losses or bad_derivatives):
         warn(
             f"of {len(a) * len(b)} cells, {bad_losses} have a loss that is not finite, and "
-            f"{bad_derivatives} more a gradient or Hessian that is not",
+            f"{bad_derivatives} others a gradient or Hessian that is not finite",
             NonFiniteWarning,
         )
     return Derivatives(
@@ -221,8 +221,8 @@ def _dense_derivatives(
         return scalar(loss(plane.at(a, b), data))
 
     def cell(a: jax.Array, b: jax.Array) -> tuple:
-        # Forward mode twice, one coordinate at a time: no intermediate values are stored, and
-        # values that do not depend on a coordinate have no derivative in it.
+        # Forward mode twice, one coordinate at a time: it stores no intermediate values, and it
+        # skips values that do not depend on the coordinate.
         in_a, in_b = _with_derivative_in_a, _with_derivative_in_b
         (at_point, d_b), (d_a, d_ab) = in_a(in_b(value))(a, b)
         _, (_, d_aa) = in_a(in_a(value))(a, b)
@@ -246,8 +246,8 @@ def _exact_derivatives(
     """Compute the same as `_dense_derivatives` from moments of each row's residuals and slopes."""
 
     def row(a: jax.Array, parabola: Parabola) -> tuple:
-        # The moments are taken at the row's minimum, so that nothing cancels near a perfect fit;
-        # or at the end of the row nearest to it, as moments far away would be large and cancel.
+        # Take the moments at the row's minimum, so that nothing cancels near a perfect fit. If the
+        # minimum is outside the row, take the nearest end: moments far away are large and cancel.
         center = jnp.clip(parabola.lowest / parabola.scale, b[0], b[-1])
 
         def moments(a: jax.Array) -> tuple[jax.Array, ...]:
@@ -259,8 +259,8 @@ def _exact_derivatives(
             return tuple(mean_over_samples(part, data.sample_weight) for part in products)
 
         one = jnp.ones_like(a)
-        # The loss at a distance d from the center is c + 2·m·d + q·d²; c1 and c2 are the first and
-        # second derivatives of c in a, and so for m and q.
+        # The loss at distance d from the center is c + 2·m·d + q·d². The digits in c1, m1, q1 and
+        # c2, m2, q2 are the order of the derivative in a.
         ((_, m, q), (c1, m1, q1)), (_, (c2, m2, q2)) = jax.jvp(
             lambda a: jax.jvp(moments, (a,), (one,)), (a,), (one,)
         )
@@ -290,8 +290,8 @@ def _map_blocks(function: Callable, values: jax.Array, max_size: int) -> Any:
 def _eigenpairs(p: jax.Array, q: jax.Array, s: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Return the eigenvalues, (..., 2), and eigenvectors, (..., 2, 2), of [[p, q], [q, s]].
 
-    The algorithm is LAPACK's dlaev2: an eigenvalue far smaller than the other has an error of its
-    own size if the determinant does not cancel, and the eigenvalues of a diagonal matrix have none.
+    The algorithm is LAPACK's dlaev2. If the determinant does not cancel, even an eigenvalue that is
+    far smaller than the other has a small relative error; those of a diagonal matrix are exact.
     """
     finite = jnp.isfinite(p) & jnp.isfinite(q) & jnp.isfinite(s)
     p, q, s = (jnp.where(finite, entry, jnp.nan) for entry in (p, q, s))
@@ -301,12 +301,11 @@ def _eigenpairs(p: jax.Array, q: jax.Array, s: jax.Array) -> tuple[jax.Array, ja
     p_is_larger = jnp.abs(p) > jnp.abs(s)
     larger, smaller = jnp.where(p_is_larger, p, s), jnp.where(p_is_larger, s, p)
     divisor = jnp.where(largest == 0, 1, largest)
-    # The determinant over the larger eigenvalue; the division comes first, so that no product
-    # overflows.
+    # The determinant divided by the larger eigenvalue; dividing first avoids overflow.
     other = jnp.where(total == 0, -largest, larger / divisor * smaller - q / divisor * q)
     eigenvalues = jnp.stack([jnp.minimum(largest, other), jnp.maximum(largest, other)], axis=-1)
 
-    # The eigenvector of the larger eigenvalue; of its two forms, the one that does not cancel.
+    # The eigenvector of the larger eigenvalue, in the one of two forms that does not cancel.
     longer = spread + jnp.abs(difference)
     x, y = (jnp.where(difference >= 0, *pair) for pair in ((longer, twice), (twice, longer)))
     length = jnp.hypot(x, y)

@@ -37,12 +37,12 @@ SCHEMA = 1
 _COMPLETE, _PARTIAL = "loss.npy", "loss.partial.npy"
 _HEADER, _LOCK = "landscape.json", "lock"
 _JOURNALS = "done.*.jsonl"
-# Fields of the header. Folders of earlier versions have neither units nor marks.
+# The header's fields, except units and marks, which folders of earlier versions lack.
 _REQUIRED = {"jax", "loss_name", "method", "names", "shape", "dtype", "identity"}
 
 
 class Header(NamedTuple):
-    """A description of the grid."""
+    """The grid's axes, names and digests, as stored in `landscape.json`."""
 
     a: Axis
     """The first coordinate."""
@@ -59,13 +59,13 @@ class Header(NamedTuple):
 
 
 class Destination:
-    """An open folder that one call at a time writes rows to."""
+    """An open folder, to which one call at a time writes rows."""
 
     def __init__(self, folder: Path, shape: tuple[int, int], dtype: np.dtype):
         self._folder, self._shape, self._dtype = folder, shape, dtype
 
     def missing(self) -> list[range]:
-        """Return the row ranges that are not written yet, and verify the others.
+        """Verify the row ranges that are written, and return those that are missing.
 
         Raises:
             ValueError: Written rows were altered.
@@ -119,12 +119,12 @@ def _first_missing(written: list[range], n: int) -> int:
 
 
 def _losses_file(folder: Path) -> Path:
-    """Return the file of losses, by its present name."""
+    """Return the file of losses under its current name."""
     return folder / (_COMPLETE if (folder / _COMPLETE).is_file() else _PARTIAL)
 
 
 def _npy_header(path: Path) -> tuple[tuple[tuple[int, ...], bool, np.dtype], int]:
-    """Return the shape, the order and the dtype of an .npy file, and the offset of its numbers."""
+    """Return the shape, the order and the dtype of an .npy file, and the offset of its data."""
     with path.open("rb") as file:
         np.lib.format.read_magic(file)
         return np.lib.format.read_array_header_1_0(file), file.tell()
@@ -204,21 +204,24 @@ def _destination_errors(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def open_destination(folder: Path, header: Header) -> Iterator[Destination]:
-    """Begin a grid in a folder, or continue the same one, and lock the folder meanwhile.
+    """Begin a grid in a folder, or continue the same grid, and lock the folder until the end.
 
-    The units and marks in the folder become those of this call. If several processes of
+    The units and marks in the folder are replaced by those of this call. If several processes of
     `jax.distributed` share the folder, the first one locks it.
 
     Raises:
-        ValueError: The folder holds something else, or a grid that differs; the message names the
-            difference. Or `.npy` lacks the dtype.
+        ValueError: The folder contains other files, or a different grid; the message names the
+            difference. Or `.npy` files do not support the dtype.
         OSError: Another process writes to the folder, the disk is too small, or the folder cannot
             be written to.
     """
     a, b = header.a, header.b
     dtype = np.dtype(a.values.dtype)
     if dtype.kind != "f":
-        raise ValueError(f"destination: expected float16, 32 or 64, got {dtype}, which .npy lacks")
+        raise ValueError(
+            f"destination: expected float16, float32 or float64, got {dtype}, which .npy files do "
+            "not support"
+        )
     content = {
         "schema": SCHEMA,
         "jax": jax.__version__,
@@ -252,7 +255,7 @@ def open_destination(folder: Path, header: Header) -> Iterator[Destination]:
         try:
             yield destination
         except ValueError:
-            # If no row was kept before the error, leave the folder free for another call.
+            # If no row was kept before the error, empty the folder for another call.
             if is_new and sum(map(len, destination.missing())) == len(a):
                 for name in (_HEADER, _PARTIAL, "a.npy", "b.npy"):
                     (folder / name).unlink(missing_ok=True)
@@ -262,7 +265,7 @@ def open_destination(folder: Path, header: Header) -> Iterator[Destination]:
 
 
 def _check_content(folder: Path) -> None:
-    """Raise an error if the folder holds anything but a grid or the beginning of one."""
+    """Raise an error if the folder contains anything but a grid, complete or not."""
     if not folder.is_dir() or (folder / _HEADER).is_file():
         return
     names = {path.name for path in folder.iterdir()} - {_LOCK, _PARTIAL}
@@ -296,7 +299,7 @@ def _begin(folder: Path, content: Mapping[str, Any], a: Axis, b: Axis, dtype: np
             file.truncate(file.tell() + needed)
         for name, axis in (("a", a), ("b", b)):
             np.save(folder / f"{name}.npy", np.asarray(axis.values))
-        # The header comes last: a folder that has it lacks nothing but rows.
+        # The header comes last: a folder that has it lacks only rows.
         _write_header(folder, content)
 
 
@@ -334,7 +337,7 @@ def _check_same_grid(folder: Path, content: Mapping[str, Any]) -> None:
 
 
 def load(folder: str | os.PathLike, verify: bool = True) -> Landscape:
-    """Load the landscape in a folder; if it is not complete, the rows before the first gap.
+    """Load the landscape in a folder, or the rows before the first gap if it is not complete.
 
     Args:
         folder: the destination of a `landscape`.
@@ -354,12 +357,12 @@ def load(folder: str | os.PathLike, verify: bool = True) -> Landscape:
         axes = [np.load(folder / f"{name}.npy") for name in ("a", "b")]
         for values, name in zip(axes, names, strict=True):
             if digest("", [values]) != header["identity"][f"axis {name}"]:
-                raise ValueError(f"its axis {name} is not the one it began with")
+                raise ValueError(f"its axis {name} was altered")
     except Exception as error:
         raise ValueError(f"path: {str(folder)!r} is damaged: {error}") from error
     rows = _first_missing(_written_rows(folder, (n1, n2), dtype, verify), n1)
     if rows == 0:
-        raise ValueError(f"path: {str(folder)!r} does not have its first row yet")
+        raise ValueError(f"path: {str(folder)!r} does not contain the first row yet")
     losses = np.load(_losses_file(folder), mmap_mode="r")
     units, marks = header.get("units", ("", "")), header.get("marks", ())
     a, b = itertools.starmap(Axis, zip(axes, names, units, strict=True))
@@ -394,7 +397,7 @@ def _read_header(folder: Path) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Create the folder and lock it; the system unlocks it however the process ends."""
+    """Create the folder and lock it; the system unlocks it when the process ends."""
     with _destination_errors(folder):
         folder.mkdir(exist_ok=True)
         file = (folder / _LOCK).open("w")

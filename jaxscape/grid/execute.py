@@ -1,4 +1,4 @@
-"""Carry out the plan of a grid: at once, in row blocks, and divided among threads and processes."""
+"""Execute the plan of a grid: in one call or in row blocks, in threads and in processes."""
 
 import functools
 import math
@@ -26,12 +26,12 @@ class RowBlock(NamedTuple):
     rows: range
     """The rows."""
     compute: Callable[[], tuple]
-    """Returns the losses, (rows, n2), whether each row is finite, (rows,), and the check of the
-    parabolas if the strategy is exact. Rows of padding follow the block's own."""
+    """Returns the losses, (rows, n2), whether each row is finite, (rows,), and a `FitCheck` or None
+    if the strategy is exact. Rows of padding may follow the block's own."""
 
 
 def compute_traced(problem: Problem, memory: int | None) -> jax.Array:
-    """Compute all cells under a transformation of JAX, as a part of its program."""
+    """Compute all cells under a transformation of JAX, as a part of the traced program."""
     device = default_device()
     limits = limits_for(device.platform, memory_budget(device, memory))
     if problem.method == "exact":
@@ -41,14 +41,14 @@ def compute_traced(problem: Problem, memory: int | None) -> jax.Array:
 
 
 def compute_at_once(plan: Plan, problem: Problem) -> tuple[jax.Array, bool]:
-    """Compute all cells in one call; return them, and False if some are known not to be finite."""
+    """Compute all cells in one call; return them, and False if any is known not to be finite."""
     if plan.worker_parabolas is not None:
         losses, finite = exact_in_threads(plan.worker_parabolas, plan.workers, *problem[2:])
     else:
         strategy = getattr(strategies, problem.method)
-        losses, finite, *checked = strategy(problem.loss, None, plan.limits, *problem[2:])
-        _check_parabolas(checked, problem.a, problem)
-    # A loss may hold a traced value.
+        losses, finite, *checks = strategy(problem.loss, None, plan.limits, *problem[2:])
+        _check_parabolas(checks, problem.a, problem)
+    # The result is traced if the loss closes over a traced value.
     return losses, is_traced(finite) or bool(np.asarray(finite).all())
 
 
@@ -57,7 +57,8 @@ def exact_in_threads(
 ) -> tuple[jax.Array, jax.Array]:
     """Compute the exact strategy in threads, each with the parabolas of its own row range.
 
-    This is for processors only, which never round float32 products: no precision is set.
+    It runs on CPUs only, which never round the factors of float32 products, so it sets no
+    precision.
 
     Args:
         worker_parabolas: as in `Plan`.
@@ -72,7 +73,7 @@ def exact_in_threads(
     """
     rows = math.ceil(len(a) / workers)
     ranges = np.pad(a, (0, rows * workers - len(a)), mode="edge").reshape(-1, rows)
-    # JAX's arrays are made in this thread: the precision is a setting of each thread.
+    # Make JAX arrays in this thread, because JAX's settings of precision are those of a thread.
     plane, data, b, (own, *others) = jax.device_put((plane, data, b, list(ranges)))
     running = [_pool(workers - 1).submit(worker_parabolas, plane, part, data) for part in others]
     parts = [worker_parabolas(plane, own, data), *(future.result() for future in running)]
@@ -81,7 +82,7 @@ def exact_in_threads(
 
 @functools.cache
 def _pool(threads: int) -> ThreadPoolExecutor:
-    """Return a pool that is kept: starting its threads takes a fifth of the time they save."""
+    """Return a cached pool; starting new threads would cost a fifth of the time that they save."""
     return ThreadPoolExecutor(threads)
 
 
@@ -98,24 +99,24 @@ def compute_row_blocks(
         plan: the plan.
         problem: the grid.
         row_ranges: the rows.
-        keep: stores the rows of a block and their losses, (rows, n2) or (rows, n2, K).
-        interrupted: after Ctrl-C, returns a warning that says which rows are done; None if no
-            result can be returned.
+        keep: stores the losses of a block's rows, (rows, n2) or (rows, n2, K).
+        interrupted: called after Ctrl-C; returns a warning that says which rows are done, or None
+            if no result can be returned.
 
     Returns:
         Whether all losses that were kept are finite.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C, before any block is done, while other processes wait, or if
-            `interrupted` returns None.
-        ValueError: The exact strategy does not hold for the loss.
+        KeyboardInterrupt: Ctrl-C was pressed, and no block is done, there are several processes, or
+            `interrupted` returned None.
+        ValueError: The strategy is exact, and a parabola differs from the loss.
     """
     kept, all_finite = 0, True
 
     def compute(block: RowBlock) -> tuple[np.ndarray, bool]:
-        losses, finite, *checked = block.compute()
+        losses, finite, *checks = block.compute()
         n = len(block.rows)
-        _check_parabolas(checked, problem.a[block.rows.start : block.rows.stop], problem)
+        _check_parabolas(checks, problem.a[block.rows.start : block.rows.stop], problem)
         return np.asarray(losses)[:n], bool(np.asarray(finite)[:n].all())
 
     def keep_block(block: RowBlock, result: tuple[np.ndarray, bool]) -> int:
@@ -151,7 +152,7 @@ def _row_blocks(plan: Plan, problem: Problem, row_ranges: Sequence[range]) -> It
         values = problem.a[rows.start : rows.stop]
         a = _place(np.pad(values, (0, plan.rows - len(rows)), mode="edge"), by_rows)
         if compiled is None:
-            # Compile in this thread: each thread has its own precision and would trace again.
+            # Compile in this thread: other threads have their own precision and would trace again.
             strategy = getattr(strategies, problem.method)
             lowered = strategy.lower(problem.loss, plan.mesh, plan.limits, plane, a, b, data)
             compiled = lowered.compile()
@@ -163,15 +164,15 @@ def _place(leaf: Any, sharding: Sharding | None) -> jax.Array:
     return jnp.asarray(leaf) if sharding is None else jax.device_put(leaf, sharding)
 
 
-def _check_parabolas(checked: Sequence[FitCheck | None], a: np.ndarray, problem: Problem) -> None:
-    """Raise an error if the parabolas of some rows were checked and differ from the loss."""
-    for rows in checked:
-        if rows is not None:
-            check_fit(rows, a, problem.plane.names)
+def _check_parabolas(checks: Sequence[FitCheck | None], a: np.ndarray, problem: Problem) -> None:
+    """Raise an error if parabolas were compared with the loss and differ from it."""
+    for check in checks:
+        if check is not None:
+            check_fit(check, a, problem.plane.names)
 
 
 def own_row_ranges(row_ranges: Sequence[range], process: int | None = None) -> list[range]:
-    """Return the rows that one process computes; all processes compute equally many, or one less.
+    """Return the rows that one process computes; all processes get the same number, or one less.
 
     Args:
         row_ranges: the rows of all processes.

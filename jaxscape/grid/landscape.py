@@ -1,4 +1,4 @@
-"""Compute a loss on a grid of a plane: one signature for all strategies, devices and sizes."""
+"""Compute a loss on a grid of a plane, by any strategy and on any devices."""
 
 import contextlib
 import os
@@ -78,31 +78,32 @@ def landscape(
 ) -> Landscape | dict[str, Landscape]:
     """Compute the loss on a 2-D grid of parameter values, compiled and within `memory` bytes.
 
-    The loss is a static argument of the compiled program, so a new function object compiles again.
-    Data and plane are traced: other data of the same shapes compile nothing. A large grid is
-    computed in row blocks, with a progress bar in a terminal; Ctrl-C then returns the rows that
-    are done. Under `jax.distributed` every process makes this same call, computes its own range of
-    rows, and gets the whole grid.
+    The loss is a static argument of the compiled program, so each new function object is compiled.
+    Data and plane are traced, so other data of the same shapes use the same program. A large grid
+    is computed in row blocks, with a progress bar in a terminal or notebook; after Ctrl-C, the rows
+    that are done are returned. Under `jax.distributed`, all processes make the same call; each
+    computes its own range of rows and returns the whole grid.
 
     Args:
         loss: (params, data) -> scalar of a floating dtype; or a dictionary of several by name (a
-            loss, an accuracy, the error of one class), which are computed in one pass.
+            loss, an accuracy, the error of one class), which are computed together.
         data: the second argument of the loss: a `Dataset`, any pytree of arrays, or a `Stream` of
             batches of either. Over a stream, the loss must be a mean over samples. After Ctrl-C,
             the mean over the batches that are done is returned.
         plane: maps the two coordinates to parameters; None for the plane of the two weights.
-        method: "dense" evaluates the loss in every cell. "exact" uses that a squared error is a
-            parabola in the second coordinate where the prediction is affine in it, and passes over
-            the data once per row. "auto" uses "exact" for `squared_error` where the prediction is
-            proved to be affine. With "exact", any other function is evaluated eight times per row
-            (three times with derivatives), and compared with its parabola at both ends and in
-            three random cells; a difference is an error.
-        memory: bytes that the computation may use on a device, beside data and result; None for a
-            quarter of the device's memory.
+        method: "dense" evaluates the loss in every cell. "exact" computes one parabola per row,
+            with a few passes over the data: a squared error is a parabola in the second coordinate
+            if the prediction is affine in it. "auto" uses "exact" for `squared_error`, of any
+            model, if the prediction is proved to be affine, and "dense" otherwise. Any other
+            function is evaluated eight times per row with "exact", three times with derivatives,
+            and compared with its parabola at both ends and in three random cells; a difference is
+            an error.
+        memory: bytes that the computation may use on a device, in addition to the data and the
+            result; None for a quarter of the device's memory.
         mesh: devices among which the rows are divided, a mesh of any shape; None for all devices
             of this process, or the default device if one is set.
-        destination: a folder to which the rows are written as they are computed. The same call
-            continues where an earlier one ended, for whatever reason.
+        destination: a folder to which the rows are written as they are computed. If a call ends
+            early, for any reason, the same call continues there.
         axes: the values of both coordinates, by the plane's names (`w1` and `w2` for the two
             weights, `a` and `b` by default for any other plane): (lo, hi, n) for n ≥ 2 evenly
             spaced values from lo to hi inclusive, or a 1-D array of increasing values.
@@ -117,15 +118,16 @@ def landscape(
         TypeError: `loss` is not a function of (params, data) that returns floating scalars.
         ValueError: An axis is missing, unknown, too short or not increasing. "exact" does not hold.
             The predictions and the targets differ in shape. `memory` is too small for one row, or
-            the machine's memory for the result. `mesh` has devices that do not exist.
-            `destination` holds other files, another grid or altered rows, or is given with a
-            stream or with several scalars. The stream has no batches, or other ones in a later
-            pass.
-        OSError: `destination` cannot be written to, is full, or is in use.
+            half of the machine's memory is too small for the result. `mesh` has a device that does
+            not exist. `destination` contains other files, another grid or altered rows, or is given
+            with a stream or with several scalars. `destination` or `mesh` is given under a
+            transformation of JAX. The stream has no batches, or different ones in a later pass.
+        OSError: `destination` cannot be written to, its disk is full, or another process writes to
+            it.
 
     Warns:
         NonFiniteWarning: Some cells are NaN or infinite; they are kept.
-        InterruptedWarning: Ctrl-C was pressed; the rows that are done are returned.
+        InterruptedWarning: Ctrl-C was pressed; the rows or batches that are done are returned.
 
     Example:
         >>> data = jxs.data.teacher_student(jax.random.key(0), noise=0.1)
@@ -137,7 +139,8 @@ def landscape(
     check_data(loss, data)
     folder = None if destination is None else Path(destination)
     traced = is_traced(*jax.tree.leaves((plane, data)))
-    # If one machine refuses its arguments, say because it lacks a folder, the others must not wait.
+    # If one process raises an error here, for instance for a missing folder, the others must not
+    # wait for it.
     with contextlib.nullcontext() if traced else synchronized("arguments"):
         check_type("plane", plane, Plane)
         check_is_function("loss", loss)
@@ -213,7 +216,7 @@ def scalar_names(loss: Callable, plane: Plane, data: Any) -> tuple[str, ...] | N
     """Return the sorted names of the scalars that a loss returns; None if it returns one scalar.
 
     Raises:
-        TypeError: The loss returns anything else than floating scalars.
+        TypeError: The loss returns anything other than floating scalars.
     """
     if isinstance(loss, PointwiseLoss):
         return None
@@ -233,7 +236,7 @@ def _landscapes(
     method: str,
     marks: tuple[Mark, ...],
 ) -> Landscape | dict[str, Landscape]:
-    """Return a landscape of losses, (n1, n2), or one for each of K names, (n1, n2, K)."""
+    """Return a landscape for losses (n1, n2), or K landscapes by name for losses (n1, n2, K)."""
     if names is None:
         return Landscape(losses, a, b, name, method, marks)
     return {n: Landscape(losses[..., k], a, b, n, method, marks) for k, n in enumerate(names)}
@@ -266,7 +269,7 @@ def _over_stream(
         name: the loss's name.
 
     Returns:
-        The means, and the loss's name, which after Ctrl-C has the number of batches.
+        The means, and the loss's name; after Ctrl-C, the name includes the number of batches.
     """
     if jax.process_count() > 1:
         raise ValueError("data: expected arrays under jax.distributed, got a Stream")
@@ -291,7 +294,7 @@ def _over_stream(
     def interrupted() -> str | None:
         if weights == 0:
             return None
-        return f"the mean over the first {batches} batches, which weigh {weights:g}"
+        return f"the result is the mean over the first {batches} batches, of weight {weights:g}"
 
     finished = run_blocks(
         stream,
@@ -336,9 +339,9 @@ def _in_memory(
 def _at_destination(
     plan: Plan, problem: Problem, folder: Path, a: Axis, b: Axis, name: str
 ) -> Landscape:
-    """Compute the missing rows of the grid in a folder; return the grid up to the first gap."""
-    known_by = identity(problem.loss, problem.plane, problem.data, a.values.dtype)
-    header = Header(a, b, name, problem.method, problem.plane.marks, known_by)
+    """Compute the missing rows of a folder's grid; return the rows before the first gap."""
+    digests = identity(problem.loss, problem.plane, problem.data, a.values.dtype)
+    header = Header(a, b, name, problem.method, problem.plane.marks, digests)
     with open_destination(folder, header) as opened:
         with synchronized("missing rows"):
             rows = own_row_ranges(opened.missing())
@@ -350,7 +353,7 @@ def _at_destination(
             if jax.process_index() == 0:
                 opened.finish()
     stored = load(folder, verify=False)
-    # Units and marks are this call's.
+    # Use the units and marks of this call.
     return replace(stored, a=replace(a, values=stored.a.values), b=b, marks=header.marks)
 
 
@@ -360,11 +363,11 @@ def _rows_done(a: Axis, rows: int) -> str:
 
 
 def _check_result_fits(a: Axis, b: Axis, scalars: int) -> None:
-    """Raise an error if the result would take most of the machine's memory."""
+    """Raise an error if the result would take more than half of the machine's memory."""
     needed = len(a) * len(b) * scalars * a.values.dtype.itemsize
     allowed = int(_MAX_RESULT * machine_memory())
     if needed > allowed:
         raise ValueError(
             f"{a.name}, {b.name}: expected a result of at most {allowed:,} bytes, half of this "
-            f"machine's memory, got {len(a)} × {len(b)} losses of {needed:,}; give a destination"
+            f"machine's memory, got {needed:,} for {len(a)} × {len(b)} cells; give a destination"
         )

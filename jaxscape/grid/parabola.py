@@ -1,8 +1,8 @@
 """Losses that are a parabola in the second coordinate along every row of a grid.
 
 If the prediction is affine in the second coordinate, the squared error of row a is
-floor + curvature·(b - lowest)². Its three numbers cost one pass over the data, and every cell of
-the row follows from them.
+floor + curvature·(b - lowest)². Its three numbers take a few passes over the data, and every cell
+of the row follows from them.
 
 For any other loss, a parabola is fitted to each row and compared with the loss itself.
 """
@@ -24,16 +24,17 @@ from jaxscape.losses.two_weights import TwoWeightNetwork
 from jaxscape.planes.plane import Plane
 
 MAX_SAMPLE_BLOCK = 2**17
-"""The most samples that are processed at once; more of them are divided into blocks."""
-# With fewer samples, the fixed cost of a step shows.
+"""The most samples that are processed at once; more samples are divided into blocks."""
+# With fewer samples, the fixed cost of a step matters.
 _MIN_SAMPLE_BLOCK = 2**12
-# The most bytes of a block of samples, as if each value were stored, over the bytes of the cache.
-# With networks of 1 to 256 hidden values, no other block size was much faster.
+# The most bytes of a block of samples, as if each value were stored, relative to the cache. With
+# networks of 1 to 256 hidden values, no other block size was much faster.
 _BLOCK_PER_CACHE = 32
 CACHE_FRACTION = 1 / 6
-"""Bytes of the predictions of some rows over those of the cache, in which all values then stay."""
+"""The most bytes of a row block's predictions, relative to the cache; all intermediate values then
+fit in it."""
 # The same for the two-weight network, of which only the predictions are stored. XLA divides the
-# operations on such large blocks between threads, which pays from about three megabytes on.
+# operations on such large blocks among threads, which pays off from about three megabytes on.
 _CACHE_FRACTION_TWO_WEIGHTS = 6
 # A mean square of slopes below this may have lost digits to underflow.
 _MIN_MEAN_SQUARE = 1e-12
@@ -47,7 +48,8 @@ class Parabola(NamedTuple):
     curvature: jax.Array
     """The mean square of the prediction's scaled slope in b; 0 if it does not depend on b."""
     scale: jax.Array
-    """The smallest power of two above the largest slope of a prediction in b."""
+    """The smallest power of two above the largest |slope| of a prediction in b; 1 if slopes are not
+    scaled."""
     lowest: jax.Array
     """The value of scale·b at the lowest error, rounded."""
     correction: jax.Array
@@ -55,7 +57,7 @@ class Parabola(NamedTuple):
 
     def at(self, b: jax.Array) -> jax.Array:
         """Return the mean squared error at b."""
-        # Near `lowest` its subtraction is exact; so subtract the small correction after it.
+        # Near `lowest`, subtracting it is exact. The small correction must be subtracted after it.
         distance = (self.scale * b - self.lowest) - self.correction
         return self.floor + self.curvature * distance * distance
 
@@ -79,8 +81,8 @@ def parabolas(
         data: as in `parabola`.
         cache: the bytes of the cache.
         samples: as in `parabola`.
-        cache_fraction: bytes of the predictions of a block over those of the cache; None chooses
-            a fraction that suits `predict`.
+        cache_fraction: the most bytes of a block's predictions, relative to the cache; None for a
+            fraction that suits `predict`.
 
     Returns:
         A parabola of arrays, (rows,), of the prediction's dtype.
@@ -160,7 +162,7 @@ def parabola(
         samples: the most samples that are processed at once.
 
     Returns:
-        Scalars of the prediction's dtype.
+        A parabola of scalars, of the prediction's dtype.
     """
     # NumPy scalars are constants of the program: XLA removes multiplications by 1.
     zero, one = a.dtype.type(0), a.dtype.type(1)
@@ -189,16 +191,16 @@ def parabola(
     scale, squares, products = _fold_samples(
         add_moments, (zero if scaled else one, zero, zero), data, samples
     )
-    # Below the threshold divide by 1: under `vmap` a row is computed with and without scaling, and
-    # the derivative of the result that is not used must be finite as well.
+    # Below the threshold, divide by 1: under `vmap` a row is computed both with and without
+    # scaling, and the derivative of the unused result must also be finite.
     threshold = 0 if scaled else _MIN_MEAN_SQUARE * n
     divisor = jnp.where(squares > threshold, squares, 1)
     lowest = -products / divisor
 
     def add_rest(total: tuple, samples: Dataset) -> tuple:
-        # The floor is the mean square of the residuals at the lowest point, not c - m²/q, which
-        # cancels near a perfect fit. The same residuals give the rounding error of the lowest
-        # point. Without it, losses of a millionth of the range have a relative error of 1e-4.
+        # The floor is the mean square of the residuals at the lowest point. The formula c - m²/q
+        # would cancel near a perfect fit. The same residuals give the rounding error of `lowest`;
+        # without that correction, losses of a millionth of the range have a relative error of 1e-4.
         residual, slope = line(samples)
         slope = slope / scale if scaled else slope
         residual = residual + lowest * slope
@@ -244,7 +246,8 @@ def _sum(values: jax.Array, samples: Dataset) -> jax.Array:
 def _fold_samples(add: Callable, total: tuple, data: Dataset, block_size: int) -> tuple:
     """Apply `total = add(total, samples)` to blocks of samples that fit in the cache.
 
-    Few samples are one block. XLA then computes the predictions once for two such passes.
+    A small number of samples forms one block. XLA then computes the predictions once for two such
+    passes.
     """
     n = len(data)
     blocks = n // block_size if n > block_size else 0
@@ -253,7 +256,8 @@ def _fold_samples(add: Callable, total: tuple, data: Dataset, block_size: int) -
             lambda leaf: leaf[: blocks * block_size].reshape(blocks, block_size, *leaf.shape[1:]),
             data,
         )
-        # A derivative recomputes a block's intermediate values instead of storing those of all.
+        # A derivative recomputes the intermediate values of a block instead of storing them for all
+        # blocks.
         add_block = jax.checkpoint(add)
         total, _ = jax.lax.scan(lambda total, part: (add_block(total, part), None), total, blocked)
     rest = jax.tree.map(lambda leaf: leaf[blocks * block_size :], data)
@@ -294,8 +298,8 @@ def _is_affine(predict: Callable, structure: Any, shapes: tuple) -> bool:
     return True
 
 
-# Units in the last place by which two sums of the same errors may differ. Means of 10⁵ errors
-# differ by about ten.
+# The most units in the last place by which two sums of the same errors may differ. Means of 10⁵
+# errors differ by about ten.
 _SUM_TOL = 32
 # The largest deviation, over a row's range, that is attributed to rounding of the parameters.
 _MAX_NOISE = 1 / 100
@@ -319,19 +323,19 @@ def quadratic_losses(
 ) -> tuple[jax.Array, FitCheck]:
     """Compute the loss in every cell from one parabola per row, and compare some cells.
 
-    Value, slope and curvature are computed in the middle of a row, and once more value and slope at
+    The slope and the curvature are computed in the middle of a row; then the loss and the slope at
     the row's lowest point, or at the end of the row nearest to it. From there nothing cancels: the
-    parabola is c + d·(slope + curvature/2·d), where d is the distance in b and the slope is 0 up to
-    rounding.
+    parabola is c + d·(slope + curvature/2·d), where d is the distance in b, and at a lowest point
+    inside the row the slope is 0 up to rounding.
 
-    The comparison is no proof. It computes the loss itself at both ends of every row and in three
-    random cells. The tolerance is the sum of
+    The comparison is not a proof. It computes the loss itself at both ends of every row and in
+    three random cells. The tolerance is the sum of
 
-    - half of the dtype's digits of the row's range,
-    - some last digits of the loss,
-    - the change of the loss if each parameter changes by some of its last digits. This is, to first
-      order, the rounding of the predictions near a perfect fit. It is limited to a hundredth of the
-      row's range: a row that is mostly rounding is an error.
+    - √eps of the row's range, which is half of the dtype's digits,
+    - 32 eps of the loss,
+    - the change of the loss, to first order, if each parameter changes by 32 eps. Near a perfect
+      fit this is the rounding of the predictions. It is limited to a hundredth of the row's range:
+      a row that consists mostly of rounding errors is an error.
 
     Args:
         loss: (params, data) -> scalar.
@@ -374,7 +378,8 @@ def quadratic_losses(
         drawn = jax.random.randint(jax.random.fold_in(jax.random.key(0), bits), (3,), 0, b.size)
         at = jnp.concatenate([jnp.asarray([0, b.size - 1], drawn.dtype), drawn])
         true, fitted = jax.lax.map(value, b[at]), cells[at]
-        # At the end of the row with the larger loss, where the sensitivity is largest.
+        # Take the end of the row farther from the start: its loss is larger, and so is its
+        # sensitivity.
         change = sensitivity(jnp.where(2 * start < b[0] + b[-1], b[-1], b[0]))
         height = jnp.abs(cells - start_loss)
         height = jnp.max(jnp.where(jnp.isfinite(height), height, 0))
@@ -396,8 +401,8 @@ def _perturb(leaf: Any, error: jax.Array) -> Any:
     """Multiply each number of a parameter by 1 + error or 1 - error."""
     if not is_parameter(leaf):
         return leaf
-    # The signs come from multiples of the golden ratio, modulo 1, which XLA computes in place.
-    # Random signs would be stored for all parameters.
+    # The signs come from multiples of the golden ratio, modulo 1, which XLA computes without
+    # storing them. Random signs would be stored for all parameters.
     count = jax.lax.iota(jnp.uint32, max(1, jnp.size(leaf))).reshape(jnp.shape(leaf))
     up = count * jnp.uint32(2654435769) < jnp.uint32(2**31)
     moved = leaf * (1 + jnp.where(up, error, -error))
@@ -435,15 +440,16 @@ def choose_method(
     """Return the strategy for a loss.
 
     Args:
-        method: the strategy that was asked for. "auto" is "exact" if the loss is proved to be a
-            parabola along every row, and "dense" otherwise.
+        method: the caller's choice. "auto" is "exact" if the loss is proved to be a parabola along
+            every row, and "dense" otherwise.
         loss: (params, data) -> scalar, or a dictionary of scalars.
         plane: the plane through the parameters.
         data: the loss's second argument.
         several_scalars: whether the loss returns a dictionary.
 
     Raises:
-        ValueError: `method` is "exact", and the loss is not a parabola or cannot be compared.
+        ValueError: `method` is "exact", and the loss is not a parabola, or it cannot be compared
+            with one.
     """
     if method == "dense":
         return "dense"
@@ -460,7 +466,7 @@ def choose_method(
 
 
 def _is_traced(loss: Any, plane: Plane, data: Any) -> bool:
-    """Return whether plane, data or a value that the loss closes over are traced."""
+    """Return whether the plane, the data or a value that the loss closes over is traced."""
     jaxpr = jax.make_jaxpr(lambda plane, data: loss(plane.at(0.0, 0.0), data))(plane, data)
     return any(
         isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((plane, data, jaxpr.consts))

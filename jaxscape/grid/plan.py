@@ -18,28 +18,30 @@ from jaxscape.grid.parabola import CACHE_FRACTION, parabolas, sample_block_size,
 from jaxscape.losses.pointwise import PointwiseLoss
 from jaxscape.planes.plane import Plane
 
-# Predictions of all rows, about three nanoseconds each, for which threads of our own pay off: with
-# fewer, XLA's threads are as fast or faster.
+# The fewest predictions per thread, about three nanoseconds each, for which a pool of threads pays
+# off. With fewer, XLA's own threads are as fast or faster.
 _MIN_PREDICTIONS_PER_THREAD = 2**22
-# Operations of a row block: at least some hundredths of a second, which is long beside the cost of
-# a call and short for a user who waits. An accelerator does a hundred times more in that time.
+# The operations of a row block. On a CPU they take some hundredths of a second: much longer than
+# the overhead of a call, and short enough for a smooth progress bar.
 _BLOCK_OPERATIONS = {"cpu": 2**30}
 _BLOCK_OPERATIONS_ELSEWHERE = 2**40
-# A row block has at least this many times the operations that are repeated for every block.
+# The least ratio of a row block's operations to those that are repeated for every block.
 _MIN_BLOCK_TO_SHARED = 30
-# A thread that computes a whole row block loses no time to the division of each operation among
-# threads: grids through small networks took half the time on two cores, from some milliseconds of
-# work on.
+# The fewest operations per thread for which every thread computes a row block of its own. XLA then
+# does not divide each operation among threads: on two cores, grids of small networks took half the
+# time.
 _MIN_OPERATIONS_PER_THREAD = 2**29
-# Cells of a row block whose losses are summed sample by sample. With fewer, the cost of a step
-# shows beside its sums. From 2¹⁴ to 2²⁰ cells, none was faster on two cores.
+# The fewest cells of a row block whose losses are summed sample by sample. With fewer, the fixed
+# cost of a step matters. On two cores, no number from 2¹⁴ to 2²⁰ was faster.
 _MIN_SUMMED_CELLS = 2**18
-# The third-level cache. XLA usually fuses a reduction with the values that it reduces, but not
-# always: a mean of 10⁵ errors was 10 times slower in tiles whose values do not fit in that cache.
+# About the third-level cache. XLA usually fuses a reduction with the computation of its inputs, but
+# not always: a mean of 10⁵ errors was 10 times slower in tiles whose values do not fit in that
+# cache.
 _MAX_TILE_BYTES = {"cpu": 2**25}
 _MAX_TILE_CELLS = {"cpu": 2**12}
 _MAX_TILE_CELLS_ELSEWHERE = 2**18
-# Bytes of a row block that goes to a destination: a kill loses at most one block per thread.
+# The most bytes of a row block that is written to a destination. A kill loses at most one block per
+# thread.
 _MAX_WRITTEN_BYTES = 2**26
 
 
@@ -72,8 +74,8 @@ class Plan(NamedTuple):
     mesh: Mesh | None
     """The devices among which the rows of a block are divided; None for the default device."""
     worker_parabolas: Callable | None = None
-    """The compiled parabolas of one worker's row range, (plane, a, data) -> `Parabola`; None if
-    XLA's own threads are as fast."""
+    """The compiled program for the parabolas of one worker's row range, (plane, a, data) ->
+    `Parabola`; None if the workers do not divide the rows of a single block."""
 
 
 def make_plan(problem: Problem, mesh: Mesh | None, memory: int | None, written: bool) -> Plan:
@@ -83,7 +85,7 @@ def make_plan(problem: Problem, mesh: Mesh | None, memory: int | None, written: 
         problem: the grid.
         mesh: this process's devices; None for the default device.
         memory: bytes of a device that may be used; None for a quarter of its memory.
-        written: whether the row blocks go to a destination.
+        written: whether the row blocks are written to a destination.
 
     Raises:
         ValueError: The budget is too small for one row.
@@ -92,7 +94,7 @@ def make_plan(problem: Problem, mesh: Mesh | None, memory: int | None, written: 
     replicated, by_rows = shardings(mesh)
     shapes = tuple(_shape(leaf, replicated) for leaf in leaves)
     axes = _shape(problem.a, by_rows), _shape(problem.b, replicated)
-    # The trace depends on these settings, so the cached plan does too.
+    # The trace, and so the cached plan, depends on these settings.
     settings = jnp.result_type(float), default_device()
     return _cached_plan(
         problem.method, problem.loss, mesh, structure, shapes, axes, memory, written, settings
@@ -127,7 +129,7 @@ def _cached_plan(
     written: bool,
     _settings: tuple,
 ) -> Plan:
-    """Plan a grid from shapes alone; `shapes` are the leaves of (plane, data)."""
+    """Plan a grid from shapes alone; `shapes` are those of the leaves of (plane, data)."""
     plane, data = jax.tree.unflatten(structure, shapes)
     (a, b), devices = axes, 1 if mesh is None else mesh.size
     device = default_device() if mesh is None else mesh.devices.flat[0]
@@ -136,15 +138,15 @@ def _cached_plan(
     limits = limits_for(device.platform, budget // workers)
     n1, n2, itemsize = a.size, b.size, a.dtype.itemsize
 
-    needs = cost.grid_cost(limits, loss, plane, a, b, data)
-    operations_per_row = needs.of_cells(1, n2).operations
+    costs = cost.grid_cost(limits, loss, plane, a, b, data)
+    operations_per_row = costs.of_cells(1, n2).operations
     if method == "exact":
         limits = limits_of_exact(limits, loss, plane, a, b, data)
         # A parabola takes about ten passes over the predictions of a row, and one over its cells.
-        operations_per_row = 10 * needs.of_cells(1, 1).operations + 4 * n2
-    enough = _BLOCK_OPERATIONS.get(device.platform, _BLOCK_OPERATIONS_ELSEWHERE) * devices
-    enough = max(enough, _MIN_BLOCK_TO_SHARED * needs.shared.operations)
-    rows = max(1, enough // max(1, operations_per_row))
+        operations_per_row = 10 * costs.of_cells(1, 1).operations + 4 * n2
+    operations = _BLOCK_OPERATIONS.get(device.platform, _BLOCK_OPERATIONS_ELSEWHERE) * devices
+    operations = max(operations, _MIN_BLOCK_TO_SHARED * costs.shared.operations)
+    rows = max(1, operations // max(1, operations_per_row))
     summed = method == "dense" and sample_mean.is_summed_by_sample(loss, plane, data, a.dtype)
     if summed:
         rows = max(rows, _MIN_SUMMED_CELLS // n2)
@@ -161,10 +163,10 @@ def _cached_plan(
         compiled = compile_worker_parabolas(loss, plane, a, data, workers, limits)
         if compiled and workers * _needed_bytes(compiled) + n1 * n2 * itemsize <= budget:
             return Plan(rows, workers, limits, mesh, compiled)
-    if rows >= n1 and needs.of_cells(n1, n2).bytes <= budget:
+    if rows >= n1 and costs.of_cells(n1, n2).bytes <= budget:
         return Plan(rows, 1, limits, mesh)
 
-    strategy, first_rows = getattr(strategies, method), rows
+    strategy, initial_rows = getattr(strategies, method), rows
     in_sample_blocks = method == "exact" and isinstance(loss, PointwiseLoss)
     while True:
         block = jax.ShapeDtypeStruct((rows,), a.dtype, sharding=a.sharding)
@@ -173,11 +175,11 @@ def _cached_plan(
             workers = min(workers, math.ceil(n1 / rows), max(1, budget // max(1, needed)))
             return Plan(rows, workers, limits, mesh)
         if rows <= devices and in_sample_blocks and smaller_block(limits.samples) < limits.samples:
-            limits, rows = limits._replace(samples=smaller_block(limits.samples)), first_rows
+            limits, rows = limits._replace(samples=smaller_block(limits.samples)), initial_rows
             continue
         if rows <= devices and limits.bytes:
-            # A cell alone needs less memory than a cell and the values that all cells share.
-            limits, rows = limits._replace(bytes=0, shared_bytes=0), first_rows
+            # Tiles of one cell without shared arrays need the least memory.
+            limits, rows = limits._replace(bytes=0, shared_bytes=0), initial_rows
             continue
         if rows <= devices:
             raise ValueError(
@@ -202,8 +204,8 @@ def compile_worker_parabolas(
 
     Returns:
         The compiled program, (plane, the range's values of a, data) -> `Parabola`. None if the
-        grid is too small for threads of our own, if the parabolas must be checked, or if the loss
-        holds a traced value.
+        grid is too small for a pool of threads, if the parabolas must be compared with the loss,
+        or if the loss closes over a traced value.
     """
     if not isinstance(loss, PointwiseLoss):
         return None
@@ -213,8 +215,8 @@ def compile_worker_parabolas(
     if is_traced(*traced.consts):
         return None  # A traced value cannot be used in another thread.
     own = jax.ShapeDtypeStruct((math.ceil(a.size / workers),), a.dtype)
-    # With blocks larger than the cache, XLA would use its threads too, and ours would wait for
-    # them.
+    # With blocks larger than the cache, XLA would divide operations among its own threads, for
+    # which the pool's threads would wait.
     lowered = parabolas.lower(
         loss.predict, plane, own, data, limits.cache_bytes, limits.samples, CACHE_FRACTION
     )
@@ -223,8 +225,8 @@ def compile_worker_parabolas(
 
 def limits_for(platform: str, memory: int) -> TileLimits:
     """Return the limits of a tile on a platform, given the bytes of one worker's memory budget."""
-    # A power of two, so that similar budgets share compiled programs. The other half of the budget
-    # is for the cells of the row block.
+    # Round down to a power of two, so that similar budgets share compiled programs. The other half
+    # of the budget is for the cells of the row block.
     half = 2 ** int(math.log2(max(1, memory / 2)))
     return TileLimits(
         cells=_MAX_TILE_CELLS.get(platform, _MAX_TILE_CELLS_ELSEWHERE),
@@ -237,11 +239,11 @@ def limits_for(platform: str, memory: int) -> TileLimits:
 def limits_of_exact(
     limits: TileLimits, loss: Callable, plane: Any, a: Any, b: Any, data: Any
 ) -> TileLimits:
-    """Reduce the samples of a block for the exact strategy: those of wide networks are larger."""
+    """Reduce the samples per block of the exact strategy if each sample takes many bytes."""
     if not isinstance(loss, PointwiseLoss):
         return limits
-    needs = cost.grid_cost(limits._replace(bytes=0, shared_bytes=0), loss, plane, a, b, data)
-    total = needs.of_cells(1, 1).bytes + needs.shared.bytes
+    costs = cost.grid_cost(limits._replace(bytes=0, shared_bytes=0), loss, plane, a, b, data)
+    total = costs.of_cells(1, 1).bytes + costs.shared.bytes
     samples = sample_block_size(
         total / len(data), len(data), limits.cache_bytes, limits.shared_bytes
     )
@@ -249,13 +251,13 @@ def limits_of_exact(
 
 
 def _needed_bytes(compiled: Any) -> int:
-    """Return the bytes that a compiled call needs beside its arguments."""
+    """Return the bytes that a compiled program needs in addition to its arguments."""
     stats = compiled.memory_analysis()
     return stats.temp_size_in_bytes + stats.output_size_in_bytes
 
 
 def _even_rows(rows: int, n: int, devices: int, workers: int) -> int:
-    """Return about `rows` rows, so that all workers and devices have blocks of almost one size."""
+    """Return about `rows` rows, for which all workers and devices get blocks of similar size."""
     count = math.ceil(n / rows)
     if count > 1:
         count = workers * math.ceil(count / workers)

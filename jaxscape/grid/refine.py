@@ -1,4 +1,4 @@
-"""Find where a grid is too coarse for its surface or for a path, and compute finer patches there.
+"""Find where a grid is too coarse for its surface or for a path, and compute finer patches.
 
 The patches are rectangles that cover the flagged cells of the grid (Berger and Rigoutsos 1991).
 """
@@ -24,16 +24,16 @@ Box = tuple[slice, slice]
 """A rectangle of cells: the slices of their indices along both axes."""
 
 _MAX_SIDE = 1024
-"""Values along a side of a patch."""
+"""The most values along a side of a patch."""
 _MAX_DEPTH = 4
-"""Patches inside each other, around steps that become ever shorter."""
+"""The most patches inside each other, around shorter and shorter steps."""
 _NODES_PER_BLOCK = 2**24
 _MAX_RECTANGLES = 8
-"""The patch on each rectangle has its own shape, which is compiled separately."""
+"""The number is small because each rectangle has its own shape, which is compiled separately."""
 _MIN_SIDE = 4
-"""Cells along the longer side of a rectangle that is not cut further."""
+"""A rectangle of at most this many cells per side is not cut further."""
 _MIN_FLAGGED = 0.7
-"""The fraction of flagged cells from which on a rectangle is not cut further."""
+"""A rectangle with at least this fraction of flagged cells is not cut further."""
 
 
 class CellError(NamedTuple):
@@ -72,8 +72,8 @@ class Refinement:
     smallest_step: tuple[float, ...]
     """For each path, its shortest step inside the grid, in cells; NaN if it has none."""
     patches: tuple[Landscape, ...]
-    """The finer landscapes. Those of too coarse cells come first, then those of short steps; a
-    patch of still shorter steps lies inside the one before it."""
+    """The finer landscapes. Those of cells that are too coarse come first, then those of short
+    steps; a patch of even shorter steps lies inside an earlier one."""
 
     @property
     def largest(self) -> CellError | None:
@@ -113,7 +113,7 @@ class Refinement:
         return "\n  ".join(lines)
 
     def _repr_html_(self) -> str:
-        """Return what a notebook shows: the errors as colors, the largest marked, and the text."""
+        """Show the errors as colors in a notebook, the largest with a dot, and the text."""
         cell = self.largest
         if cell is None:
             return thumbnails.text(self)
@@ -136,9 +136,9 @@ def refine(
     """Find where a grid is too coarse, and compute finer patches there.
 
     The loss is computed at the center of every cell and in the middle of every edge, and compared
-    with the bilinear interpolation of the nodes. Where the loss is smooth, the error falls with
-    the square of the spacing, which determines the spacing of a patch. A path needs a finer grid
-    where its steps are shorter than a cell.
+    with the bilinear interpolation of the nodes. For a smooth loss, the error is proportional to
+    the square of the spacing; the spacing of a patch is chosen accordingly. A path needs a finer
+    grid where its steps are shorter than a cell.
 
     Args:
         surface: the grid.
@@ -151,9 +151,9 @@ def refine(
             None for a hundredth of the surface's range.
 
     Returns:
-        The errors, the paths' smallest steps, and the patches: up to 8 for the surface, found by
-        cutting up the flagged cells (Berger and Rigoutsos 1991), and others for short steps, of up
-        to 1024 values per side.
+        A `Refinement` with the errors, the smallest step of each path, and the patches. Up to 8
+        patches cover the cells that are too coarse (Berger and Rigoutsos 1991), others the short
+        steps. A patch has up to 1024 values per side.
 
     Raises:
         TypeError: `surface` is not a `Landscape`, a path is neither a `Trajectory` nor a
@@ -174,7 +174,7 @@ def refine(
     axes = np.asarray(surface.a.values), np.asarray(surface.b.values)
     points_of_paths = [_points(path, surface) for path in paths]
     if tolerance is None:
-        # The interpolation of a flat surface is off by rounding only.
+        # On a flat surface, the error is only rounding.
         tolerance = _loss_range(surface) / 100 or float(np.finfo(axes[0].dtype).tiny)
 
     def patch(a: np.ndarray, b: np.ndarray) -> Landscape:
@@ -184,7 +184,7 @@ def refine(
     error = interpolation_error(surface, patch)
     patches = []
     for box in rectangles(error > tolerance):
-        # Refine by a quarter more: the largest error lies between the points of measurement.
+        # Allow for a quarter more: the largest error is between the points where it was computed.
         factor = math.sqrt(1.25 * np.nanmax(error[box]) / tolerance)
         patches.append(patch(*_finer_axes(axes, box, factor)))
     for points in points_of_paths:
@@ -227,7 +227,7 @@ def interpolation_error(
     blocks = []
     for start in range(0, len(surface.a) - 1, rows):
         with warnings.catch_warnings():
-            # The result has NaN for these cells.
+            # The result is NaN for these cells.
             warnings.simplefilter("ignore", NonFiniteWarning)
             computed = patch(a[2 * start : 2 * (start + rows) + 1], b)
         losses = np.asarray(computed.loss)
@@ -238,7 +238,7 @@ def interpolation_error(
 
 
 def _cell_errors(losses: np.ndarray, nodes: np.ndarray) -> np.ndarray:
-    """Return the largest error in each cell, given losses that have the nodes at even indices."""
+    """Return the largest error in each cell; `losses` has the nodes at its even indices."""
     with np.errstate(invalid="ignore"):  # infinity minus infinity is NaN, as it should be
         along_a = abs(losses[1::2, ::2] - (nodes[:-1] + nodes[1:]) / 2)
         along_b = abs(losses[::2, 1::2] - (nodes[:, :-1] + nodes[:, 1:]) / 2)
@@ -269,7 +269,7 @@ def _check_same_surface(surface: Landscape, start: int, nodes: np.ndarray) -> No
     """Raise an error if the computed losses at some rows' nodes are not the surface's."""
     given = np.asarray(surface.loss[start : start + len(nodes)])
     finite = np.isfinite(given) & np.isfinite(nodes)
-    # Strategies differ by the rounding of their sums, which is far below half of the digits.
+    # Strategies differ in the rounding of their sums, which is far below √eps.
     allowed = np.sqrt(np.finfo(nodes.dtype).eps) * max(
         _loss_range(surface), np.abs(given[finite]).max(initial=0.0)
     )
@@ -323,7 +323,7 @@ def _step_lengths(axes: tuple[np.ndarray, np.ndarray], points: np.ndarray) -> np
 def _axes_around_short_steps(
     axes: tuple[np.ndarray, np.ndarray], points: np.ndarray, depth: int = 0
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield finer axes around each run of steps shorter than a cell, and again inside of them."""
+    """Yield finer axes around each run of steps shorter than a cell, then again within them."""
     positions = _in_cells(axes, points)
     lengths = np.hypot(*np.diff(positions, axis=0).T)
     short = np.concatenate([[False], lengths < 1, [False]])
@@ -345,8 +345,8 @@ def _axes_around_short_steps(
 def rectangles(flagged: np.ndarray) -> list[Box]:
     """Return at most 8 rectangles that cover all flagged cells and few others.
 
-    The method is that of Berger and Rigoutsos (1991): shrink a rectangle to its flagged cells, and
-    cut it where they are fewest.
+    As in Berger and Rigoutsos (1991), a rectangle is shrunk to its flagged cells and cut where
+    they are fewest.
     """
     min_side = _MIN_SIDE
     while len(boxes := list(_cut(flagged, (0, 0), min_side))) > _MAX_RECTANGLES:

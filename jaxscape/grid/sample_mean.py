@@ -1,8 +1,8 @@
 """Losses that are means over samples, summed sample by sample in all cells at once.
 
-Whether a loss is such a mean is proved from its traced equations; nothing is sampled. The loss is
-traced twice, on all samples and on one, so that a number derived from the number of samples is not
-mistaken for a constant.
+The traced equations prove that a loss is such a mean; nothing is sampled. The loss is traced twice,
+on all samples and on one, so that a number that depends on the number of samples is not mistaken
+for a constant.
 """
 
 import enum
@@ -33,18 +33,17 @@ from jaxscape.losses.pointwise import PointwiseLoss
 from jaxscape.losses.two_weights import TwoWeightNetwork
 from jaxscape.planes.plane import Plane
 
-# Samples whose errors are added in registers before the running sum of every cell is read and
-# written once. Of 4, 8, 16 and 24 on two cores, 8 was fastest at 1024 × 1024; compile time grows
-# with it.
+# The samples whose errors are added in registers for each update of a cell's running sum. On two
+# cores, 8 was the fastest of 4, 8, 16 and 24 at 1024 × 1024 cells; compile time grows with it.
 _UNROLLED_SAMPLES = 8
-# A step has a fixed cost. On a small grid several lanes of samples are added side by side, so that
-# a step works on up to this many sums. From 16 × 16 to 256 × 256 cells no other number was faster.
+# The most sums that a step updates. A step has a fixed cost, so on a small grid it adds several
+# lanes of samples side by side. From 16 × 16 to 256 × 256 cells, no other number was faster.
 _SUMS_PER_STEP = 32_768
-# The most numbers in a plane's origin and directions: operations on parameters alone are repeated
-# for every sample. With 128 in each of the three a grid took 1.4 to 2.2 times as long as with 2,
-# with 32 it took 1.2 times as long.
+# The most numbers in a plane's origin and directions, because operations on parameters alone are
+# repeated for every sample. Compared with 2 numbers in each of the three, a grid took 1.2 times as
+# long with 32, and 1.4 to 2.2 times as long with 128.
 _MAX_NUMBERS = 96
-# The most equations: each is traced and compiled once for each of the unrolled samples.
+# The most equations. Each is traced and compiled once for each of the unrolled samples.
 _MAX_EQUATIONS = 200
 
 
@@ -100,7 +99,7 @@ def losses_by_sample(
         (n1, n2) losses.
     """
     data, weight = _remove_weights(data) if isinstance(loss, PointwiseLoss) else (data, None)
-    # Trace the loss on the whole data once, so that it can check their shapes.
+    # Trace the loss on all data once, so that it can check their shapes.
     dtype = jax.eval_shape(lambda: loss(plane.at(a[0], b[0]), data)).dtype
     leaves, structure = jax.tree.flatten(data)
     has_samples = [leaf.ndim > 0 for leaf in leaves]
@@ -176,26 +175,27 @@ class Kind(enum.Enum):
     """How a value depends on the samples."""
 
     FIXED = enum.auto()
-    """It does not."""
+    """It does not depend on the samples."""
     PER_SAMPLE = enum.auto()
-    """It holds one number for each sample, in order, which depends on that sample only."""
+    """It has one number for each sample, in order, which depends on that sample only."""
     SUM = enum.auto()
-    """It is a sum over samples of numbers that depend on one sample each."""
+    """It is the sum of such numbers over all samples."""
     MEAN = enum.auto()
-    """It is a mean over samples of numbers that depend on one sample each."""
+    """It is the mean of such numbers over all samples, plus or times fixed numbers."""
     OTHER = enum.auto()
-    """None of these is proved."""
+    """None of the above is proved."""
 
 
 def is_mean_over_samples(loss: Callable[[Any, Any], Any], data: Any, params: Any) -> bool:
     """Return whether a loss is proved to be the mean of its values on single samples.
 
-    A sample is one row of every array in the data. The proof requires that no two samples' numbers
-    are combined before all are summed, and that the values in between are one number per sample.
+    A sample is one row of every array in the data. The proof requires that every intermediate value
+    has one number per sample, and that numbers of different samples are combined only by the sum
+    over all of them.
 
     Args:
         loss: (params, data) -> scalar.
-        data: any pytree of arrays. Those with axes have n rows. Only shapes matter.
+        data: any pytree of arrays; those with axes have n rows. Only shapes matter.
         params: the loss's first argument; only shapes matter.
 
     Returns:
@@ -218,7 +218,7 @@ def is_mean_over_samples(loss: Callable[[Any, Any], Any], data: Any, params: Any
     try:
         on_one = jax.make_jaxpr(loss)(params, jax.tree.map(_first_sample, data))
     except Exception:
-        # The loss does not accept a single sample, so that nothing can be proved.
+        # The loss does not accept a single sample, so nothing can be proved.
         return False
     kinds = [Kind.FIXED] * len(jax.tree.leaves(params))
     kinds += [Kind.PER_SAMPLE if jnp.ndim(leaf) else Kind.FIXED for leaf in jax.tree.leaves(data)]
@@ -232,9 +232,9 @@ def _first_sample(leaf: Any) -> Any:
 
 
 class _Proof:
-    """Find the kind of each value of a computation on n samples, using the same one on one sample.
+    """Find the kind of each value of a computation, traced on all n samples and on one sample.
 
-    Names that begin with `on_all` and `on_one` belong to these two computations.
+    Names that start with `on_all` and `on_one` belong to these two traces.
     """
 
     def __init__(self, n: int):
@@ -263,12 +263,12 @@ class _Proof:
         """Return the kinds of an equation's outputs, given those of its inputs."""
         divisors = literals(on_all.invars), literals(on_one.invars)
         if on_all.primitive.name == "div" and kinds == [Kind.SUM, Kind.FIXED] and divisors[0]:
-            # Sums have no axes, and neither have their divisors. A mean divides by n times as much
-            # as the same loss of one sample.
+            # Sums are scalars, and so are their divisors. A mean over n samples divides by n times
+            # the divisor of the same loss on one sample.
             ((of_all,), (of_one,)) = divisors
             return [Kind.MEAN if of_all == self.n * of_one else Kind.OTHER]
         _check_equal_literals(on_all.invars, on_one.invars)
-        # A loss under `jax.checkpoint` is left to the tiles.
+        # A loss under `jax.checkpoint` is computed in tiles.
         if on_all.primitive.name not in CHECKPOINTS:
             called, called_on_one = called_jaxpr(on_all), called_jaxpr(on_one)
             if called is not None and called_on_one is not None:
@@ -283,13 +283,13 @@ class _Proof:
             for aval, kind in zip(avals(on_all.invars), kinds, strict=True)
             if kind is Kind.FIXED
         )
-        # On one sample the output must be one number: a constant that is as long as the data keeps
-        # its length.
+        # On one sample, the output must be one number; a constant of n numbers keeps its length.
         size_on_one = math.prod(avals(on_one.outvars)[0].shape)
         is_one_per_sample = (
             shape[:1] == (self.n,) and math.prod(shape) == self.n and size_on_one == 1
         )
-        # Parameters of reshapes and sums hold shapes, which differ for one sample: compare none.
+        # The parameters of reshapes and sums are shapes, which differ for one sample: do not
+        # compare them.
         if (
             name in _RESHAPES
             and is_one_per_sample
@@ -316,7 +316,7 @@ def _check_equal_literals(atoms: Any, others: Any) -> None:
 
 
 def _are_equal(one: Any, two: Any) -> bool:
-    # Literals may be arrays, too.
+    # Literals may also be arrays.
     return one is two or (np.shape(one) == np.shape(two) == () and bool(one == two))
 
 

@@ -32,7 +32,7 @@ def dense(
 
     Args:
         loss: (params, data) -> scalar, or a dictionary of K scalars.
-        mesh: the devices between which the rows are split; None for the default device.
+        mesh: the devices among which the rows are divided; None for the default device.
         limits: the largest tile.
         plane: the plane through the parameters.
         a: (n1,) the first coordinates.
@@ -66,8 +66,8 @@ def exact(
 ) -> tuple[jax.Array, jax.Array, FitCheck | None]:
     """Compute the loss in every cell from one parabola per row.
 
-    Args and returns are those of `dense`. The third result compares the parabolas with the loss;
-    it is None for a pointwise loss, where they are proved.
+    Arguments and results are those of `dense`. The third result compares the parabolas with the
+    loss. It is None for a pointwise loss, for which they are proved.
     """
 
     def rows(plane: Plane, a: jax.Array, b: jax.Array, data: Any) -> tuple:
@@ -81,7 +81,7 @@ def exact(
 
 
 def _split_rows(rows: Callable, mesh: Mesh | None) -> Callable:
-    """Return `rows(plane, a, b, data)` with the rows split between the devices of a mesh."""
+    """Return `rows(plane, a, b, data)` with the rows divided among the devices of a mesh."""
     if mesh is None:
         return rows
     by_row, replicated = PartitionSpec(mesh.axis_names), PartitionSpec()
@@ -97,7 +97,7 @@ def _split_rows(rows: Callable, mesh: Mesh | None) -> Callable:
 def _losses_by_tile(
     limits: TileLimits, loss: Callable, plane: Plane, a: jax.Array, b: jax.Array, data: Any
 ) -> jax.Array:
-    """Compute any loss tile by tile; each tile is a nested `vmap` that stays in the cache."""
+    """Compute any loss tile by tile; each tile is a nested `vmap` whose values fit in the cache."""
     shared, losses = split_loss(limits, loss, plane, data, a.dtype)
     cost = grid_cost(limits, loss, plane, a, b, data)
     rows, columns = tile_shape(limits, cost, a.size, b.size)
@@ -108,7 +108,8 @@ def _losses_by_tile(
         count = math.ceil(values.size / size)
         return jnp.pad(values, (0, count * size - values.size), mode="edge").reshape(count, size)
 
-    # A derivative recomputes a tile's intermediate values instead of storing those of all tiles.
+    # A derivative recomputes the intermediate values of a tile instead of storing them for all
+    # tiles.
     losses = jax.checkpoint(losses)
     column_blocks = blocks(b, columns)
     grid = jax.lax.map(

@@ -143,7 +143,7 @@ def test_ctrl_c_returns_the_mean_over_the_batches_that_are_done():
         yield from batches[:2]
         raise KeyboardInterrupt
 
-    with pytest.warns(jxs.InterruptedWarning, match="the first 2 batches, which weigh 81"):
+    with pytest.warns(jxs.InterruptedWarning, match="the first 2 batches, of weight 81"):
         surface = jxs.landscape(loss, jxs.Stream(source), PLANE, **AXES)
     assert surface.loss_name.endswith("over the first 2 batches")
     expected = jxs.landscape(loss, (X[:81], LABELS[:81]), PLANE, **AXES)

@@ -452,7 +452,7 @@ def test_a_newer_schema_is_refused(tmp_path):
 
 def test_a_dtype_that_npy_files_lack_is_refused(tmp_path):
     data = jxs.Dataset(jnp.ones(9, jnp.bfloat16), jnp.zeros(9, jnp.bfloat16))
-    with pytest.raises(ValueError, match="expected float16, 32 or 64, got bfloat16"):
+    with pytest.raises(ValueError, match="expected float16, float32 or float64, got bfloat16"):
         compute(tmp_path / "grid", data)
 
 
