@@ -73,7 +73,7 @@ def uniqueness_radii(
     at_points, _ = bounds(Interval(points, points))
     gradient, hessian = bounds(Interval(centers - half, centers + half))
     at_centers = Interval(*(np.repeat(end, k, axis=0) for end in at_points))
-    # Half sides that are large enough to cover the box in spite of rounding.
+    # Slightly larger half sides, which cover the box despite rounding.
     reach = half * (1 + 1e-12) + 4 * np.finfo(float).eps * abs(centers)
     shift, spread, ratio = _krawczyk(at_centers, hessian, reach)
     exists = (abs(shift) + spread < half * (1 - 1e-12)).all(axis=1)

@@ -105,7 +105,11 @@ class CriticalPoints:
         return self.completeness != "incomplete"
 
     def of_kind(self, kind: str) -> tuple[CriticalPoint, ...]:
-        """Return the points of one kind."""
+        """Return the points of one kind, lowest loss first.
+
+        Args:
+            kind: "minimum", "maximum", "saddle" or "degenerate".
+        """
         return tuple(point for point in self.points if point.kind == kind)
 
     def __repr__(self) -> str:

@@ -60,18 +60,34 @@ class Persistence:
     def deep(self, depth: float) -> tuple[Extremum, ...]:
         """Return the minima whose persistence is at least `depth`, which come first in `minima`.
 
+        Args:
+            depth: the smallest persistence, in units of the loss.
+
         Raises:
             ValueError: `depth` is negative or NaN.
+
+        Example:
+            >>> axes = jxs.Axis(np.arange(2.0), "w1"), jxs.Axis(np.arange(4.0), "w2")
+            >>> loss = np.array([[0.0, 5, 4, 2], [3, 6, 5, 7]])
+            >>> found = jxs.topology.persistence(jxs.Landscape(loss, *axes, "loss", "dense"))
+            >>> len(found.minima), len(found.deep(4))
+            (2, 1)
         """
         if not depth >= 0:
             raise ValueError(f"depth: expected a number that is not negative, got {depth}")
         return tuple(minimum for minimum in self.minima if minimum.persistence >= depth)
 
     def area_below(self, level: float) -> float:
-        """Return the area of the finite cells with loss <= level, in units of a times units of b.
+        """Return the area of the finite cells with a loss of at most `level`.
 
         A cell's area is that of the rectangle that extends halfway to its neighbors, within the
         grid.
+
+        Args:
+            level: the highest loss.
+
+        Returns:
+            The area, in units of a times units of b.
 
         Raises:
             ValueError: `level` is NaN.

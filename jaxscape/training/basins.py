@@ -23,12 +23,12 @@ from jaxscape.results.landscape import STATIC, Array, Axis, Mark
 from jaxscape.training.limits import Limit, check_parameter_count, find_limits
 from jaxscape.training.optimizers import check_optimizer, update
 
-# The starts of a block, which are advanced in one compiled call.
+# The number of descents in a block, which one compiled call advances.
 _BLOCK_STARTS = 2048
-# The steps of a call. Afterwards, descents that have stopped are left out.
+# The number of steps per call. Descents that have stopped are left out of the next call.
 _STEPS_PER_CALL = 50
-# Blocks whose descents are finished before other blocks begin. After Ctrl-C few descents are
-# unfinished, and the remaining descents of several blocks fill a few full ones.
+# The number of blocks in a group. A group is finished before the next one begins, so that few
+# descents are unfinished after Ctrl-C. Its remaining descents are gathered in fewer, full blocks.
 _BLOCKS_PER_GROUP = 16
 _RUNNING, _STOPPED, _DIVERGED = 0, 1, 2
 
@@ -95,20 +95,21 @@ def basins(
     tolerance: float = 1e-4,
     **axes: AxisValues,
 ) -> Basins:
-    """Descend from every point of a grid and find the limits that the descents reach.
+    """Descend from every point of a grid and find the limits of the descents.
 
     Each descent takes full-batch steps in the space of all parameters; only the starts lie on the
     plane. It stops at the first point whose gradient norm is at most `tolerance`.
 
-    Newton's method from the stops then finds the stationary points. A stop belongs to a stationary
-    point if its distance is within 4 times `tolerance` divided by the smallest absolute eigenvalue
-    of the Hessian there. All other stops lie in valleys, which are flat or descend to infinity.
-    Stops belong to one valley if they are connected in steps of about 1/20 of the grid's diagonal.
+    Newton's method from these end points then finds the stationary points. An end point belongs to
+    a stationary point if its distance is at most 4 times `tolerance` divided by the smallest
+    absolute eigenvalue of the Hessian there. All other end points lie in valleys, which are flat or
+    descend to infinity. Two end points belong to the same valley if steps of about 1/20 of the
+    grid's diagonal connect them.
 
     Args:
         loss: (params, data) -> scalar.
         data: the data of the loss.
-        plane: the plane of the starts; None for the plane of the two-weight network.
+        plane: the plane of the starts; None for the plane of the two weights.
         optimizer: any optax gradient transformation.
         steps: the largest number of steps of a descent. A descent that needs more is "unfinished".
         tolerance: the gradient norm at which a descent stops, in units of the loss per unit of the
@@ -116,14 +117,16 @@ def basins(
         **axes: the two axes by name, `(lo, hi, n)` or increasing values, as in `landscape`.
 
     Returns:
-        The limits and the limit of every start. After Ctrl-C, descents that are not done are
-        "unfinished".
+        A `Basins`: the limits, and the limit of every start.
 
     Raises:
-        TypeError: The loss does not return a floating scalar, or `optimizer` is not an optax
-            gradient transformation.
+        TypeError: The loss does not return a floating scalar, `plane` is not a `Plane`, or
+            `optimizer` is not an optax gradient transformation.
         ValueError: `steps` is less than 1, `tolerance` is not positive and finite, there are more
-            than 64 parameters, or an axis or the plane is not valid.
+            than 64 parameters, or an axis is not valid.
+
+    Warns:
+        InterruptedWarning: Ctrl-C stopped the descents; those that were running are "unfinished".
 
     Example:
         >>> data = jxs.data.teacher_student(jax.random.key(0))
@@ -245,7 +248,7 @@ def _descend_all(
 
 
 def _write(state: _State, indices: np.ndarray, end: _State) -> None:
-    """Write the first states of a padded block to these indices."""
+    """Write the states of a block, without its padding, to the given indices."""
 
     def write(leaf: np.ndarray, new: Any) -> None:
         leaf[indices] = np.asarray(new)[: len(indices)]

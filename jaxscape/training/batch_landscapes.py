@@ -23,8 +23,8 @@ class BatchLandscapes(NamedTuple):
     batches: tuple[Landscape, ...]
     """The surface of each batch, in the order of training."""
     mean: Landscape
-    """The mean of the surfaces, each weighted by its number of samples or the sum of their weights.
-    For a loss that is a mean over samples, it is the surface of the whole data set."""
+    """The mean of the surfaces, each weighted by its number of samples or the sum of its sample
+    weights. For a loss that is a mean over samples, it is the surface of the whole data set."""
     deviation: Landscape
     """The standard deviation of the surfaces about `mean`, with the same weights."""
 
@@ -55,7 +55,7 @@ def batch_landscapes(
         data: n samples: a `Dataset`, or a pytree of arrays that share their first axis.
         batch_size: the number of samples in a batch, 1 to n. The last batch is shorter if n is not
             a multiple of it.
-        plane: the plane of the parameters; None for the plane of the two-weight network.
+        plane: the plane through the parameters; None for the plane of the two weights.
         key: None keeps the order of the samples; a JAX random key shuffles them.
         method: "dense", "exact" or "auto", as in `landscape`.
         **axes: the two axes by name, as in `landscape`.
@@ -64,15 +64,15 @@ def batch_landscapes(
         The surfaces, their mean and their standard deviation, all on one grid.
 
     Raises:
-        TypeError: `landscape` does not accept the loss, the plane or an axis.
+        TypeError: The loss, the plane or an axis has a type that `landscape` does not accept.
         ValueError: `batch_size` is not between 1 and n, the arrays of `data` differ in length, or
             `landscape` does not accept an axis.
 
     Example:
         >>> data = jxs.data.noisy_sine(jax.random.key(0), n=100)
-        >>> found = jxs.training.batch_landscapes(jxs.squared_error, data, 32, w1=(-2, 2, 21),
-        ...                              w2=(-2, 2, 17))
-        >>> len(found.batches), found.deviation.shape
+        >>> surfaces = jxs.training.batch_landscapes(jxs.squared_error, data, 32, w1=(-2, 2, 21),
+        ...                                          w2=(-2, 2, 17))
+        >>> len(surfaces.batches), surfaces.deviation.shape
         (4, (21, 17))
     """
     n = sample_count("data", data)

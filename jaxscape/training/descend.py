@@ -31,7 +31,7 @@ from jaxscape.training.run import (
 )
 from jaxscape.training.run_axis import RunAxis, check_hyperparameters, find_run_axis
 
-# A block has enough runs to keep a thread busy and to make the fixed cost of a step negligible.
+# The number of runs in a block: enough to make the fixed cost of a step negligible.
 _MIN_BLOCK_RUNS, _MAX_BLOCK_RUNS = 256, 4096
 
 Loss: TypeAlias = Callable[[Any, Any], jax.Array]
@@ -153,15 +153,15 @@ def descend(
     """Train from `params` with an optax optimizer and record the path.
 
     It trains one run, or many runs in one compiled program. Many runs are computed in blocks, with
-    a progress bar. After Ctrl-C, the runs and optimizers that are done are returned.
+    a progress bar. After Ctrl-C, it returns the results that are complete.
 
-    The loss and the optimizer are static arguments: build the optimizer once and pass the same
-    object again, and a second call compiles nothing.
+    The loss and the optimizer are static arguments of the compiled program. Pass the same objects
+    again in later calls, which then need no compilation.
 
     Args:
         loss: (params, data) -> scalar of a floating dtype.
-        params: the start, any pytree of floating arrays or Python floats, which get the dtype of
-            the data. With `runs`, every leaf has a leading axis of that many starts.
+        params: the start, any pytree of floating arrays or Python floats; the latter get the dtype
+            of the data. With `runs`, every leaf has a leading axis of that many starts.
         train: n samples: a `Dataset`, or a pytree of arrays that share their first axis.
         optimizer: any optax gradient transformation, including those with a line search; or a
             mapping of names to several of them.
@@ -174,25 +174,29 @@ def descend(
             the optimizer: one number for all runs, or (runs,) numbers, as in
             `{"learning_rate": rates}`.
         runs: the number of starts that `params` holds. None: `params` is one start.
-        evaluate: further data, on which the loss is also recorded.
-        record: the points to record: "epoch" the start and the end of each epoch, "step" every
-            step, "end" the start and the end, a number k every k-th step and the end.
-        memory: the bytes that the recorded points, and the runs computed at a time, may use. None:
-            a quarter of the device's memory.
+        evaluate: another data set on which the loss is recorded, too.
+        record: the points to record: "epoch" for the start and the end of each epoch, "step" for
+            the start and every step, "end" for the start and the end, a number k for the start,
+            every k-th step and the end.
+        memory: the bytes that the recorded points, and the runs computed at the same time, may use.
+            None: a quarter of the device's memory.
 
     Returns:
         A `Trajectory`; `Descents` if starts, hyperparameters or keys are stacked. With a mapping of
-        optimizers, a dict of them by name. A run that diverges does not raise an error and does not
-        affect the others: its `diverged_step` is the step at which it diverged. Type checkers
-        cannot see that keys are stacked and infer a `Trajectory`.
+        optimizers, a dict of these by name. A run that diverges raises no error and does not affect
+        the others; its `diverged_step` is the step at which it diverged. Type checkers cannot see
+        that keys are stacked, so they infer a `Trajectory`.
 
     Raises:
         TypeError: The loss does not return a floating scalar, the parameters are not floating, or
             `optimizer` is not an optax gradient transformation.
         ValueError: The parameters, the hyperparameters or an optimizer's learning rate are not
             finite; a learning rate is negative; the optimizer does not have a hyperparameter; the
-            stacks differ in length; `batch_size` is more than n; `epochs` is less than 1; the
-            recorded points need more than `memory`.
+            stacks differ in length; `batch_size` is not between 1 and n; `epochs` is less than 1;
+            the recorded points need more than `memory`.
+
+    Warns:
+        InterruptedWarning: Ctrl-C stopped the training; the message says what is returned.
 
     Example:
         >>> data = jxs.data.teacher_student(jax.random.key(0))
@@ -245,8 +249,8 @@ def descend(
             if not results:
                 raise
             warn(
-                f"interrupted: {', '.join(results)} of {', '.join(optimizers)} are done, and "
-                "returned",
+                f"interrupted: returned the results of {', '.join(results)}, not of "
+                f"{', '.join(name for name in optimizers if name not in results)}",
                 InterruptedWarning,
             )
             break
@@ -309,7 +313,7 @@ def _run_in_blocks(task: _Task, count: int, budget: int) -> tuple[Run, np.ndarra
     def blocks() -> Iterator[tuple[range, tuple[Any, ...]]]:
         for start in range(0, count, size):
             rows = range(start, min(start + size, count))
-            # Pad the last block with its last run, so that all blocks use one compiled program.
+            # Pad the last block with the last run, so that all blocks use one compiled program.
             indices = np.minimum(np.arange(start, start + size), rows.stop - 1)
             # `jax.enable_x64` holds only in the calling thread, so the arrays are made here.
             yield rows, jax.tree.map(jnp.asarray, task.select(indices)[4:])
@@ -326,7 +330,7 @@ def _run_in_blocks(task: _Task, count: int, budget: int) -> tuple[Run, np.ndarra
         if not results:
             return None
         done = sum(len(run.diverged_step) for run, _ in results)
-        return f"the first {done} of {count} runs are done, and returned"
+        return f"the first {done} of {count} runs are done and returned"
 
     run_blocks(
         blocks(),

@@ -21,10 +21,11 @@ from jaxscape.training.run_axis import check_hyperparameters
 
 @dataclass(frozen=True, eq=False)
 class FinalLoss:
-    """The loss after training as a function of hyperparameters: a `loss(params, data)` to map.
+    """The loss after training, as a function of hyperparameters that `landscape` can map.
 
-    The boundary between converging and diverging hyperparameters can be a fractal (Sohl-Dickstein
-    2024, arXiv 2402.06184). Deep zooms into it need float64: `jax.enable_x64` and float64 data.
+    The boundary between hyperparameters that converge and that diverge can be a fractal
+    (Sohl-Dickstein 2024, arXiv 2402.06184). Deep zooms into it need float64: `jax.enable_x64` and
+    float64 data.
 
     Args:
         loss: (params, data) -> scalar, the loss that training minimizes.
@@ -85,8 +86,8 @@ class FinalLoss:
         corners = [plane.at(x, y) for x in a.values[[0, -1]] for y in b.values[[0, -1]]]
         if not isinstance(corners[0], Mapping):
             raise TypeError(
-                "plane: expected one of hyperparameters, as hyperparameter_plane makes it, got "
-                f"points such as {corners[0]!r}"
+                "plane: expected a plane from hyperparameter_plane, got one with points such as "
+                f"{corners[0]!r}"
             )
         # The plane is affine, so a value that is negative on the grid is negative in a corner.
         by_name = {name: np.array([corner[name] for corner in corners]) for name in corners[0]}
@@ -106,7 +107,7 @@ class FinalLoss:
         run = run_one(self.loss, self.optimizer, spec, start, data, self.key, hyperparameters, None)
         last = jax.tree.map(lambda leaf: leaf[-1], run.points.params)
         value = self.loss(last, data if self.evaluate is None else self.evaluate)
-        # A saturated network has a finite loss at infinite weights, so the run decides.
+        # A saturated network has a finite loss even at infinite weights, so test `diverged_step`.
         return jnp.where(run.diverged_step < 0, value, jnp.nan)
 
 

@@ -16,10 +16,10 @@ from jaxscape.losses.checks import scalar
 
 _MAX_PARAMETERS = 64
 _NEWTON_STEPS = 30
-# Safety factor on the distance between a stop and its limit, which the tolerance and the smallest
-# curvature give for a quadratic loss. The loss is only nearly quadratic.
+# Safety factor on the largest distance between a stop and its limit. The distance is computed from
+# the tolerance and the smallest curvature as for a quadratic loss; the loss is nearly quadratic.
 _DISTANCE_FACTOR = 4
-# Stops from which Newton's method fails, before all other stops are classified as valleys.
+# After more failures of Newton's method than this, all other stops are assigned to valleys.
 _MAX_FAILURES = 64
 _STOPS_AT_ONCE = 1024
 
@@ -28,7 +28,7 @@ class Limit(NamedTuple):
     """A point or region in which descents end."""
 
     kind: str
-    """"minimum", "saddle", "maximum", "valley", "diverged" or "unfinished"."""
+    """The kind: "minimum", "saddle", "maximum", "valley", "diverged" or "unfinished"."""
     params: Params
     """The stationary point, or the lowest stop in a valley; None if diverged or unfinished."""
     loss: float
@@ -55,7 +55,7 @@ class _Structure(NamedTuple):
 
 
 def check_parameter_count(params: Params) -> None:
-    """Raise an error if there are too many parameters for a Hessian at every stop."""
+    """Check that the parameters are few enough to compute a Hessian at every stop."""
     count = sum(leaf.size for leaf in jax.tree.leaves(params))
     if count > _MAX_PARAMETERS:
         raise ValueError(

@@ -12,7 +12,7 @@ import optax
 
 from jaxscape._util.pytree import Params, is_traced
 
-# Sharpness-aware minimization first ascends for a given number of steps and then descends.
+# Several trial steps are needed: sharpness-aware minimization first ascends, then descends.
 _TRIAL_STEPS = 64
 
 
@@ -27,7 +27,7 @@ def check_optimizer(
     Args:
         argument: the name of the optimizer's argument in messages.
         optimizer: the optimizer to check.
-        params: a pytree of arrays, of which only shapes and dtypes are used.
+        params: a pytree of arrays; only their shapes and dtypes are used.
         hyperparameters: values by name, scalars or arrays, which may be traced.
 
     Raises:
@@ -48,8 +48,8 @@ def check_optimizer(
     for name in hyperparameters:
         if name in scheduled:
             raise ValueError(
-                f"hyperparameters: expected constants of the {argument}, but {name!r} follows a "
-                "schedule"
+                f"hyperparameters: expected constants of the {argument}, got {name!r}, which "
+                "follows a schedule"
             )
         if name not in constants:
             has = f"it has {sorted(constants)}" if constants else "it has none"
@@ -60,7 +60,7 @@ def check_optimizer(
     if fault:
         raise ValueError(f"{argument}: expected a finite learning rate of 0 or more, {fault}")
     # A learning rate can have any name, such as that of a layer, and other hyperparameters may be
-    # negative. So a negative value is tested by its effect.
+    # negative. Therefore run the optimizer with each negative value.
     for name, value in hyperparameters.items():
         if not is_traced(value) and (lowest := float(np.min(value))) < 0:
             params = jax.tree.unflatten(structure, shapes)
@@ -158,11 +158,11 @@ def injected_names(
 def first_update_fault(
     optimizer: optax.GradientTransformation, params: Params, hyperparameters: Mapping[str, float]
 ) -> str | None:
-    """Return a message if an optimizer ascends or turns a finite gradient into an infinite update.
+    """Return a message if an optimizer ascends or its update by a finite gradient is not finite.
 
     Optimizers are closures, so the test runs them: up to 64 steps along a gradient of ones. An
     optimizer ascends if the sum of all parameters stays above its initial value at every step. With
-    hyperparameters, which may be those of one layer, it ascends if the sum of any leaf does so.
+    hyperparameters, which may be those of one layer, the sum of any single leaf counts.
     """
     with jax.ensure_compile_time_eval():
         ones = jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), params)
@@ -188,7 +188,7 @@ def first_update_fault(
             ascends = [so_far and bool(new > first) for so_far, new, first in now]
             if not any(ascends):
                 return None
-    return "got updates along a gradient of ones"
+    return "got updates that ascend along a gradient of ones"
 
 
 def update(

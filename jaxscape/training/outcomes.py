@@ -33,7 +33,7 @@ def outcomes(
     - "converged": at the last point, the norm of the gradient of the training loss is at most
       `tolerance`.
     - "oscillating": over the second half of the run, the net displacement is less than half of the
-      path length. The second half begins at the last recorded point that is not after half of the
+      path length. The second half begins at the last point recorded in the first half of the
       steps.
     - "moving": none of the above.
 

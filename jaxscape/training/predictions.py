@@ -16,7 +16,7 @@ from jaxscape.losses.pointwise import PointwiseLoss
 from jaxscape.results.trajectory import Trajectory
 
 _INPUTS = 200
-# Path points evaluated at a time, which limits the memory of a model's activations.
+# The number of path points evaluated at a time, to limit the memory for a model's activations.
 _POINTS_AT_ONCE = 64
 
 
@@ -27,7 +27,7 @@ class Predictions:
     path: Trajectory
     """The path, without the points after a divergence."""
     data: Dataset
-    """The data, which the curves should fit."""
+    """The data that the curves should fit."""
     x: np.ndarray
     """(M,) float: equally spaced inputs, over the data's range and 5 % of it on each side."""
     y: np.ndarray
@@ -79,11 +79,11 @@ def predictions(
         raise TypeError(f"path: expected a Trajectory, got {type(path).__name__}")
     if not isinstance(data, Dataset):
         raise TypeError(f"data: expected a Dataset(x, y), got {type(data).__name__}")
-    for name, what in (("x", "input"), ("y", "target")):
+    for name, noun in (("x", "input"), ("y", "target")):
         shape = getattr(data, name).shape
         if shape not in ((len(data),), (len(data), 1)):
             raise ValueError(
-                f"data: expected one {what} per sample, {name} of shape (n,) or (n, 1), got {shape}"
+                f"data: expected one {noun} per sample, {name} of shape (n,) or (n, 1), got {shape}"
             )
     path = path.until_divergence()
     low, high = float(data.x.min()), float(data.x.max())

@@ -26,7 +26,7 @@ from jaxscape.planes.plane import Plane
 from jaxscape.results.trajectory import Projection, Trajectory
 from jaxscape.training.recorder import Recorder
 
-# Bytes of the points whose losses are computed in one call.
+# The number of bytes of the points whose losses are computed in one call.
 _BLOCK_BYTES = 2**26
 
 
@@ -56,13 +56,13 @@ def project(
     result holds both losses; figures draw the point's own.
 
     Args:
-        loss: (params, data) -> scalar, the loss of the surface; or -> a dict of several scalars.
-        data: the data of the surface, or a `Stream`, each of whose batches is loaded once for all
+        loss: (params, data) -> scalar, the loss of the surface, or a dict of several scalars.
+        data: the data of the surface, or a `Stream`. Each batch of a stream is loaded once for all
             points.
         plane: a plane through parameters of the path's structure.
-        path: a result of `descend` or a `Recorder`, of which only the points before a divergence
-            are used; or a pytree of parameters, each floating leaf with a leading axis of T points.
-            Memory maps are read piece by piece.
+        path: a result of `descend` or a `Recorder`, whose points from a divergence on are left out;
+            or a pytree of parameters, each floating leaf with a leading axis of T points. Memory
+            maps are read piece by piece.
 
     Returns:
         A `Projection`, which `plot.surface` and `plot.contour` draw. For a loss with several
@@ -70,7 +70,8 @@ def project(
 
     Raises:
         TypeError: `loss` is not a function or does not return floating scalars.
-        ValueError: The path has other parameters than the plane or has no finite point.
+        ValueError: The path's parameters differ from the plane's in structure or shape, or the path
+            has no finite point.
 
     Example:
         >>> data = jxs.data.teacher_student(jax.random.key(0))
@@ -175,7 +176,7 @@ def _losses_of_block(loss: Callable, plane: Plane, points: Params, at: jax.Array
 
 
 def _scalars(value: Any) -> Any:
-    """Return a loss's scalar, or its dict of scalars by name, checked."""
+    """Check and return a loss's scalar, or its dict of scalars by name."""
     if isinstance(value, Mapping) and value:
         return {str(name): scalar(part, f"loss[{name!r}]") for name, part in value.items()}
     return scalars(value)

@@ -1,8 +1,8 @@
 """Recorded points as rows of bytes: in memory, in a temporary file, or in a named file.
 
 A file begins with a header, one line of JSON, and continues with rows of equal length. A row holds
-the arrays of one point and ends with two float64: the epoch and a status, which is written last. A
-row that a kill has cut off therefore has no valid status.
+the arrays of one point and ends with two float64 numbers: the epoch and a status, which is written
+last. So a row that is cut off because the process was killed has no valid status.
 """
 
 import contextlib
@@ -21,18 +21,18 @@ from jaxscape._util.files import check_target_file, lock, open_for_update, write
 SCHEMA = 1
 """The version of the file format that this library writes, and the newest that it reads."""
 
-# Bytes of rows that are kept in memory. With one more row, all rows go to a temporary file.
+# The largest number of bytes of rows in memory. With more, all rows move to a temporary file.
 _MAX_BYTES_IN_MEMORY = 2**30
 # The first bytes of every file.
 _MAGIC = b'{"jaxscape": "recorder", '
-# Every array of a row, and the block with its end, begins at a multiple of so many bytes.
+# Every array of a row begins at a multiple of this many bytes, and so does the next row.
 _ALIGNMENT = 64
-# The status of a row.
+# The values of a row's status.
 _INVALID, _FINITE, _NONFINITE = 0.0, 1.0, 2.0
 
 
 class Leaf(NamedTuple):
-    """The dtype and shape of an array of a row."""
+    """The dtype and the shape of one array in a row."""
 
     dtype: np.dtype
     shape: tuple[int, ...]
@@ -106,8 +106,8 @@ class Rows:
             epoch: the row's epoch.
 
         Raises:
-            OSError: The row cannot be written, for instance to a full disk. The rows before it are
-                kept.
+            OSError: The row cannot be written, for instance because the disk is full. The rows
+                before it are kept.
         """
         if not self.leaves:
             leaves = {name: Leaf(array.dtype, array.shape) for name, array in arrays.items()}
@@ -132,7 +132,7 @@ class Rows:
         self.ends.append(end)
 
     def drop_last(self) -> None:
-        """Delete the last row. In a file it becomes invalid but stays, because it may be mapped."""
+        """Delete the last row. In a file it is only marked invalid, because arrays may map it."""
         if self._handle is None:
             self._in_memory.pop()
         else:
@@ -200,7 +200,7 @@ class Rows:
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
-        """Name the file and the number of recorded points in an error of the system."""
+        """Add the file and the number of recorded points to an operating system error."""
         try:
             yield
         except OSError as error:
@@ -239,7 +239,7 @@ def _read_header(file: Path) -> tuple[dict[str, Leaf], int]:
         if not _MAGIC.startswith(start):
             raise ValueError(f"file: {str(file)!r} was not written by a recorder")
         line = start + handle.readline()
-    # A kill has cut the header off, before any row was written.
+    # The process was killed while it wrote the header, before any row.
     if not line.endswith(b"\n"):
         return {}, 0
     try:

@@ -17,14 +17,14 @@ from jaxscape.training.record_file import Leaf, Rows
 class Recorder:
     """Record the parameters of your own training loop.
 
-    Called with the parameters, it keeps a copy of them. `project` takes a recorder as a path, and
+    Each call with the parameters keeps a copy of them. `project` takes a recorder as a path, and
     `Plane.principal` takes its `path()`. Up to 1 GiB of points are kept in memory. With more, all
-    points go to a temporary file, which is deleted with the recorder and is read piece by piece.
+    points go to a temporary file, which is read piece by piece and deleted with the recorder.
 
     Args:
-        file: a file to which each point is written at once, so that the points survive a kill. An
-            existing file is continued after its last complete point; for another run, use another
-            file or delete this one.
+        file: a file to which each point is written immediately, so that no point is lost if the
+            process is killed. An existing file is continued after its last complete point; for
+            another run, use another file or delete this one. None for no file.
 
     Raises:
         ValueError: The file was not written by a recorder, was written by a newer jaxscape, or is
@@ -55,8 +55,8 @@ class Recorder:
             params: any pytree, of the same structure, shapes and dtypes in every call. The leaves
                 that are not floating numbers (functions, whole numbers, random keys) are kept from
                 the first call.
-            epoch: the number of completed epochs, for figures; None for 1 more than at the last
-                point, starting from 0.
+            epoch: the number of completed epochs, for figures; None for 1 more than at the previous
+                point, or 0 at the first.
 
         Raises:
             TypeError: The parameters are traced by JAX, or `epoch` is not a number.
@@ -92,8 +92,9 @@ class Recorder:
         """Return the recorded points as a path for `Plane.principal` and `project`.
 
         Args:
-            params: parameters of the recorded structure, required after a file was opened and as
-                long as nothing was recorded to it. None: the recorded parameters.
+            params: parameters with the recorded structure, which is not stored in a file. They are
+                required for an existing file until this recorder has recorded a point. None for the
+                structure of the recorded parameters.
 
         Returns:
             The pytree of parameters, each floating leaf with a leading axis of T points: NumPy
@@ -101,7 +102,8 @@ class Recorder:
             it.
 
         Raises:
-            ValueError: There is no finite point, or the parameters have another structure or shape.
+            ValueError: There is no finite point, or the parameters are missing or have another
+                structure or shape.
 
         Example:
             >>> params = {"w": jnp.ones(2)}
@@ -154,7 +156,7 @@ class Recorder:
         """
         last = _check_epoch(epoch)
         self._rows.open()
-        # From the last point to the first, so that a kill leaves no gap.
+        # Delete the last point first, so that no gap is left if the process is killed.
         while len(self) and self._rows.ends[-1].epoch > last:
             self._rows.drop_last()
 
@@ -176,7 +178,7 @@ class Recorder:
         return f"Recorder({', '.join([*parts, self._rows.location])})"
 
     def _next_epoch(self, epoch: float | None) -> float:
-        """Return the epoch of the next point, after a check that it does not decrease."""
+        """Check that the epoch of the next point does not decrease, and return it."""
         last = self._rows.ends[-1].epoch if len(self) else None
         if epoch is None:
             return 0.0 if last is None else last + 1

@@ -17,8 +17,8 @@ from jaxscape.losses.checks import scalar
 from jaxscape.training.optimizers import all_finite, learning_rate, set_hyperparameters, update
 from jaxscape.training.run_axis import NO_RUN_AXIS, RunAxis
 
-# Samples of all runs whose gradients are computed together at the end. From 2¹⁷ to 2²¹ samples of
-# the two-weight network, all choices are equally fast on two cores.
+# The number of samples, summed over runs, whose gradients are computed at once after training. For
+# the two-weight network on two cores, all values from 2¹⁷ to 2²¹ are equally fast.
 _SAMPLES_AT_ONCE = 2**18
 # Steps are counted in 32-bit integers.
 _MAX_STEPS = 2**31 - 1
@@ -135,8 +135,8 @@ def run_all(
     by_name = {name: 0 if name in run_axis.hyperparameters else None for name in hyperparameters}
     in_axes = (0 if run_axis.params else None, None, 0 if run_axis.key else None, by_name, None)
     runs = jax.vmap(one, in_axes)(params, train, key, hyperparameters, evaluate)
-    # A gradient reads every intermediate array twice. With a few runs at a time these stay in the
-    # cache.
+    # A gradient reads every intermediate array twice. With few runs at a time, these arrays stay in
+    # the cache.
     samples = jax.tree.leaves(train)[0].shape[0]
     ends = jax.tree.map(lambda leaf: leaf[:, -1], runs.points.params)
     at_once = max(1, _SAMPLES_AT_ONCE // samples)
@@ -178,7 +178,7 @@ def run_one(
         return _State(params, optimizer_state, count, size, state.path_length + size, diverged_step)
 
     def record(points: Points, state: _State) -> Points:
-        # Every step writes to the slot of the next recorded point, so the last of them stays.
+        # Every step writes to the slot of the next recorded point; the last write before it stays.
         rate = learning_rate(state.optimizer_state, state.path_length.dtype)
         point = Points(state.params, state.step_size, state.path_length, rate)
         slot = (state.step + spec.record_every - 1) // spec.record_every

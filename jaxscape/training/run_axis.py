@@ -1,4 +1,4 @@
-"""The axis of runs: which starts, keys and hyperparameters are stacked, and for how many runs."""
+"""Find the arguments that are stacked along an axis of runs, and the number of runs."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple

@@ -135,7 +135,7 @@ def test_an_optimizer_interrupted_in_its_first_block_keeps_the_others(monkeypatc
     monkeypatch.setattr(descend, "_run_in_blocks", interrupted)
     optimizers = {"first": SGD, "second": INJECTED, "third": SGD}
     arguments = {"runs": 5, "optimizer": optimizers, "epochs": 1}
-    with pytest.warns(jxs.InterruptedWarning, match="first of first, second, third are done"):
+    with pytest.warns(jxs.InterruptedWarning, match="results of first, not of second, third"):
         found = jxs.descend(jxs.squared_error, STARTS, make_data(), **arguments)
     assert list(found) == ["first"]
     with pytest.raises(KeyboardInterrupt):
@@ -223,7 +223,7 @@ def test_bad_arguments_raise_an_error(change, error, message):
             {"optimizer": LAYERS, "hyperparameters": {"first": [0.1, -0.2], "second": 0.3}},
             ValueError,
             r"hyperparameters\['first'\]: expected values with which the optimizer descends, "
-            "at -0.2 got updates along",
+            "at -0.2 got updates that ascend along",
         ),
         (
             {"epochs": 2**30, "batch_size": 10},
@@ -255,13 +255,13 @@ def test_bad_arguments_raise_an_error(change, error, message):
                 "optimizer": optax.inject_hyperparams(optax.sgd)(optax.constant_schedule(0.1)),
             },
             ValueError,
-            "'learning_rate' follows a schedule",
+            "'learning_rate', which follows a schedule",
         ),
         ({"optimizer": {}}, ValueError, "optimizer: expected at least one"),
         (
             {"optimizer": {"good": SGD, "bad": optax.sgd(-0.1)}},
             ValueError,
-            r"optimizer\['bad'\]: expected a finite learning rate of 0 or more, got updates along",
+            r"optimizer\['bad'\]: expected a finite learning rate of 0 or more, got updates",
         ),
         (
             {"optimizer": {"good": SGD, "bad": 0.1}},
