@@ -75,26 +75,28 @@ def check_api(app: Sphinx, env: Any) -> None:
     documented = env.get_domain("py").objects
     if missing := sorted(public_names() - documented.keys()):
         raise ExtensionError(f"not on the API page: {', '.join(missing)}")
-    silent = [name for name in public_names() if not operator.attrgetter(name[9:])(jxs).__doc__]
-    if silent:
-        raise ExtensionError(f"without a docstring: {', '.join(sorted(silent))}")
+    undocumented = sorted(
+        name for name in public_names() if not operator.attrgetter(name[9:])(jxs).__doc__
+    )
+    if undocumented:
+        raise ExtensionError(f"without a docstring: {', '.join(undocumented)}")
 
 
-def plain_marks(app: Sphinx, what: str, name: str, found: Any, options: Any, lines: list) -> None:
-    """Escape |r| and **axes in docstrings, which are not markup there."""
+def escape_marks(app: Sphinx, what: str, name: str, found: Any, options: Any, lines: list) -> None:
+    """Escape the marks in texts such as |r| and **axes, which are not markup in docstrings."""
     in_example = False
     for k, line in enumerate(lines):
         in_example = bool(line.strip()) and (in_example or ">>>" in line)
         if not in_example:
-            lines[k] = re.sub(r"`[^`]*`|\||\*+(?=\w)", _escaped, line)
+            lines[k] = re.sub(r"`[^`]*`|\||\*+(?=\w)", _escape, line)
 
 
-def _escaped(found: re.Match[str]) -> str:
-    text = found[0]
+def _escape(match: re.Match[str]) -> str:
+    text = match[0]
     return text if text.startswith("`") else "".join(f"\\{mark}" for mark in text)
 
 
-# JAX does not write its cache atomically, and kernels run at the same time under `-j`.
+# JAX does not write its cache atomically, and under `-j` several kernels run at the same time.
 _CACHE = os.environ.get("JAX_COMPILATION_CACHE_DIR")
 
 
@@ -123,5 +125,5 @@ def setup(app: Sphinx) -> None:
     app.add_html_math_renderer("mathml", (_mathml, None), (_mathml, None))
     app.connect("builder-inited", write_plotly)
     app.connect("source-read", separate_caches)
-    app.connect("autodoc-process-docstring", plain_marks, priority=1)
+    app.connect("autodoc-process-docstring", escape_marks, priority=1)
     app.connect("env-check-consistency", check_api)

@@ -30,17 +30,17 @@ def surfaces() -> None:
         figure = jxs.plot.surface(*experiment)
         figure.update_layout(title_text=title, font_size=20, title_font_size=34)
         figure.update_scenes({f"{axis}axis_title_font_size": 26 for axis in "xy"})
-        # The color bar has the name in larger letters.
+        # The title of the color bar is larger than the name of the axis.
         figure.update_scenes(zaxis_title_text="")
         figure.update_traces(colorbar_title_text="loss", selector={"type": "surface"})
-        # The default camera is far enough for a small figure.
+        # The default camera leaves space for small figures. Move it closer.
         eye = figure.layout.scene.camera.eye
         figure.update_layout(scene_camera_eye={axis: 0.82 * eye[axis] for axis in "xyz"})
         write(figure, name, 1000, 720)
 
 
 def optimizers() -> go.Figure:
-    """Draw the paths of six optimizers from one start."""
+    """Draw the paths of six optimizers from the same start."""
     paths = jxs.descend(
         jxs.squared_error,
         jxs.Weights(-1.2, 1.6),
@@ -60,7 +60,7 @@ def optimizers() -> go.Figure:
 
 
 def basins() -> go.Figure:
-    """Draw the basins of momentum from 512 × 384 starts, and two descents."""
+    """Draw the basins of SGD with momentum from 512 × 384 starts, and two descents."""
     momentum = optax.sgd(0.3, momentum=0.9)
     found = jxs.basins(
         jxs.squared_error, STUDENT, optimizer=momentum, w1=(-4, 4, 512), w2=(-3, 3, 384)
@@ -150,9 +150,9 @@ def critical() -> go.Figure:
     loss = jxs.squared_error
     surface = jxs.landscape(loss, data, w1=(-4, 4, 401), w2=(-2.5, 2.5, 321))
     points = jxs.critical_points(loss, data, w1=(-4, 4), w2=(-2.5, 2.5))
-    way = jxs.topology.minimax_path(surface, points.points[0], points.points[1], points)
-    bottom = jxs.topology.valley(loss, data, w1=(-4, 4, 801))
-    return jxs.plot.contour(surface, critical=points, valley=bottom, minimax_path=way)
+    path = jxs.topology.minimax_path(surface, points.points[0], points.points[1], points)
+    valley = jxs.topology.valley(loss, data, w1=(-4, 4, 801))
+    return jxs.plot.contour(surface, critical=points, valley=valley, minimax_path=path)
 
 
 def explorer() -> None:

@@ -9,7 +9,7 @@
     script.onerror = () => reject(new Error(`${script.src} does not load`));
     document.head.append(script);
   });
-  // On a telephone: smaller words, and surfaces from farther away, so that nothing is cut off.
+  // On a narrow screen, use smaller letters and a camera farther away, so that nothing is cut off.
   const narrow = layout => {
     layout.font = { ...layout.font, size: 11 };
     layout.legend = { ...layout.legend, font: { size: 10 } };
@@ -28,7 +28,7 @@
     if (element.clientWidth < 600) narrow(figure.layout);
     await plotly();
     await Plotly.newPlot(element, { ...figure, config: JSON.parse(element.dataset.config) });
-    // What links the parts of a figure finds it by its id.
+    // Scripts that link the parts of a figure find it by its id.
     element.id = `figure-${drawn++}`;
     new Function(element.dataset.after.replaceAll("{plot_id}", element.id))();
   };

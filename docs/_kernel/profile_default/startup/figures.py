@@ -1,4 +1,4 @@
-"""How the cells of a page show figures: as data, for `_static/figures.js` to draw."""
+"""Show the figures of a page's cells as data, which `_static/figures.js` draws."""
 
 import hashlib
 import html
@@ -18,7 +18,7 @@ from jaxscape.plot.explorer.page import Explorer
 
 
 def show(figure: go.Figure) -> bool:
-    """Put a figure on the page, without plotly.js, which the site holds once."""
+    """Put a figure on the page, without plotly.js, of which the site has one copy."""
     content = figure.to_json().replace("</", "<\\/")
     after = html.escape(scripts.page_script(figure) or "")
     height = figure.layout.height or 560
@@ -34,7 +34,7 @@ def show(figure: go.Figure) -> bool:
 
 
 def show_page(page: Explorer) -> bool:
-    """Put a page on the page: a file of its own beside the others, in a frame."""
+    """Write an explorer to a file of its own and show it in a frame."""
     name = f"explorer-{hashlib.sha256(page.html.encode()).hexdigest()[:8]}.html"
     page.write_html(Path(os.environ["JAXSCAPE_STATIC"]) / name)
     display(IFrame(f"_static/{name}", width="100%", height=820, extras=['loading="lazy"']))
@@ -42,7 +42,7 @@ def show_page(page: Explorer) -> bool:
 
 
 def no_bar(*arguments: Any, **options: Any) -> Any:
-    """A bar appears after a second: it would be on the pages that a slow machine built."""
+    """Return a progress bar that is never shown: a slow build would leave it on the page."""
     return tqdm.tqdm(*arguments, **options | {"disable": True})
 
 
