@@ -84,7 +84,7 @@ def add(
         _add_polyline(figure, clipped, scale, _VALLEY_COLOR, "dash", "bottom of the valley")
     if minimax_path is not None:
         cells = points["the minimax path"] = _path_cells(minimax_path)
-        name = f"minimax path, loss {format_number(minimax_path.height, 4)}"
+        name = f"minimax path, height {format_number(minimax_path.height, 4)}"
         _add_polyline(figure, cells, scale, _MINIMAX_COLOR, "solid", name)
     if critical is not None:
         points["critical points"] = _critical_positions(critical)
