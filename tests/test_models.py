@@ -120,7 +120,7 @@ def test_bad_arguments_raise_before_anything_is_compiled(make, compilations):
             jxs.Plane(params, u, plane.v)
     whole, tree_path = changed(params, lambda w: w.astype(int))
     with pytest.raises(
-        TypeError, match=f"plane.u{tree_path}: expected None, as the origin holds no"
+        TypeError, match=f"plane.u{tree_path}: expected None, because the origin has no"
     ):
         jxs.Plane(whole, plane.u, plane.v)
     hole, tree_path = changed(params, lambda w: np.where(w == w.max(), np.nan, w))

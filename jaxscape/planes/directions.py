@@ -1,4 +1,4 @@
-"""Directions in parameter space: random ones, their lengths and angles, and checks.
+"""Directions in parameter space: draw, orthonormalize, compare and check them.
 
 A direction has the structure of the parameters, with `None` for each leaf that it does not change.
 """
@@ -32,7 +32,7 @@ P = TypeVar("P")
 Normalize = Literal["filter", "layer"] | None
 
 OutputAxis = int | Sequence[int] | Callable[[str], int | Sequence[int]]
-"""The axis or axes of a leaf that number its filters, or a function of the tree path to them."""
+"""The axis or axes along which a leaf's filters are, or a function from the tree path to them."""
 
 
 def random_direction(
@@ -44,11 +44,11 @@ def random_direction(
     include_vectors: bool = False,
     leaves: Callable[[str], bool] | None = None,
 ) -> P:
-    """Draw a random direction at some parameters, as `Plane.random` draws its two.
+    """Draw a random direction at some parameters, in the same manner as `Plane.random`.
 
     Args:
         key: a JAX random key.
-        params: the parameters that it starts from.
+        params: the parameters from which the direction starts.
         normalize: as in `Plane.random`.
         output_axis: as in `Plane.random`.
         include_vectors: as in `Plane.random`.
@@ -88,7 +88,7 @@ def random_direction(
             axes = tuple(k for k in range(leaf.ndim) if k not in filter_axes)
 
         def norm(values: jax.Array) -> jax.Array:
-            # In half precision the sum of squares would overflow.
+            # In half precision, the sum of squares could overflow.
             values = values.astype(jnp.promote_types(values.dtype, jnp.float32))
             return jnp.sqrt(jnp.sum(values * values, axis=axes, keepdims=True))
 
@@ -99,14 +99,14 @@ def random_direction(
     steps = [draw(k, path, leaf) for k, (path, leaf) in zip(keys, pairs, strict=True)]
     if all(step is None for step in steps):
         raise ValueError(
-            f"params, leaves: expected a leaf that moves, got none of {len(pairs)}; leaves with "
-            "fewer than two axes move with include_vectors=True"
+            f"params, leaves: expected at least one leaf that moves, got none of {len(pairs)}; "
+            "leaves with fewer than two axes move only with include_vectors=True"
         )
     return jax.tree.unflatten(structure, steps)
 
 
 def _filter_axes(path: str, leaf: Any, output_axis: OutputAxis) -> set[int]:
-    """Return the axes of a leaf that number its filters, counted from 0."""
+    """Return the axes along which a leaf's filters are, counted from 0."""
     given = output_axis(path) if callable(output_axis) else output_axis
     axes = np.atleast_1d(np.asarray(given))
     if axes.dtype.kind != "i" or axes.ndim > 1 or not (abs(axes + 0.5) < leaf.ndim).all():
@@ -117,12 +117,12 @@ def _filter_axes(path: str, leaf: Any, output_axis: OutputAxis) -> set[int]:
 
 
 def is_key(value: Any) -> bool:
-    """Return whether an argument that may also be a direction is a JAX random key."""
+    """Return whether an argument, which may be a direction, is a JAX random key."""
     if not isinstance(value, jax.Array):
         return False
     if jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
         return True
-    # A key of `jax.random.PRNGKey` is a plain array, whose shape depends on the chosen generator.
+    # `jax.random.PRNGKey` returns a plain array, whose shape depends on the configured generator.
     plain = jax.eval_shape(jax.random.PRNGKey, 0)
     return (value.shape, value.dtype) == (plain.shape, plain.dtype)
 
@@ -131,13 +131,13 @@ def direction_between(name: str, first: Params, other: Params) -> Direction:
     """Return the direction from a first solution to another one.
 
     Args:
-        name: the argument that `other` is.
+        name: the name of the argument `other`, for messages.
         first: parameters.
         other: parameters of the same structure.
 
     Returns:
-        other - first, with `None` for each leaf that is the same in both, for instance a layer that
-        was not trained, and for each that is not floating.
+        other - first, with `None` for each leaf that is not floating, or that is the same in both,
+        for instance a layer that was not trained.
 
     Raises:
         TypeError: A floating leaf of `first` is not floating in `other`.
@@ -155,7 +155,7 @@ def direction_between(name: str, first: Params, other: Params) -> Direction:
 
     direction = jax.tree.map(step, first, other, is_leaf=is_none)
     if not jax.tree.leaves(direction):
-        raise ValueError(f"{name}: expected other parameters than the first's, got the same")
+        raise ValueError(f"{name}: expected parameters that differ from the first, got equal ones")
     return direction
 
 
@@ -173,10 +173,10 @@ def dot(u: Direction, v: Direction) -> float:
 
 
 def orthonormalize(u: Direction, v: Direction) -> tuple[Direction, Direction]:
-    """Return directions of length 1 at a right angle that span the same plane (Gram–Schmidt).
+    """Return two orthonormal directions that span the same plane, by the Gram–Schmidt process.
 
-    A leaf is `None` in both where it is in both `u` and `v`. Where `u` and `v` are at a right angle
-    already, the second direction has the `None`s of `v`.
+    A leaf that is `None` in both `u` and `v` is `None` in both results. If `u` and `v` are already
+    orthogonal, the second result is `None` wherever `v` is.
     """
 
     def unit(direction: Direction) -> Direction:
@@ -188,7 +188,7 @@ def orthonormalize(u: Direction, v: Direction) -> tuple[Direction, Direction]:
 
 
 def orthogonal_part(u: Direction, v: Direction) -> Direction:
-    """Return `v` without its component along `u`; `v` itself if they are at a right angle."""
+    """Return `v` without its component along `u`; `v` itself if they are orthogonal."""
     # The second pass removes the rounding error of the first.
     for _ in range(2):
         overlap = dot(u, v) / dot(u, u)
@@ -205,7 +205,7 @@ def orthogonal_part(u: Direction, v: Direction) -> Direction:
 
 
 def are_parallel(u: Direction, v: Direction) -> bool:
-    """Return whether two directions are the same or opposite, to rounding; False if traced."""
+    """Return whether two directions are parallel, up to rounding; False if they are traced."""
     if is_traced(*jax.tree.leaves((u, v))):
         return False
     lengths = [np.sqrt(dot(d, d)) for d in (u, v)]
@@ -235,8 +235,8 @@ def check_direction(name: str, origin: Params, direction: Direction) -> None:
             continue
         if not is_parameter(leaf):
             raise TypeError(
-                f"{name}{path}: expected None, as the origin holds no floating numbers there but "
-                f"{kind_of(leaf)}"
+                f"{name}{path}: expected None, because the origin has no floating numbers there "
+                f"but {kind_of(leaf)}"
             )
         if not is_parameter(step):
             raise TypeError(f"{name}{path}: expected floating numbers, got {kind_of(step)}")
@@ -249,7 +249,7 @@ def check_direction(name: str, origin: Params, direction: Direction) -> None:
         return
     check_finite(name, direction)
     if dot(direction, direction) == 0:
-        raise ValueError(f"{name}: expected a direction, got zeros")
+        raise ValueError(f"{name}: expected a nonzero direction, got zeros")
 
 
 def check_plane(origin: Params, u: Direction, v: Direction) -> None:

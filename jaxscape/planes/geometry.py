@@ -1,4 +1,4 @@
-"""The principal directions of a path, and the nearest points of a plane."""
+"""The principal directions of a path, and the projection of points onto a plane."""
 
 from collections.abc import Iterator
 
@@ -18,16 +18,19 @@ def principal_plane(path: Trajectory | Params) -> tuple[Params, Direction, Direc
     """Return a path's last point and its first two principal directions.
 
     Args:
-        path: a `Trajectory`, of which the points before divergence count; or a pytree as in
+        path: a `Trajectory`, of which the points before divergence are used; or a pytree as in
             `principal_directions`.
 
     Raises:
-        ValueError: As in `principal_directions`, or the points lie on a line.
+        ValueError: As in `principal_directions`; or the points lie on a line.
     """
     points = path.until_divergence().params if isinstance(path, Trajectory) else path
     directions = principal_directions(points, 2)
     if len(directions) < 2:
-        raise ValueError(f"path: expected one that leaves a line, got {len(directions)} direction")
+        raise ValueError(
+            f"path: expected points that vary in 2 directions, got {len(directions)} direction"
+            f"{'' if len(directions) == 1 else 's'}"
+        )
     last = jax.tree.map(lambda x: x[-1] if is_parameter(x) else x, points)
     return last, *directions
 
@@ -40,11 +43,11 @@ def principal_directions(path: Params, count: int) -> list[Direction]:
 
     Args:
         path: pytree, each floating leaf with a leading axis of T points.
-        count: the number of directions; those in which the path does not vary are left out.
+        count: the most directions to return; those in which the path does not vary are left out.
 
     Returns:
-        Directions of one point's structure, `None` for each leaf that is not floating, or that is
-        the same in all points, for instance a layer that was not trained.
+        Directions of the structure of a point, with `None` for each leaf that is not floating, or
+        that is the same at all points, for instance a layer that was not trained.
 
     Raises:
         ValueError: There are fewer than 3 points, or some are not finite.
@@ -77,7 +80,7 @@ def principal_directions(path: Params, count: int) -> list[Direction]:
     kept = [k for k in range(len(squares) - 1, -1, -1) if squares[k] > smallest][:count]
 
     def direction(k: int) -> Direction:
-        # The weights sum to 0 over the points, so that the mean needs no subtracting.
+        # The weights sum to 0 over the points, so the mean need not be subtracted.
         weights = vectors[:, k] / np.sqrt(squares[k])
         steps: list[jax.Array | None] = [None] * len(leaves)
         for i, (points, leaf) in enumerate(zip(flat, leaves, strict=True)):
@@ -107,13 +110,16 @@ def _columns(count: int, size: int) -> Iterator[slice]:
 def nearest_points(
     origin: Params, u: Direction, v: Direction, points: Params, count: int
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    """Project points onto a plane, piece by piece, in float64.
+    """Project points onto a plane, in float64.
+
+    Large leaves are converted piece by piece, to save memory.
 
     Args:
         origin: the parameters at (0, 0).
         u: the plane's first direction.
         v: the plane's second direction.
-        points: the structure of `origin`, each floating leaf with a leading axis of T points.
+        points: a pytree of the structure of `origin`, each floating leaf with a leading axis of T
+            points.
         count: T.
 
     Returns:

@@ -41,27 +41,28 @@ def gradient_plane(
     *,
     leaves: Callable[[str], bool] | None = None,
 ) -> Plane:
-    """Return the plane of the gradient, which points uphill, and another direction.
+    """Return the plane spanned by the gradient, which points uphill, and another direction.
 
-    The two are orthonormal. Along the second the loss is flat at the origin.
+    The directions are orthonormal. The slope of the loss along the second is zero at the origin.
 
     Args:
         loss: (params, data) -> scalar of a floating dtype.
         data: the second argument of the loss, or a `Stream` of batches of it if the loss is a mean
             over samples.
         params: the parameters at (0, 0). Leaves that are not floating numbers do not move.
-        direction: the second direction; or a JAX random key, to draw a Gaussian one.
+        direction: the second direction, of which the part orthogonal to the gradient is used; or a
+            JAX random key, to draw a Gaussian one.
         leaves: tree path, as `jax.tree_util.keystr` writes it -> whether the leaf may move; it can
             exclude batch statistics, for instance.
 
     Returns:
-        The plane, with "a" along the gradient.
+        The plane, whose coordinate `a` is along the gradient.
 
     Raises:
         TypeError: The loss does not return a floating scalar, or the direction is not floating.
         ValueError: The direction differs from the parameters in structure or shape, is not finite,
             zero or parallel to the gradient, or moves a leaf that may not move; the parameters are
-            not finite; or the gradient is zero or not finite.
+            not finite, or none of them may move; or the gradient is zero or not finite.
 
     Example:
         >>> def bowl(p, data):
@@ -87,11 +88,11 @@ def gradient_plane(
 
     arrays, static = split_arrays(params)
     gradient = mean_over(data, lambda batch: _gradient(loss, static, arrays, moving, batch))
-    # The mean over a stream is in float64.
+    # The mean over a stream has dtype float64.
     gradient = jax.tree.map(lambda step, leaf: jnp.asarray(step, leaf.dtype), gradient, moving)
     length = np.sqrt(dot(gradient, gradient))
     if not 0 < length < np.inf:
-        raise ValueError(f"loss: expected a gradient of finite length over 0, got {length:g}")
+        raise ValueError(f"loss: expected a finite nonzero gradient, got one of length {length:g}")
     if are_parallel(gradient, direction):
         raise ValueError(
             "direction: expected one that is not parallel to the gradient, got a parallel one"

@@ -44,29 +44,29 @@ _UNITS = {"filter": "filter-normalized", "layer": "layer-normalized", None: "ran
 class Plane:
     """The parameters `origin + a·u + b·v`, for two coordinates a and b.
 
-    A direction holds `None` for each leaf that it does not change: a structural zero. What depends
-    on those leaves only is computed once for all points along that direction.
+    A direction has `None` for each leaf that it does not change. Values that depend only on such
+    leaves are computed once for all points along that direction.
 
     Leaves of the origin that are not floating numbers (functions, strings, whole numbers, random
     keys) are the same at every point.
 
-    Units and marks are for figures. A plane that JAX rebuilds, as `jax.tree.map` does, has none.
+    Units and marks are for figures. A plane that JAX rebuilds, as in `jax.tree.map`, has none.
 
     Args:
         origin: the parameters at (0, 0), any pytree.
-        u: the first direction, of the structure of `origin`, with `None` for each leaf that does
-            not move.
+        u: the first direction, a pytree of the structure and shapes of `origin`, with `None` for
+            each leaf that does not move.
         v: the second direction, of the same form.
         names: the names of the two coordinates.
         units: the meaning of one unit of each coordinate, in words.
         marks: points on the plane that figures show, each (a, b, name).
 
     Raises:
-        TypeError: A direction moves a leaf that does not hold floating numbers, or `units` or
-            `marks` have another form.
-        ValueError: The directions differ from the origin in structure or shape, are not finite,
-            zero or parallel, or the origin or the marks are not finite. The message names the tree
-            path.
+        TypeError: A direction moves a leaf that does not consist of floating numbers, `units` is
+            not two strings, or a mark is not two numbers and a string.
+        ValueError: The directions differ from the origin in structure or shape, or they are not
+            finite, zero or parallel; or the origin or the marks are not finite. The message names
+            the tree path.
 
     Example:
         >>> plane = jxs.Plane({"w": jnp.ones(2), "b": 0.5}, {"w": jnp.ones(2), "b": None},
@@ -111,7 +111,7 @@ class Plane:
 
     # Rebuilding from leaves skips the checks, because transformations replace arrays by
     # placeholders. Units and marks are left out, so that planes that differ only in them share
-    # compiled code. Digests of saved grids contain this tuple as text: keep its form.
+    # compiled code. The digests of saved grids depend on this tuple's text: do not change it.
     def tree_flatten_with_keys(self):
         children = (("origin", self._arrays), ("u", self.u), ("v", self.v))
         keyed = [(jax.tree_util.GetAttrKey(name), child) for name, child in children]
@@ -145,13 +145,17 @@ class Plane:
             normalize: "filter" scales each filter of a direction to the norm of the corresponding
                 filter of `params` (Li et al. 2018, arXiv 1712.09913, section 4); "layer" scales
                 each leaf as a whole; None keeps the standard normal numbers.
-            output_axis: the axis of a leaf that numbers its filters, or a dense layer's neurons: -1
-                as in Flax and Haiku, 0 as in Equinox and PyTorch; several axes, such as (0, -1) for
-                layers stacked along axis 0; or a function of the tree path that returns either.
+            output_axis: the axis of a leaf along which its filters (or a dense layer's neurons)
+                are: -1 as in Flax and Haiku, 0 as in Equinox and PyTorch; several axes, such as
+                (0, -1) for layers stacked along axis 0; or a function of the tree path that returns
+                either.
             include_vectors: whether leaves with fewer than two axes move too, such as biases and
                 the scales of normalization layers, each scaled as a whole. Batch statistics are
                 among them, unless `leaves` excludes them.
             leaves: tree path, as `jax.tree_util.keystr` writes it -> whether the leaf may move.
+
+        Returns:
+            The plane, with the mark "origin" at (0, 0).
 
         Raises:
             TypeError: `key` is not a JAX random key.
@@ -184,9 +188,12 @@ class Plane:
         """Return the plane through three solutions, which lie at (0, 0), (1, 0) and (0, 1).
 
         Args:
-            first: parameters. Leaves that are not floating numbers are taken from here.
+            first: parameters. Leaves that are not floating numbers are taken from these.
             second: parameters of the same structure.
             third: parameters of the same structure.
+
+        Returns:
+            The plane, with the three solutions as marks.
 
         Raises:
             TypeError: A leaf is floating in the first solution only.
@@ -222,15 +229,18 @@ class Plane:
         """Return the plane through two solutions, at (0, 0) and (1, 0), and along a direction.
 
         Args:
-            first: parameters. Leaves that are not floating numbers are taken from here.
+            first: parameters. Leaves that are not floating numbers are taken from these.
             second: parameters of the same structure.
             direction: a direction; or a JAX random key, to draw a filter-normalized one at `first`.
                 `random_direction` draws directions of other kinds.
             orthogonal: whether to remove the direction's component along the line through the two.
 
+        Returns:
+            The plane, with the two solutions as marks.
+
         Raises:
             TypeError: A leaf is floating in the first solution only, or the direction moves a leaf
-                that does not hold floating numbers.
+                that does not consist of floating numbers.
             ValueError: The solutions differ in structure or shape, are not finite, or are equal; or
                 the direction does not fit them, or is parallel to the line through them.
 
@@ -259,15 +269,16 @@ class Plane:
         """Return the plane in which a path varies most, through its last point.
 
         Args:
-            path: a `Trajectory`, or a pytree of parameters, each floating array with a leading
-                axis of T points.
+            path: a `Trajectory`, of which the points before divergence are used; or a pytree of
+                parameters, each floating array with a leading axis of T ≥ 3 points.
 
         Returns:
             The plane of the path's first two principal directions (Li et al. 2018, section 7),
-            orthonormal. They are computed from the T × T matrix of the points' inner products.
+            which are orthonormal. They are computed from the T × T matrix of inner products.
 
         Raises:
-            ValueError: The points lie on a line, to rounding, or are not finite.
+            ValueError: There are fewer than three points, or they lie on a line, up to rounding, or
+                are not finite.
 
         Example:
             >>> t = jnp.linspace(0.0, 3.0, 50)
@@ -281,7 +292,7 @@ class Plane:
     def orthonormal(self) -> "Plane":
         """Return the same plane with orthonormal directions, the first along `u`.
 
-        Distances on the plane are then distances in parameter space. Marks keep their places.
+        Distances on the plane are then distances in parameter space. Marks stay at the same points.
 
         Example:
             >>> plane = jxs.Plane([0.0, 0.0], [2.0, None], [1.0, 5.0]).orthonormal()
@@ -296,7 +307,12 @@ class Plane:
         return Plane(self.origin, u, v, self.names, ("distance", "distance"), marks)
 
     def at(self, a: ArrayLike, b: ArrayLike) -> Params:
-        """Return the parameters at scalar coordinates a and b."""
+        """Return the parameters `origin + a·u + b·v` at scalar coordinates a and b.
+
+        Args:
+            a: the first coordinate, a scalar.
+            b: the second coordinate, a scalar.
+        """
 
         def point(leaf: Any, u: Any, v: Any) -> Any:
             for coordinate, step in ((a, u), (b, v)):
@@ -313,8 +329,8 @@ class Plane:
             params: parameters of the origin's structure.
 
         Returns:
-            The coordinates a and b of the nearest point, and the distance to it over all floating
-            leaves, also those that the plane does not move. They are computed in float64.
+            The coordinates a and b of the nearest point, and the distance to it, computed in
+            float64. The distance includes floating leaves that the plane does not move.
 
         Raises:
             TypeError: A leaf is floating in the origin only.

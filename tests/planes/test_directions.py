@@ -110,7 +110,7 @@ def test_the_direction_between_solutions_is_their_difference():
     direction = direction_between("other", first, other)
     np.testing.assert_array_equal(direction["w"], [3, -2])
     assert direction["same"] is direction["f"] is direction["n"] is None
-    with pytest.raises(ValueError, match="other: expected other parameters than the first's"):
+    with pytest.raises(ValueError, match="other: expected parameters that differ from the first"):
         direction_between("other", first, first | {"n": 2})
 
 
@@ -160,7 +160,11 @@ def test_parallel_directions_are_recognized_to_rounding():
         ),
         ({"w": None, "b": None, "n": 1.0}, TypeError, r"d\['n'\]: expected None, .* but int"),
         ({"w": None, "b": 1, "n": None}, TypeError, r"d\['b'\]: expected floating .* got int"),
-        ({"w": None, "b": 0.0, "n": None}, ValueError, "d: expected a direction, got zeros"),
+        (
+            {"w": None, "b": 0.0, "n": None},
+            ValueError,
+            "d: expected a nonzero direction, got zeros",
+        ),
         ({"w": None, "b": np.nan, "n": None}, ValueError, r"d\['b'\]: expected finite numbers"),
     ],
 )

@@ -116,8 +116,16 @@ def test_the_gradient_of_an_equinox_model_is_that_of_equinox():
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"loss": lambda p, d: 0.0 * p["bias"]}, ValueError, "gradient of finite length over 0"),
-        ({"loss": lambda p, d: p["bias"] / 0.0}, ValueError, "finite length over 0, got inf"),
+        (
+            {"loss": lambda p, d: 0.0 * p["bias"]},
+            ValueError,
+            "expected a finite nonzero gradient, got one of length 0",
+        ),
+        (
+            {"loss": lambda p, d: p["bias"] / 0.0},
+            ValueError,
+            "finite nonzero gradient, got one of length inf",
+        ),
         ({"loss": lambda p, d: p["w"]}, TypeError, r"expected a scalar, got an array of shape"),
         ({"loss": 3}, TypeError, "loss: expected a function"),
         ({"leaves": lambda path: False}, ValueError, "params, leaves: expected a leaf of floating"),
@@ -149,7 +157,7 @@ def test_bad_arguments_are_refused(change, error, message):
         ),
         ([None, jnp.arange(3)], TypeError, r"direction\[1\]: expected floating numbers, got int32"),
         ([None, jnp.ones(2)], ValueError, r"direction\[1\]: expected the origin's shape"),
-        ([None, jnp.zeros(3)], ValueError, "direction: expected a direction, got zeros"),
+        ([None, jnp.zeros(3)], ValueError, "direction: expected a nonzero direction, got zeros"),
         (jnp.arange(3), ValueError, "direction: expected the origin's structure"),
     ],
 )

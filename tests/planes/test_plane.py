@@ -204,7 +204,7 @@ def test_coordinates_are_those_of_the_nearest_point_of_an_oblique_plane(x64):
         (
             lambda: jxs.Plane.random(jax.random.key(0), {"b": jnp.ones(3)}),
             ValueError,
-            "expected a leaf that moves",
+            "expected at least one leaf that moves",
         ),
         (
             lambda: jxs.Plane.through([1.0], [1.0, 2.0], [2.0]),
@@ -219,7 +219,7 @@ def test_coordinates_are_those_of_the_nearest_point_of_an_oblique_plane(x64):
         (
             lambda: jxs.Plane.principal(jnp.linspace(0, 1, 12).reshape(4, 3)),
             ValueError,
-            "expected one that leaves a line",
+            "expected points that vary in 2 directions",
         ),
         (lambda: jxs.Plane.principal(jnp.ones((2, 3))), ValueError, "3 points or more"),
         (
@@ -398,12 +398,12 @@ def tanh_shapes(loss, plane, x):
         (
             lambda: jxs.Plane.between([1.0, 2.0], [1.0, 2.0], [2.0, 2.0]),
             ValueError,
-            "second: expected other parameters than the first's, got the same",
+            "second: expected parameters that differ from the first, got equal ones",
         ),
         (
             lambda: jxs.Plane.between({"w": jnp.eye(2)}, {"w": jnp.eye(2)}, jax.random.key(0)),
             ValueError,
-            "second: expected other parameters",
+            "second: expected parameters that differ from the first",
         ),
         (
             lambda: jxs.Plane.between(jnp.zeros(3), jnp.ones(3), jnp.arange(3)),
@@ -413,12 +413,12 @@ def tanh_shapes(loss, plane, x):
         (
             lambda: jxs.Plane.through([1.0, 2.0], [1.0, 2.0], [2.0, 2.0]),
             ValueError,
-            "second: expected other parameters",
+            "second: expected parameters that differ from the first",
         ),
         (
             lambda: jxs.Plane.through([1.0, 2.0], [2.0, 2.0], [1.0, 2.0]),
             ValueError,
-            "third: expected other parameters",
+            "third: expected parameters that differ from the first",
         ),
         (
             lambda: jxs.Plane.through([1.0, 2.0], [2.0, 3.0], [4.0, 5.0]),
