@@ -1,4 +1,4 @@
-"""Datasets: samples with inputs, targets and weights; splits and batches of them."""
+"""Datasets, which are samples with inputs, targets and weights; splits and batches of them."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -21,11 +21,11 @@ class Dataset:
     Args:
         x: (n,) inputs, or (n, features).
         y: (n,) targets, or (n, outputs).
-        sample_weight: (n,) non-negative, not all zero; a loss is then the weighted mean over
-            samples. None gives all samples the same weight.
+        sample_weight: (n,) non-negative weights, not all zero, for the mean over samples. None
+            gives all samples the same weight.
 
     Raises:
-        TypeError: An array does not hold real numbers.
+        TypeError: An array does not consist of real numbers.
         ValueError: The arrays are empty, differ in length, or are not finite; or the weights are
             negative or all zero.
 
@@ -50,8 +50,8 @@ class Dataset:
                 raise ValueError(f"sample_weight: expected shape ({n},), got {weight.shape}")
             if not is_traced(weight) and not ((weight >= 0).all() and (weight > 0).any()):
                 raise ValueError(
-                    "sample_weight: expected non-negative numbers, not all zero, got "
-                    f"a lowest of {weight.min():g} and a sum of {weight.sum():g}"
+                    "sample_weight: expected non-negative numbers, not all zero, got a minimum of "
+                    f"{weight.min():g} and a sum of {weight.sum():g}"
                 )
             self.sample_weight = weight
 
@@ -97,15 +97,16 @@ def _real(name: str, values: Any) -> jax.Array:
     if not is_traced(values):
         # Check after the cast to JAX's width: 1e300 is finite in float64 and infinite in float32.
         with np.errstate(over="ignore"):
-            held = np.asarray(values).astype(jax.dtypes.canonicalize_dtype(values.dtype))
-        holes = np.argwhere(~np.isfinite(held))
-        if holes.size:
-            first = tuple(int(i) for i in holes[0])
+            converted = np.asarray(values).astype(jax.dtypes.canonicalize_dtype(values.dtype))
+        nonfinite = np.argwhere(~np.isfinite(converted))
+        if nonfinite.size:
+            first = tuple(int(i) for i in nonfinite[0])
             raise ValueError(
-                f"{name}: expected finite {held.dtype} numbers, got {len(holes)} that are not, "
-                f"the first at index {first[0] if len(first) == 1 else first}: {held[first]}"
+                f"{name}: expected finite {converted.dtype} numbers, got {len(nonfinite)} that are "
+                f"not, the first at index {first[0] if len(first) == 1 else first}: "
+                f"{converted[first]}"
             )
-        values = held
+        values = converted
     return jnp.asarray(values)
 
 
@@ -114,9 +115,9 @@ def split(data: Dataset, test_fraction: float, key: Key) -> tuple[Dataset, Datas
 
     Args:
         data: n samples.
-        test_fraction: the fraction of samples in the test set, between 0 and 1; the size is rounded
-            to the nearest whole number.
-        key: a JAX random key; the same key gives the same split.
+        test_fraction: the fraction of samples in the test set, between 0 and 1; the number of
+            samples is rounded to the nearest whole number.
+        key: a JAX random key.
 
     Returns:
         The training set and the test set.
@@ -137,19 +138,22 @@ def split(data: Dataset, test_fraction: float, key: Key) -> tuple[Dataset, Datas
     n_test = round(test_fraction * len(data))
     if not 0 < n_test < len(data):
         raise ValueError(
-            f"test_fraction: expected one that leaves samples on both sides, got {test_fraction}, "
-            f"which makes {n_test} of {len(data)} samples the test set"
+            f"test_fraction: expected samples in both sets, got {test_fraction}, which puts "
+            f"{n_test} of {len(data)} samples into the test set"
         )
     order = jax.random.permutation(key, len(data))
     return take(data, order[n_test:]), take(data, order[:n_test])
 
 
 def sample_count(name: str, data: Any) -> int:
-    """Return the number of samples, the common length of a pytree's arrays along their first axis.
+    """Return the number of samples, the common first axis size of a pytree's arrays.
+
+    Args:
+        name: the name of the argument `data`, for the message.
+        data: a pytree of arrays.
 
     Raises:
-        ValueError: The lengths differ, there are no samples, or an array has no axis. The message
-            starts with `name`.
+        ValueError: The sizes differ, there are no samples, or an array has no axis.
     """
     lengths = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(data)}
     if len(lengths) != 1 or lengths == {()} or lengths == {(0,)}:
@@ -194,7 +198,7 @@ def batches(data: Dataset, batch_size: int, key: Key | None = None) -> Iterator[
 
 
 def check_batch_size(batch_size: int, n: int) -> int:
-    """Return `batch_size` as an `int`; raise an error unless it is from 1 to n, the samples."""
+    """Return `batch_size` as an `int`; raise an error unless it is from 1 to n samples."""
     count = check_count("batch_size", batch_size)
     if count > n:
         raise ValueError(f"batch_size: expected 1 to {n}, the number of samples, got {count}")
@@ -226,7 +230,7 @@ def weigh_batches_equally(data: Dataset, batch_size: int) -> Dataset:
     n = len(data)
     batch_size = check_batch_size(batch_size, n)
     if data.sample_weight is not None:
-        raise ValueError("data: expected samples without weights, got some that have them")
+        raise ValueError("data: expected samples without weights, got samples with weights")
     batch = np.arange(n) // batch_size
     size = np.bincount(batch)
     return Dataset(data.x, data.y, (n / (len(size) * size[batch])).astype(data.x.dtype))

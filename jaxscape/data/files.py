@@ -18,11 +18,11 @@ def read_dataset(path: str | os.PathLike, x: str = "x", y: str = "y") -> Dataset
         y: the name of the column, or array, of targets.
 
     Returns:
-        The dataset, in the file's order.
+        The dataset, in the order of the file.
 
     Raises:
-        ValueError: There is no such file, it has another format, a column is missing, or a value is
-            not a finite number; the message names the line.
+        ValueError: The file does not exist or has another format, a column is missing, or a value
+            is not a finite number. The message names the line or the index of the value.
 
     Example:
         >>> _ = Path("points.csv").write_text("time,height\\n0,1.5\\n1,2.5\\n")

@@ -1,4 +1,4 @@
-"""Data larger than memory: batches that are loaded one by one, in as many passes as needed."""
+"""Data larger than memory, loaded batch by batch in as many passes as needed."""
 
 import queue
 import threading
@@ -11,20 +11,20 @@ import numpy as np
 from jaxscape._util.digest import digest
 from jaxscape.data.dataset import Dataset, sample_count
 
-# Loaded batches that wait for their use.
+# The most batches that are loaded and not yet in use.
 _MAX_WAITING = 1
 
 
 class Stream:
-    """Data in batches, for losses that are means over samples and data larger than memory.
+    """Data in batches, for losses that are means over samples, and for data larger than memory.
 
-    A loss over a stream is the mean of its batches' losses, weighted by their numbers of samples:
-    the loss over all data. While one batch is in use, a thread loads the next.
+    The loss over a stream is the mean of the batches' losses, weighted by their numbers of samples,
+    which is the loss over all data. While one batch is in use, a thread loads the next.
 
     Args:
         source: an iterable that yields the same batches in every pass, such as a list or PyTorch's
-            `DataLoader`; or a function without arguments that returns an iterator. A batch is a
-            `Dataset` or any pytree of arrays that the loss takes. Batches of equal shapes share
+            `DataLoader`; or a function without arguments that returns such an iterable. A batch is
+            a `Dataset` or any pytree of arrays that the loss accepts. Batches of equal shapes share
             compiled code.
         weight: batch -> its weight in the mean; None for its number of samples, or the sum of the
             sample weights of a `Dataset` that has them.
@@ -55,10 +55,10 @@ class Stream:
                 f"source: expected an iterable or a function that returns one, got {source!r}"
             )
         self._source, self._weight = source, weight
-        # The number of batches and their total weight in the first whole pass.
+        # The number of batches and their total weight in the first complete pass.
         self._first_pass: tuple[int, float] | None = None
-        # The iterator of the latest pass, whether it was also that of the pass before, and the
-        # digest of the batch that it started with.
+        # The iterator of the latest pass, whether it is the same object as in the pass before, and
+        # the digest of its first batch.
         self._iterator: Iterator[Any] | None = None
         self._is_reused = False
         self._first_digest: str | None = None
@@ -68,8 +68,8 @@ class Stream:
 
         Raises:
             ValueError: There are no batches; a weight is negative or not finite, or all are zero;
-                an earlier pass had fewer or more batches; or the source returned the same iterator
-                again, and it does not start with the same batch.
+                the first pass had another number of batches or another total weight; or the source
+                returned the same iterator again, and it did not start with the same batch.
         """
         count, total = 0, 0.0
         for batch in _prefetched(self._batches()):
@@ -80,8 +80,8 @@ class Stream:
             if self._first_pass and count > self._first_pass[0]:
                 break
             yield weight, batch
-        # A used-up iterator whose first two batches are equal passes the check of digests, but has
-        # no batches left.
+        # An exhausted iterator whose first two batches were equal passes the check of digests, but
+        # has no batches left.
         if self._is_reused and self._first_pass is None:
             self.first()
         if total == 0:
@@ -100,17 +100,18 @@ class Stream:
             )
 
     def _batches(self) -> Iterator[Any]:
-        """Iterate over the batches, from the first on.
+        """Iterate over the batches, starting with the first.
 
         Raises:
-            ValueError: The source returned the same iterator as before, and it does not start with
+            ValueError: The source returned the same iterator as before, and it did not start with
                 the same batch.
         """
         batches = self._source() if callable(self._source) else self._source
         if not isinstance(batches, Iterator):
             yield from batches
             return
-        # PyTorch's loader with persistent workers has one iterator, which it resets.
+        # PyTorch's loader with persistent workers returns the same iterator each time, but resets
+        # it.
         self._is_reused, self._iterator = batches is self._iterator, batches
         first_digest = None
         for batch in batches:
@@ -130,7 +131,7 @@ class Stream:
 
     @property
     def batch_count(self) -> int | None:
-        """The number of batches; None before the first whole pass if the source has no length."""
+        """The number of batches; None if the source has no length and no pass is complete yet."""
         if self._first_pass:
             return self._first_pass[0]
         return len(self._source) if isinstance(self._source, Sized) else None
@@ -155,10 +156,10 @@ def mean_over(data: Any, function: Callable[[Any], Any]) -> Any:
 
     Args:
         data: a `Stream`, or any other argument of `function`.
-        function: data or batch -> pytree of arrays, means over samples.
+        function: data or batch -> pytree of arrays that are means over samples.
 
     Returns:
-        The function's pytree; for a stream, of NumPy arrays that were summed in float64.
+        The function's pytree; for a stream, of float64 NumPy arrays.
     """
     if not isinstance(data, Stream):
         return function(data)
@@ -171,7 +172,7 @@ def mean_over(data: Any, function: Callable[[Any], Any]) -> Any:
 
 
 def example_of(data: Any) -> Any:
-    """Return the data, or the first batch of a stream, to read shapes and dtypes from."""
+    """Return the data, or the first batch of a stream; used for shapes and dtypes."""
     return data.first() if isinstance(data, Stream) else data
 
 
@@ -182,7 +183,7 @@ def _total_weight(batch: Any) -> float:
 
 
 def _prefetched(batches: Iterable[Any]) -> Iterator[Any]:
-    """Yield the batches, each loaded in a thread while the one before it is in use."""
+    """Yield the batches; a thread loads each of them while the previous one is in use."""
     ready: queue.Queue = queue.Queue(_MAX_WAITING)
     stopped = threading.Event()
 

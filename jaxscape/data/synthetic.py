@@ -50,17 +50,17 @@ def teacher_student(
 ) -> Dataset:
     """Draw inputs and compute their targets with a teacher network.
 
-    Without noise, the teacher's weights are a minimum of the loss, with loss zero.
+    Without noise, the loss at the teacher's weights is zero, its minimum.
 
     Args:
         key: a JAX random key.
         n: the number of samples.
         teacher: the weights w1 and w2 of the teacher.
-        noise: the standard deviation of the normal noise on the targets.
+        noise: the standard deviation of the noise, in units of y.
 
     Returns:
-        Standard normal inputs x and targets w2·tanh(w1·x) + noise·ε, ε standard normal; a float32
-        dataset (float64 under `jax.enable_x64`).
+        A float32 dataset (float64 under `jax.enable_x64`) of standard normal inputs x and targets
+        w2·tanh(w1·x) + noise·ε, with ε standard normal.
 
     Raises:
         TypeError: `key` is not a JAX random key, `n` is not a whole number, or `noise` is not a

@@ -1,1 +1,1 @@
-"""Losses: pointwise ones, the two-weight network, and checks of a user's own loss."""
+"""Losses: pointwise losses, the two-weight network, and checks of a user's own loss."""

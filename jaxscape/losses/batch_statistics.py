@@ -15,15 +15,16 @@ from jaxscape.losses.checks import ScalarLoss
 class WithBatchStatistics:
     """Wrap a loss so that batch-norm statistics are recomputed at every grid point.
 
-    The result is a `loss(params, data)`. Without it, the statistics are part of the parameters and
-    belong to the model as it was trained.
+    The result is a function `loss(params, data)`. Without the wrapper, the loss uses the statistics
+    in the parameters, which are those of the trained model, at every point.
 
-    A `Stream` is not accepted: the statistics of one batch are not those of all data, and those of
-    later layers depend on those of all earlier ones.
+    A `Stream` is not accepted: the statistics of one batch are not those of all data, and the
+    statistics of a layer depend on those of all layers before it.
 
     Args:
-        loss: (params, data) -> scalar, of a model that reads the statistics from its parameters.
-        statistics: (params, data) -> the parameters with the statistics of the data.
+        loss: (params, data) -> scalar of a floating dtype, of a model that reads the statistics
+            from its parameters.
+        statistics: (params, data) -> the same parameters, with the statistics of the data.
 
     Example:
         >>> def loss(params, x):
@@ -53,9 +54,9 @@ def check_data(loss: Any, data: Any) -> None:
     """Raise an error if the loss cannot be computed on the data.
 
     Raises:
-        TypeError: The data hold an iterable of batches that is not a `Stream`, for instance a
-            generator or a loader.
-        ValueError: The data are a stream, and the loss is a `WithBatchStatistics`.
+        TypeError: The data contain an iterable that is not an array or a `Stream`, for instance a
+            generator or a loader of batches.
+        ValueError: The data are a `Stream`, and the loss is a `WithBatchStatistics`.
     """
     if isinstance(data, Stream):
         if isinstance(loss, WithBatchStatistics):

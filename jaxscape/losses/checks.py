@@ -1,4 +1,4 @@
-"""Checks of a loss, of what it returns and of its predictions; the weighted mean over samples."""
+"""Checks of a loss, of its results and of its predictions; the weighted mean over samples."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -26,7 +26,7 @@ def check_is_function(name: str, function: Any) -> None:
 
 
 def check_same_shape(prediction: jax.Array, target: jax.Array) -> None:
-    """Raise an error if predictions would broadcast against the targets, as (n, 1) with (n,)."""
+    """Raise an error if predictions and targets differ in shape, such as (n, 1) and (n,)."""
     if jnp.shape(prediction) != jnp.shape(target):
         raise ValueError(
             f"data: expected targets y of the predictions' shape {jnp.shape(prediction)}, "
@@ -35,7 +35,7 @@ def check_same_shape(prediction: jax.Array, target: jax.Array) -> None:
 
 
 def scalar(value: Any, name: str = "loss") -> jax.Array:
-    """Return the value of a loss as an array; raise a TypeError if it is not a floating scalar."""
+    """Return the value of a loss as an array; raise an error if it is not a floating scalar."""
     shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
     if isinstance(value, float):
         return jnp.asarray(value)
@@ -55,7 +55,7 @@ def scalar(value: Any, name: str = "loss") -> jax.Array:
 
 
 def scalars(value: Any) -> jax.Array:
-    """Return the values of a loss as an array: (), or (K,) for K named scalars, sorted by name."""
+    """Return a loss's value as an array: (), or (K,) for K named scalars in the order of names."""
     if not isinstance(value, Mapping):
         return scalar(value)
     parts = [scalar(value[name], f"loss[{name!r}]") for name in sorted(value)]
@@ -65,7 +65,7 @@ def scalars(value: Any) -> jax.Array:
 
 
 def mean_over_samples(values: jax.Array, sample_weight: jax.Array | None) -> jax.Array:
-    """Return the mean of all `values`, (n, ...), weighted by sample if there are weights, (n,)."""
+    """Return the mean of values (n, ...), weighted by the sample weights (n,) if there are any."""
     if sample_weight is None:
         return jnp.mean(values)
     weight = jnp.expand_dims(sample_weight, tuple(range(1, values.ndim)))

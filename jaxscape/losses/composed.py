@@ -1,4 +1,4 @@
-"""A loss in two parts, a model and a loss of its outputs, as the Gauss–Newton matrix needs it."""
+"""A loss composed of a model and a loss of its outputs, for the Gauss–Newton matrix."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,10 +12,11 @@ from jaxscape.losses.checks import loss_name
 
 @dataclass(frozen=True)
 class ComposedLoss:
-    """A loss in two parts, a model and a loss of its outputs.
+    """A loss composed of a model and a loss of its outputs.
 
-    It is a `loss(params, data)`, without any factor of its own. The Gauss–Newton matrix needs the
-    two parts separately. Two composed losses with equal parts are equal and share compiled code.
+    It is a function `loss(params, data)`, `output_loss(predict(params, data), data)`. The
+    Gauss–Newton matrix needs the two parts separately. Two composed losses with equal parts are
+    equal and share compiled code.
 
     Args:
         predict: (params, data) -> outputs, a floating array or a pytree of them.

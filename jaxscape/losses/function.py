@@ -11,10 +11,10 @@ from jaxscape.losses.two_weights import Weights
 
 @dataclass(frozen=True)
 class Function:
-    """A function of two numbers as a loss over the plane of the two weights, without data.
+    """A function of two numbers as a loss on the plane of the two weights, without data.
 
     Args:
-        function: (w1, w2) -> scalar, written in JAX operations.
+        function: (w1, w2) -> scalar of a floating dtype, written with JAX operations.
 
     Example:
         >>> bowl = jxs.Function(lambda w1, w2: w1**2 + 3 * w2**2)

@@ -1,4 +1,4 @@
-"""Pointwise losses of any model: the mean over samples of an elementwise error."""
+"""Pointwise losses of any model, which are means of an elementwise error."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -18,12 +18,12 @@ from jaxscape.losses.two_weights import TwoWeightNetwork
 class PointwiseLoss:
     """The mean of an elementwise error between predictions and targets.
 
-    It is a `loss(params, data)` of a `Dataset`, without any factor of its own. The mean is over all
-    elements of the error, samples and outputs; with sample weights it is the weighted mean. Two
-    pointwise losses with equal parts are equal and share compiled code.
+    It is a function `loss(params, data)` of a `Dataset`. The mean is over all samples and outputs,
+    without a further factor; with sample weights it is the weighted mean. Two pointwise losses with
+    equal parts are equal and share compiled code.
 
     Args:
-        error: (predictions, targets) -> errors, elementwise.
+        error: (predictions, targets) -> errors, an elementwise function.
         predict: (params, x) -> predictions, one row per sample.
         name: the error's name in figures.
 
@@ -50,7 +50,10 @@ class PointwiseLoss:
         return mean_over_samples(self.error(prediction, data.y), data.sample_weight)
 
     def of(self, predict: Callable[[Any, jax.Array], jax.Array]) -> "PointwiseLoss":
-        """Return the same error of another model, `predict(params, x)`.
+        """Return a loss with the same error for another model.
+
+        Args:
+            predict: (params, x) -> predictions, one row per sample.
 
         Example:
             >>> jxs.squared_error.of(jxs.TwoWeightNetwork(jnp.sin)).name
@@ -75,9 +78,9 @@ def log_cosh_of_difference(prediction: jax.Array, target: jax.Array) -> jax.Arra
     """Compute log(cosh(prediction - target)), without overflow."""
     difference = prediction - target
     size = jnp.abs(difference)
-    # |r| + log1p(exp(-2|r|)) - log 2 cancels for small r, and -log1p(-tanh²r)/2 for large r. The
-    # logarithm is the expensive part and is computed once. Where tanh is not used, its argument is
-    # 0, so that it does not contribute to the derivative.
+    # For r = difference: |r| + log1p(exp(-2|r|)) - log 2 cancels if r is small, -log1p(-tanh²r)/2
+    # if it is large. The logarithm is expensive, so it is computed only once. Where tanh is not
+    # used, its argument is 0, so that it does not contribute to the derivative.
     near = size < 1
     inside = -jnp.square(jnp.tanh(jnp.where(near, difference, 0)))
     logarithm = jnp.log1p(jnp.where(near, inside, jnp.exp(-2 * size)))
@@ -87,7 +90,7 @@ def log_cosh_of_difference(prediction: jax.Array, target: jax.Array) -> jax.Arra
 
 @dataclass(frozen=True)
 class HuberError:
-    """r²/2 where |r| ≤ delta, delta·(|r| - delta/2) beyond, for r = prediction - target."""
+    """The error r²/2 if |r| ≤ delta, and delta·(|r| - delta/2) beyond; r = prediction - target."""
 
     delta: float
 
@@ -104,19 +107,19 @@ absolute_error = PointwiseLoss(absolute, TwoWeightNetwork(), "absolute error")
 """Mean of |prediction - target| over the samples."""
 
 log_cosh = PointwiseLoss(log_cosh_of_difference, TwoWeightNetwork(), "log-cosh error")
-"""Mean of log(cosh(prediction - target)) over the samples; with r the difference, about r²/2 for
-small |r|, and |r| - log 2 for large."""
+"""Mean of log(cosh(r)) over the samples, with r = prediction - target; about r²/2 for small |r| and
+|r| - log 2 for large |r|."""
 
 
 def huber(delta: float = 1.0) -> PointwiseLoss:
     """Return Huber's loss (1964): half the squared error up to `delta`, linear beyond.
 
     Args:
-        delta: the |prediction - target| at which the loss turns linear, in units of the targets.
+        delta: the |prediction - target| beyond which the error is linear, in units of the targets.
 
     Returns:
-        The mean over the samples of r²/2 where |r| ≤ delta, which carries a factor ½, and of
-        delta·(|r| - delta/2) elsewhere.
+        The mean over the samples of r²/2 if |r| ≤ delta, and of delta·(|r| - delta/2) otherwise,
+        with r = prediction - target. Unlike `squared_error`, it has a factor ½.
 
     Raises:
         TypeError: `delta` is not a number.

@@ -11,7 +11,7 @@ Elementwise = Callable[[jax.Array], jax.Array]
 
 
 class Weights(NamedTuple):
-    """The two weights of the network: two numbers, or two arrays for a path of them.
+    """The two weights of the network: two numbers, or two arrays of one shape for many networks.
 
     Example:
         >>> jxs.Weights(w1=-1.0, w2=0.5)

@@ -1,1 +1,1 @@
-"""Result types, as frozen pytrees whose shapes are documented once."""
+"""Result types: axes, landscapes and training paths."""

@@ -16,10 +16,10 @@ from jaxscape._util import thumbnails
 from jaxscape._util.pytree import is_traced
 
 Array = jax.Array | np.ndarray
-"""A result computed by one call on one device holds JAX arrays. A result assembled from several
-calls or loaded from a file holds NumPy arrays, which keep float64 without x64."""
+"""A result computed by one call on one device has JAX arrays. A result assembled from several calls
+or loaded from a file has NumPy arrays, which keep float64 without x64."""
 
-# Cells that one step of a pass over the losses reads: 64 MiB of float32.
+# The cells that a pass over the losses reads at a time, 64 MiB of float32.
 _CELLS_AT_ONCE = 2**24
 
 STATIC = {"static": True}
@@ -40,7 +40,7 @@ class Axis:
     name: str = field(metadata=STATIC)
     """The coordinate's name in figures and messages."""
     unit: str = field(default="", metadata=STATIC)
-    """The unit of the coordinate, for figures, such as `"filter-normalized"`; empty if unknown."""
+    """The coordinate's unit for figures, such as `"filter-normalized"`; empty if unknown."""
 
     @property
     def title(self) -> str:
@@ -76,7 +76,7 @@ class _Extent(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """A named point on a plane, such as a solution that the plane was laid through."""
+    """A named point on a plane, such as a solution that the plane passes through."""
 
     a: float
     b: float
@@ -91,13 +91,13 @@ def check_marks(marks: Any) -> tuple[Mark, ...]:
         ValueError: A coordinate is not finite.
     """
 
-    def convert(one: Any) -> Mark:
-        match one:
+    def convert(mark: Any) -> Mark:
+        match mark:
             case (a, b, str(name)) if _is_number(a) and _is_number(b):
                 if not (math.isfinite(a) and math.isfinite(b)):
-                    raise ValueError(f"marks: expected finite a and b, got {one!r}")
+                    raise ValueError(f"marks: expected finite a and b, got {mark!r}")
                 return Mark(float(a), float(b), str(name))
-        raise TypeError(f"marks: expected (a, b, name), two numbers and a string, got {one!r}")
+        raise TypeError(f"marks: expected (a, b, name), two numbers and a string, got {mark!r}")
 
     if isinstance(marks, str) or not isinstance(marks, Iterable):
         raise TypeError(f"marks: expected a sequence of (a, b, name), got {marks!r}")
@@ -123,7 +123,7 @@ def _is_number(value: Any) -> bool:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class Landscape:
-    """A loss on a grid on a plane: `loss[i, j]` is the loss at `(a.values[i], b.values[j])`.
+    """A loss on a grid of a plane; `loss[i, j]` is the loss at `(a.values[i], b.values[j])`.
 
     Example:
         >>> axis = jxs.Axis(np.arange(3.0), "w1"), jxs.Axis(np.arange(4.0), "w2")
@@ -186,7 +186,7 @@ class Landscape:
 
     @property
     def lowest(self) -> Cell | None:
-        """The finite cell with the lowest loss (the first of equals); None if none is finite."""
+        """The first cell with the lowest finite loss; None if no loss is finite."""
         return self._extent.lowest
 
     @property
@@ -230,10 +230,10 @@ class Landscape:
 
     def _repr_html_(self) -> str:
         """Show the losses as colors and the lowest cell as a dot in a notebook."""
-        words = thumbnails.text(self)
+        text = thumbnails.text(self)
         if is_traced(self.loss) or self.lowest is None:
-            return words
+            return text
         a, b = np.asarray(self.a.values, float), np.asarray(self.b.values, float)
         names, ends = (self.a.name, self.b.name), (self.lowest.loss, self._extent.highest)
         lowest = (self.lowest.a, self.lowest.b)
-        return thumbnails.surface(np.asarray(self.loss), a, b, names, ends, lowest) + words
+        return thumbnails.surface(np.asarray(self.loss), a, b, names, ends, lowest) + text

@@ -1,6 +1,6 @@
-"""Training paths: `Trajectory` of one run, `Descents` of many runs, `Projection` on a plane.
+"""Training paths: `Trajectory` of one run, `Descents` of many runs, `Projection` onto a plane.
 
-An array's axis T has one entry for every recorded point, and its axis R one for every run.
+T is the number of recorded points of a run, and R the number of runs.
 """
 
 import dataclasses
@@ -38,15 +38,15 @@ class _Recorded:
 
     @property
     def steps_taken(self) -> np.ndarray:
-        """() or (R,) int: the number of steps up to the divergence, or of all steps."""
-        lost = np.asarray(self.diverged_step)
-        return np.where(lost < 0, np.asarray(self.step)[-1], lost)
+        """() or (R,) int: the number of steps until the run diverged, or of all steps."""
+        diverged = np.asarray(self.diverged_step)
+        return np.where(diverged < 0, np.asarray(self.step)[-1], diverged)
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class Trajectory(_Recorded):
-    """The path of one training run: T recorded points, the first of them the start."""
+    """The path of one training run: T recorded points, of which the first is the start."""
 
     params: Any
     """The parameters at the recorded points, each leaf with a leading axis T."""
@@ -65,8 +65,8 @@ class Trajectory(_Recorded):
     path_length: Array | None = None
     """(T,) float: the sum of the norms of all steps so far."""
     learning_rate: Array | None = None
-    """(T,) float: the learning rate of the last step. None unless the optimizer's state holds
-    exactly one, as with `optax.inject_hyperparams` or a line search."""
+    """(T,) float: the learning rate of the last step before each point. None unless the optimizer's
+    state contains exactly one, as with `optax.inject_hyperparams` or a line search."""
     gradient_norm: Array | None = None
     """() float: the norm of the gradient of the training loss at the last point."""
     name: str = field(default="", metadata=STATIC)
@@ -91,7 +91,7 @@ class Trajectory(_Recorded):
         return int(self.diverged_step) >= 0
 
     def until_divergence(self) -> "Trajectory":
-        """Return the points recorded before the run diverged: all points if it did not."""
+        """Return the points recorded before the run diverged, or all points if it did not."""
         if not self.diverged:
             return self
         kept = int((np.asarray(self.step) < int(self.diverged_step)).sum())
@@ -153,7 +153,8 @@ class Descents(_Recorded):
     path_length: Array
     """(R, T) float: the sum of the norms of all steps so far."""
     learning_rate: Array | None
-    """(R, T) float: the learning rate of the last step; None as in `Trajectory`."""
+    """(R, T) float: the learning rate of the last step before each point; None as in
+    `Trajectory`."""
     gradient_norm: Array
     """(R,) float: the norm of the gradient of the training loss at the last point."""
     steps_per_epoch: int = field(metadata=STATIC)
@@ -183,7 +184,7 @@ class Descents(_Recorded):
     def median(self) -> Trajectory:
         """The elementwise median over the runs that have not diverged.
 
-        If all runs diverged, it is the median over all of them, which is NaN where one is NaN.
+        If all runs have diverged, it is the median over all of them, and NaN where a run is NaN.
         """
         kept = ~self.diverged if not self.diverged.all() else np.ones(len(self), bool)
         middle = self._of_runs(lambda leaf: np.median(np.asarray(leaf)[kept], axis=0))
@@ -194,7 +195,7 @@ class Descents(_Recorded):
         return int(self.diverged_step.shape[0])
 
     def __getitem__(self, run: int) -> Trajectory:
-        """Return one run by its index, which may be negative."""
+        """Return the run with an index, which may be negative."""
         if not -len(self) <= operator.index(run) < len(self):
             raise IndexError(f"run: expected {-len(self)} to {len(self) - 1}, got {run}")
         name = f"{self.name} {run % len(self)}" if self.name else f"run {run % len(self)}"
@@ -236,7 +237,7 @@ class Descents(_Recorded):
 class Projection(NamedTuple):
     """A training path projected onto a plane: T points.
 
-    Figures draw it like a `Trajectory`: at the points' own losses, not on the surface.
+    Figures draw it like a `Trajectory`, at the losses of its points and not on the surface.
     """
 
     coordinates: np.ndarray
@@ -246,7 +247,7 @@ class Projection(NamedTuple):
     loss: np.ndarray
     """(T,) float: the loss at each point."""
     surface_loss: np.ndarray
-    """(T,) float: the loss at each point's projection, which lies on the surface."""
+    """(T,) float: the loss at the projection of each point, which lies on the plane's surface."""
     epoch: np.ndarray
     """(T,) float: the number of completed epochs."""
     explained: float
