@@ -1,4 +1,4 @@
-"""Curvature of any model: eigenvalues, trace and spectrum of its Hessian or Gauss–Newton matrix."""
+"""Eigenvalues, trace and spectrum of the Hessian or the Gauss–Newton matrix of any model."""
 
 from jaxscape.curvature.sharpness import Stability, edge_of_stability
 from jaxscape.curvature.spectrum import (

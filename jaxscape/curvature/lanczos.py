@@ -15,15 +15,14 @@ from jaxscape.curvature.operators import Operator
 Which = Literal["largest", "smallest", "magnitude"]
 
 ARPACK_NAMES: dict[Which, str] = {"largest": "LA", "smallest": "SA", "magnitude": "LM"}
-"""ARPACK's names of the ends of a spectrum."""
+"""ARPACK's names for the ends of a spectrum."""
 
 # Each of ARPACK's restarts takes about 15 products.
 _MAX_RESTARTS = 100
-# The Lanczos vectors of the probes in a block hold at most this many numbers, half a gigabyte in
-# float32.
+# The most numbers in the Lanczos vectors of the probes in a block, half a gigabyte in float32.
 _MAX_NUMBERS = 2**27
-# Weights below this are rounding errors at the end of an invariant space. One of a billion
-# eigenvalues has a larger weight.
+# Smaller weights are rounding errors at the end of an invariant space. The weight of one in a
+# billion eigenvalues is larger.
 _WEIGHT_TOL = 1e-16
 
 
@@ -38,7 +37,7 @@ def to_dense(matrix: Operator, progress: Any) -> np.ndarray:
 
 
 def all_eigenpairs(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return all n eigenvalues, and the eigenvectors as rows, (n, n); NaN if it is not finite."""
+    """Return all eigenvalues, (n,), and the eigenvectors as rows, (n, n); NaN if not finite."""
     if not np.isfinite(matrix).all():
         return np.full(len(matrix), np.nan), np.full(matrix.shape, np.nan)
     values, vectors = np.linalg.eigh(matrix)
@@ -64,7 +63,8 @@ def outer_eigenpairs(
         tolerance: the largest residual, relative to |eigenvalue|.
 
     Returns:
-        Values and vectors in no particular order, NaN for each that did not converge.
+        Eigenvalues and eigenvectors in no particular order, NaN for each pair that did not
+        converge.
     """
 
     is_zero = True
@@ -82,13 +82,13 @@ def outer_eigenpairs(
     values, vectors = np.empty(0), np.empty((n, 0))
     try:
         values, vectors = eigsh(
-            # ARPACK's estimate of a residual differs from the residual by rounding.
+            # Halve the tolerance: ARPACK estimates residuals, which differ by rounding.
             matrix, k, which=ARPACK_NAMES[which], v0=start, maxiter=_MAX_RESTARTS, tol=tolerance / 2
         )  # fmt: skip
     except ArpackNoConvergence as error:
         values, vectors = error.eigenvalues, error.eigenvectors
     except ArpackError:
-        # ARPACK fails on a matrix of zeros, of which any vectors are eigenvectors.
+        # ARPACK fails on a matrix of zeros; every vector is an eigenvector of it.
         if is_zero:
             values, vectors = np.zeros(k), np.eye(n, k)
     except _NotFiniteError:
@@ -105,12 +105,12 @@ def quadrature(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Compute quadrature nodes and weights of the spectrum, from random vectors.
 
-    For a unit vector v, this is the Gauss quadrature of the measure with mass (v·u)² at the
-    eigenvalue of each eigenvector u; averaged over v, the mass is 1 / n. It is exact for
-    polynomials of degree up to 2 · steps - 1.
+    For a unit vector v, it is the Gauss quadrature of a measure that has the mass (v·u)² at the
+    eigenvalue of each eigenvector u. Averaged over v, each mass is 1 / n. The quadrature is exact
+    for polynomials of degree up to 2 · steps - 1.
 
     Args:
-        matrix: a matrix of more than `steps` parameters.
+        matrix: a matrix over more than `steps` parameters.
         key: a JAX random key.
         probes: the number of random vectors.
         steps: the number of products for each.
@@ -141,7 +141,7 @@ def spectrum_range(nodes: np.ndarray, weights: np.ndarray) -> tuple[float, float
 def _tridiagonalize(
     matrix: Operator, starts: np.ndarray, steps: int, progress: Any
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Restrict the matrix to the Krylov spaces of some vectors, as tridiagonal matrices.
+    """Restrict the matrix to the Krylov spaces of vectors, as tridiagonal matrices.
 
     The loop over steps is not compiled, because each step may be a pass over a stream.
 
@@ -152,7 +152,7 @@ def _tridiagonalize(
         progress: a progress bar, which counts products.
 
     Returns:
-        The diagonals and the off-diagonals, (p, steps) each, zero from where a space is exhausted.
+        The diagonals and the off-diagonals, (p, steps) each, zero once a space is exhausted.
     """
     dtype = np.float64 if matrix.dtype == np.float64 else np.float32
     basis = np.zeros((len(starts), steps, matrix.size), dtype)
@@ -169,7 +169,7 @@ def _tridiagonalize(
             for _ in range(2):
                 vector -= (previous @ vector) @ previous
             length = np.linalg.norm(vector)
-            # A shorter vector is a rounding error: the space is exhausted.
+            # A shorter vector consists of rounding errors: the space is exhausted.
             if not length > 8 * np.finfo(dtype).eps * np.abs(diagonal[p]).max():
                 continue
             off_diagonal[p, k] = length

@@ -1,4 +1,4 @@
-"""Hessians and Gauss–Newton matrices of any model, as products with vectors."""
+"""Hessians and Gauss–Newton matrices of any model, as functions that multiply vectors."""
 
 import functools
 from collections.abc import Callable
@@ -40,7 +40,7 @@ from jaxscape.planes.directions import Direction
 
 Curvature = Literal["hessian", "gauss-newton"]
 
-# One call multiplies at most this many vectors, of this many numbers in total.
+# The most vectors that one call multiplies, and the most numbers in them.
 _MAX_ROWS, _MAX_NUMBERS = 128, 2**23
 
 
@@ -59,10 +59,11 @@ class Operator:
 
     task: _Task
     moving: Params
-    """The leaves that hold the floating numbers, `None` for the others."""
+    """The leaves that move, `None` for the others."""
     arrays: Params
     """The other leaves that are arrays, `None` for the rest."""
     data: Any
+    """The second argument of the loss, or a `Stream`."""
 
     @property
     def size(self) -> int:
@@ -95,7 +96,7 @@ class Operator:
         Returns:
             (m, n) float64, computed in the parameters' dtype.
         """
-        # Pad each block, so that all numbers of vectors except 1 use one compiled program.
+        # Pad each block, so that one compiled program serves all numbers of vectors above 1.
         rows = 1 if len(vectors) == 1 else self.rows
         result = np.empty(vectors.shape)
         for start in range(0, len(vectors), rows):
@@ -114,8 +115,8 @@ class Operator:
         """Convert vectors, (k, n), to directions in parameter space.
 
         Returns:
-            A pytree of the structure of the parameters, each leaf that moves with a leading axis k,
-            `None` for the others: the form in which `random_directions` returns them.
+            A pytree of the structure of the parameters, as `random_directions` returns: each leaf
+            that moves with a leading axis k, `None` for the others.
         """
         leaves, structure = jax.tree.flatten(self.moving)
         ends = np.cumsum([leaf.size for leaf in leaves])
@@ -141,8 +142,7 @@ def make_operator(
         data: the second argument of the loss, or a `Stream` of batches of it.
         params: pytree; leaves that are not floating numbers do not move.
         curvature: "hessian" or "gauss-newton".
-        leaves: tree path -> whether the numbers of the leaf are among the matrix's parameters; None
-            for all.
+        leaves: tree path -> whether a floating leaf moves; None if all of them move.
 
     Raises:
         TypeError: The loss is not a function, does not return a floating scalar, or is not a
@@ -167,7 +167,7 @@ def make_operator(
     example = example_of(data)
     moving = jax.tree.map(jnp.asarray, as_arrays(moving, example))
     arrays, static = split_arrays(rest)
-    # Move the data to the device once, not for every product.
+    # Move the data to the device once instead of for every product.
     data = jax.tree.map(lambda x: jnp.asarray(x) if isinstance(x, np.ndarray) else x, data)
     operator = Operator(_Task(loss, curvature, static), moving, arrays, data)
     jax.eval_shape(functools.partial(_check_outputs, operator.task), moving, arrays, example)
@@ -175,7 +175,7 @@ def make_operator(
 
 
 def _check_outputs(task: _Task, moving: Params, arrays: Params, data: Any) -> jax.Array:
-    """Return the loss; raise a TypeError unless loss and model outputs are floating."""
+    """Return the loss; raise an error unless the loss and the model's outputs are floating."""
     params = combine(moving, task.static.with_arrays(arrays))
     value = scalar(task.loss(params, data))
     if task.curvature == "gauss-newton":
@@ -195,7 +195,7 @@ def products(
 
     Args:
         task: the static arguments.
-        moving: the leaves that hold floating numbers, `None` for the others.
+        moving: the leaves that move, `None` for the others.
         arrays: the other leaves that are arrays, `None` for the rest.
         data: the second argument of the loss.
         vectors: (m, n).
@@ -211,7 +211,7 @@ def products(
         return combine(unravel(flat), rest)
 
     if task.curvature == "hessian":
-        # Forward over reverse: what does not depend on the vector is computed once.
+        # Forward over reverse mode; values that do not depend on the vector are computed once.
         gradient = jax.grad(lambda flat: scalar(task.loss(params_at(flat), data)))
         _, product = jax.linearize(gradient, flat)
     else:
@@ -224,7 +224,7 @@ def products(
         def product(vector: jax.Array) -> jax.Array:
             return pull(inner_product(push(vector)))[0]
 
-    # A loop, because the intermediate values of all vectors at once would not fit into memory.
+    # Use a loop, because the intermediate values of all vectors may not fit into memory.
     return jax.lax.fori_loop(
         0,
         count,

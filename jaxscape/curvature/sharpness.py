@@ -1,4 +1,4 @@
-"""The edge of stability: the sharpness along a training path, and its stability threshold."""
+"""The sharpness along a training path and its threshold, the edge of stability."""
 
 import functools
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from jaxscape.data.stream import Stream
 from jaxscape.losses.checks import ScalarLoss, check_is_function, scalar
 from jaxscape.results.trajectory import Trajectory
 
-# For up to this many parameters the whole Hessian is computed, for more Lanczos's method is used.
+# The most parameters for which the whole Hessian is computed; for more, Lanczos's method is used.
 _MAX_DENSE, _LANCZOS_STEPS = 64, 48
 
 
@@ -29,10 +29,10 @@ class Stability(NamedTuple):
     sharpness: np.ndarray
     """The largest eigenvalue of the Hessian."""
     sharpness_error: np.ndarray
-    """A bound on the distance from `sharpness` to an eigenvalue, without rounding."""
+    """A bound on the distance from `sharpness` to the nearest eigenvalue, apart from rounding."""
     threshold: np.ndarray | None
     """2 / learning rate, the sharpness above which gradient descent on a quadratic diverges. None
-    if the path does not hold its learning rate."""
+    if the learning rate was not recorded."""
     gradient_norm: np.ndarray
     """The norm of the gradient."""
     angle: np.ndarray
@@ -48,27 +48,27 @@ class Stability(NamedTuple):
         )
 
     def _repr_html_(self) -> str:
-        """Return a small picture of the sharpness and its threshold, for notebooks."""
+        """Show the sharpness and its threshold in a notebook."""
         curves = [self.sharpness] if self.threshold is None else [self.sharpness, self.threshold]
         picture = thumbnails.curves(self.step, np.stack(curves), ("step", "sharpness"))
         return picture + thumbnails.text(self)
 
 
 def edge_of_stability(loss: ScalarLoss, path: Trajectory, data: Any) -> Stability:
-    """Compute sharpness, gradient and step direction along a path.
+    """Compute the sharpness, the gradient and the step direction along a training path.
 
     The edge of stability is a sharpness of 2 / learning rate (Cohen et al. 2021, arXiv 2103.00065).
     For up to 64 parameters, all eigenvalues of the Hessian are computed. For more, 48 steps of
-    Lanczos's method with full reorthogonalization give the largest, and a bound on its error.
+    Lanczos's method with full reorthogonalization give the largest one and a bound on its error.
 
     Args:
-        loss: (params, data) -> scalar.
-        path: a path that `descend` returned. Angles are those of single steps if it was recorded at
-            every step.
+        loss: (params, data) -> scalar of a floating dtype.
+        path: a path that `descend` returned, of which the points before divergence are used. The
+            angles are those of single steps if every step was recorded.
         data: the second argument of the loss, the training set.
 
     Returns:
-        `Stability`, which `plot.stability` draws.
+        A `Stability`, which `plot.stability` draws.
 
     Raises:
         TypeError: The loss is not a function with a floating scalar result, `path` is not a

@@ -1,4 +1,4 @@
-"""Eigenvalues of a model's curvature: the outermost, their sum, and their density."""
+"""Eigenvalues of a model's curvature: the outermost ones, their sum, and their density."""
 
 import math
 from collections.abc import Callable
@@ -18,45 +18,51 @@ from jaxscape.losses.checks import ScalarLoss
 from jaxscape.planes.directions import Direction
 from jaxscape.planes.plane import Plane
 
-# A matrix of up to this many parameters is computed whole, since that takes few products.
+# A matrix over up to this many parameters is computed as a whole, which takes few products.
 _MAX_DENSE = 64
-# The density extends this many widths beyond the outer eigenvalues, where a kernel is 1.5e-8 of its
-# peak, and is sampled this many times per width.
+# The density is computed up to this many kernel widths beyond the outermost eigenvalues, where a
+# kernel is 1.5e-8 of its peak, at this many points per width.
 _KERNEL_WIDTHS, _POINTS_PER_WIDTH = 6, 8
 
 
 class Eigenpairs(NamedTuple):
-    """The k outermost eigenvalues of an n × n matrix over n parameters, and their eigenvectors."""
+    """The k outermost eigenvalues of a matrix over n parameters, and their eigenvectors."""
 
     values: np.ndarray
     """(k,) float64, the outermost first; NaN for each that was not found."""
     vectors: Direction
-    """The eigenvectors, of length 1, in the structure of the parameters: a leading axis k for each
-    leaf that moves, `None` for the others, as `lines` takes directions."""
+    """The eigenvectors, of length 1, as a pytree of the structure of the parameters, with a leading
+    axis k for each leaf that moves, and `None` for the others. `lines` accepts them."""
     residual: np.ndarray
-    """(k,) float64, the norms ‖H·v - value·v‖. The matrix has an eigenvalue at most this far from
-    the value."""
+    """(k,) float64, the norms ‖H·v - value·v‖. Within this distance of each value there is an
+    eigenvalue."""
     converged: np.ndarray
-    """(k,) bool, whether the residual is within the tolerance."""
+    """(k,) bool, whether the residual is at most the tolerance times the largest |value|."""
     name: str
     """The matrix's name in figures."""
 
     def plane(self, params: Params, pairs: tuple[int, int] = (0, 1)) -> Plane:
-        """Return the plane of two eigenvectors.
+        """Return the plane spanned by two eigenvectors.
 
         Args:
             params: the parameters at (0, 0), at which the eigenvectors were computed.
             pairs: the indices of the two eigenpairs; 0 is the outermost.
 
+        Returns:
+            The plane, with the eigenvalues in its units.
+
         Raises:
-            ValueError: `pairs` are not two different indices of eigenpairs that were found.
+            ValueError: `pairs` is not two different indices of eigenpairs that were found.
         """
         units, available = [], np.flatnonzero(np.isfinite(self.values)).tolist()
         if len(pairs) != 2 or len(set(pairs)) != 2 or not set(pairs) <= set(available):
-            raise ValueError(f"pairs: expected two of {len(available)} found, got {pairs}")
+            raise ValueError(
+                f"pairs: expected different indices of two of the {len(available)} eigenpairs that "
+                f"were found, got {pairs}"
+            )
         for k in pairs:
-            lost = "" if self.converged[k] else ", not converged"
-            units.append(f"eigenvector {k + 1}, λ = {self.values[k]:.4g}{lost}")
+            note = "" if self.converged[k] else ", not converged"
+            units.append(f"eigenvector {k + 1}, λ = {self.values[k]:.4g}{note}")
         u, v = (jax.tree.map(lambda leaf, k=k: leaf[k], self.vectors) for k in pairs)
         return Plane(params, u, v, units=(units[0], units[1]), marks=((0, 0, "origin"),))
 
@@ -68,7 +74,7 @@ class Eigenpairs(NamedTuple):
         )
 
     def _repr_html_(self) -> str:
-        """Return a table of the eigenvalues and the bounds on their errors, for notebooks."""
+        """Show a table of the eigenvalues and the bounds on their errors in a notebook."""
         rows = [
             (f"{value:.6g}", f"{bound:.3g}", "yes" if converged else "no")
             for value, bound, converged in zip(
@@ -84,29 +90,29 @@ class TraceEstimate(NamedTuple):
     """An estimate of the trace, the sum of all eigenvalues."""
 
     value: float
-    """The estimate, unbiased over keys."""
+    """The estimate, whose mean over keys is the trace."""
     error: float
-    """Its standard error without rounding; 0 if the trace was computed exactly."""
+    """Its standard error, apart from rounding; 0 if the trace was computed exactly."""
 
 
 class SpectralDensity(NamedTuple):
     """The density of the n eigenvalues of a matrix, smoothed by a Gaussian kernel."""
 
     eigenvalues: np.ndarray
-    """(m,) float64, evenly spaced points from below the smallest to above the largest
-    eigenvalue."""
+    """(m,) float64, evenly spaced points that extend beyond the outermost eigenvalues."""
     density: np.ndarray
     """(m,) float64, the density at these points; it integrates to 1."""
     error: np.ndarray
-    """(m,) float64, the standard error of the density over probes; 0 if all eigenvalues were
-    computed, NaN for a single probe."""
+    """(m,) float64, the standard error of the density; 0 if all eigenvalues were computed, NaN for
+    a single probe."""
     width: float
     """The kernel's standard deviation."""
     nodes: np.ndarray
-    """(probes, steps) float64, the nodes of each probe's quadrature."""
+    """(probes, steps) float64, the nodes of each probe's quadrature; (1, n), all eigenvalues, if
+    there are no more parameters than steps."""
     weights: np.ndarray
-    """(probes, steps) float64, the fraction of all eigenvalues that each node stands for; a probe's
-    weights sum to 1."""
+    """The weights of the nodes, of the same shape, which estimate fractions of all eigenvalues. The
+    weights of a probe sum to 1."""
     size: int
     """The number of parameters, n."""
     name: str
@@ -114,16 +120,16 @@ class SpectralDensity(NamedTuple):
 
     def __repr__(self) -> str:
         low, high = lanczos.spectrum_range(self.nodes, self.weights)
-        how = "{} probes of {} steps".format(*self.nodes.shape)
+        method = "{} probes of {} steps".format(*self.nodes.shape)
         if self.nodes.shape[1] == self.size:
-            how = "all computed"
+            method = "all computed"
         return (
             f"SpectralDensity({self.name}, {self.size} eigenvalues from {low:.6g} to {high:.6g}, "
-            f"{how}, width {self.width:.3g})"
+            f"{method}, width {self.width:.3g})"
         )
 
     def _repr_html_(self) -> str:
-        """Return a small picture of the density, for notebooks."""
+        """Show the density in a notebook."""
         names = ("eigenvalue", "density")
         return thumbnails.curves(self.eigenvalues, self.density[None], names) + thumbnails.text(
             self
@@ -144,36 +150,38 @@ def eigenpairs(
 ) -> Eigenpairs:
     """Compute the k outermost eigenvalues of the Hessian, and their eigenvectors.
 
-    Lanczos's method with implicit restarts (ARPACK) needs products with vectors only, and memory
+    Lanczos's method with implicit restarts (ARPACK) only needs products with vectors, and memory
     for 20 vectors in float64, or 2k + 1 if that is more. For up to 64 parameters, or up to 2k + 1,
-    the whole matrix is computed. Of several equal eigenvalues, Lanczos's method can miss some.
+    the whole matrix is computed. If several eigenvalues are equal, Lanczos's method can miss some.
 
     Args:
         loss: (params, data) -> scalar of a floating dtype; for "gauss-newton" a `PointwiseLoss` or
             a `ComposedLoss`.
         data: the second argument of the loss, or a `Stream` of batches of it if the loss is a mean
-            over samples. Each product takes one pass over a stream.
-        params: the parameters at which the Hessian is taken. Leaves that are not floating numbers
-            are not parameters of the matrix.
+            over samples. Each product takes one pass over the stream.
+        params: the parameters at which the Hessian is computed. The matrix is over their floating
+            numbers.
         k: the number of eigenpairs, from 1 to the number of parameters.
         key: a JAX random key, for the starting vector.
-        which: "largest" and "smallest" order by sign, so that the smallest are the most negative;
-            "magnitude" orders by absolute value.
-        curvature: "hessian", the second derivatives; or "gauss-newton", Jᵀ·H·J with the model's
-            Jacobian J and the second derivatives H of the loss with respect to the model's outputs,
-            which is the Hessian without the curvature of the model.
+        which: "largest" or "smallest", with signs, so that the smallest are the most negative; or
+            "magnitude", the largest absolute values.
+        curvature: "hessian", the second derivatives; or "gauss-newton", which omits the curvature
+            of the model: Jᵀ·H·J with the model's Jacobian J and the second derivatives H of the
+            loss with respect to the model's outputs.
         tolerance: the largest residual of a converged eigenpair, relative to the largest |value|.
-        leaves: tree path, as `jax.tree_util.keystr` writes it -> whether the leaf's numbers are
-            parameters of the matrix; it can exclude batch statistics, for instance.
+        leaves: tree path, as `jax.tree_util.keystr` writes it -> whether the matrix is over the
+            leaf's numbers; it can exclude batch statistics, for instance.
 
     Returns:
-        `Eigenpairs`.
+        The `Eigenpairs`.
 
     Raises:
-        TypeError: The loss does not return a floating scalar, or is not a composition of a model
-            and a loss of its outputs, as "gauss-newton" needs it; or `k` is not a whole number.
+        TypeError: The loss does not return a floating scalar; `curvature` is "gauss-newton", and
+            the loss is neither a `PointwiseLoss` nor a `ComposedLoss`; `k` is not a whole number;
+            or `key` is not a JAX random key.
         ValueError: `k` is not from 1 to the number of parameters, `tolerance` is not in (0, 1),
-            the parameters are not finite, or the stream has no batches.
+            `which` or `curvature` is unknown, the parameters are not finite, or the stream has no
+            batches.
 
     Example:
         >>> data = jxs.data.teacher_student(jax.random.key(0))
@@ -227,10 +235,10 @@ def hessian_trace(
     """Estimate the trace of the Hessian, the sum of its eigenvalues.
 
     Hutchinson's estimate (1990) is the mean of vᵀ·H·v over vectors v of random signs. Hutch++
-    (Meyer et al. 2021, arXiv 2010.09649) computes the trace exactly on a subspace that contains
-    approximately the eigenvectors of the largest eigenvalues, and estimates the rest. It is much
-    more accurate if few eigenvalues are large, and less accurate if all have a similar size. It
-    needs memory for samples / 3 vectors in float64, twice.
+    (Meyer et al. 2021, arXiv 2010.09649) computes the trace exactly on a subspace that
+    approximately contains the eigenvectors of the largest eigenvalues, and estimates the rest. It
+    is much more accurate if few eigenvalues are large, and less accurate if all have a similar
+    size. It needs memory for 2/3 · `samples` vectors in float64.
 
     Args:
         loss: as in `eigenpairs`.
@@ -244,7 +252,7 @@ def hessian_trace(
         leaves: as in `eigenpairs`.
 
     Returns:
-        `TraceEstimate(value, error)`, with one standard deviation as the error.
+        A `TraceEstimate` with the value and its standard error.
 
     Raises:
         TypeError: As in `eigenpairs`.
@@ -269,7 +277,7 @@ def hessian_trace(
         exact, basis = 0.0, np.zeros((0, matrix.size))
         if third:
             basis = matrix.times(lanczos.signs(keys[:third], matrix.size), progress)
-            # In place, because these vectors take the most memory.
+            # Orthonormalize in place, because these vectors take the most memory.
             basis = qr(basis.T, overwrite_a=True, mode="economic", check_finite=False)[0].T
             exact = np.einsum("kn,kn->", basis, matrix.times(basis, progress))
         estimates: list[float] = []
@@ -296,9 +304,10 @@ def spectral_density(
 ) -> SpectralDensity:
     """Estimate the density of all eigenvalues of the Hessian, by stochastic Lanczos quadrature.
 
-    For each random vector, Lanczos's method with full reorthogonalization gives the nodes and
-    weights of a quadrature of the spectrum (Ghorbani et al. 2019, arXiv 1901.10159). It needs
-    memory for one vector per step. If there are no more parameters than steps, all eigenvalues are
+    For each random vector (probe), Lanczos's method with full reorthogonalization gives the nodes
+    and weights of a quadrature of the spectrum (Ghorbani et al. 2019, arXiv 1901.10159). It needs
+    memory for `steps` vectors per probe; probes share a pass over the data as long as their vectors
+    hold at most 2²⁷ numbers. If there are no more parameters than steps, all eigenvalues are
     computed.
 
     Args:
@@ -309,13 +318,13 @@ def spectral_density(
         probes: the number of random vectors, 1 or more.
         steps: the number of products with each, 2 or more.
         width: the kernel's standard deviation relative to the range of the eigenvalues, from 1e-4
-            to 1. None for 1 / steps, which the quadrature resolves everywhere, so that the error
-            over probes is the whole error. Far from the bulk the quadrature resolves finer widths.
+            to 1. None for 1 / steps, which the quadrature resolves everywhere, so that `error`
+            covers the whole error. Far from the bulk, the quadrature also resolves smaller widths.
         curvature: as in `eigenpairs`.
         leaves: as in `eigenpairs`.
 
     Returns:
-        `SpectralDensity`, which `plot.spectrum` draws.
+        A `SpectralDensity`, which `plot.spectrum` draws.
 
     Raises:
         TypeError: As in `eigenpairs`.
@@ -343,7 +352,7 @@ def spectral_density(
             nodes, weights = lanczos.quadrature(matrix, key, probes, steps, progress)
     fraction = 1 / steps if width is None else width
     low, high = lanczos.spectrum_range(nodes, weights)
-    # If all eigenvalues are equal to rounding, the range is 0; then use their size instead.
+    # If all eigenvalues are equal up to rounding, the range is 0; then use their size instead.
     sigma = fraction * (max(high - low, 1e-3 * max(abs(low), abs(high))) or 1.0)
     count = math.ceil(_POINTS_PER_WIDTH * (1 / fraction + 2 * _KERNEL_WIDTHS)) + 1
     at = np.linspace(low - _KERNEL_WIDTHS * sigma, high + _KERNEL_WIDTHS * sigma, count)
@@ -357,6 +366,6 @@ def spectral_density(
 
 
 def _smooth(nodes: np.ndarray, weights: np.ndarray, sigma: float, at: np.ndarray) -> np.ndarray:
-    """Return the density of weighted nodes under a Gaussian kernel, at some points."""
+    """Return the density of weighted nodes, smoothed by a Gaussian kernel, at some points."""
     kernel = np.exp(-(((at[:, None] - nodes) / sigma) ** 2) / 2)
     return kernel @ weights / (math.sqrt(2 * math.pi) * sigma)

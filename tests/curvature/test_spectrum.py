@@ -107,7 +107,9 @@ def test_the_loss_curves_along_a_plane_of_eigenvectors_by_the_eigenvalues(point)
     lost = found._replace(converged=np.array([True, False, True]))
     assert lost.plane(params).units[1].endswith(", not converged")
     for pairs in ((0, 3), (-1, 0), (1, 1), (0, 1, 0), (2,)):
-        with pytest.raises(ValueError, match="pairs: expected two of 3 found"):
+        with pytest.raises(
+            ValueError, match="different indices of two of the 3 eigenpairs that were found"
+        ):
             found.plane(params, pairs)
 
 
