@@ -1,4 +1,4 @@
-"""Losses at points along lines and curves through the parameters of any model."""
+"""The losses at points along lines and curves in the parameter space of any model."""
 
 import itertools
 import warnings
@@ -37,9 +37,9 @@ Point = Callable[[Any, Any, Any], Params]
 
 @dataclass(frozen=True)
 class _LossOnCurves:
-    """A loss as a function of the position on a curve, in the form `loss(params, data)`.
+    """A loss as a function of the position on a curve, in the form `loss(position, data)`.
 
-    Two of these with equal parts are equal, so that a second call compiles nothing.
+    Two instances with equal parts are equal, so that a second call does not compile again.
     """
 
     loss: Callable[[Any, Any], Any]
@@ -62,20 +62,20 @@ def losses_along(
     data: Any,
     t: AxisValues,
 ) -> Landscape | dict[str, Landscape]:
-    """Compute the loss along curves, as a landscape over the number of the curve and t.
+    """Compute the loss along curves, as a landscape over the curve's number and t.
 
     Args:
-        point: maps (curves, number of the curve, t) to parameters. It is static: use a function
-            defined in a module.
-        curves: the first argument of `point`, a pytree that may hold more than arrays.
+        point: maps (curves, number of the curve, t) to parameters. It is a static argument, so use
+            a function that is defined in a module.
+        curves: the first argument of `point`, a pytree with leaves of any type.
         count: the number of curves.
         loss: as in `landscape`.
         data: as in `landscape`.
         t: an axis, as in `landscape`.
 
     Returns:
-        A `Landscape`, with one row per curve and one column per value of t; for a loss with several
-        scalars, a dictionary of them.
+        A `Landscape` with one row per curve and one column per value of t; for a loss with several
+        scalars, a dictionary of landscapes.
 
     Raises:
         TypeError: As in `landscape`.
@@ -87,16 +87,17 @@ def losses_along(
     """
     # `landscape` cannot check this, because it gets the loss wrapped.
     check_data(loss, data)
-    # bfloat16 has no number 257, and few values of t between 0 and 1.
+    # With less than 32 bits, compute coordinates in float32: bfloat16 lacks the number 257, and has
+    # few values of t between 0 and 1.
     sizes = [
         jnp.result_type(leaf).itemsize for leaf in jax.tree.leaves(curves) if is_parameter(leaf)
     ]
     position = {"curves": curves, "direction": np.float32(0) if min(sizes) < 4 else 0.0, "t": 0.0}
-    still = jax.tree.map(lambda _: None, position, is_leaf=is_none)
-    # An axis has at least two values. A single curve ignores its number, so that with rows of t its
-    # losses are computed once per row and not twice.
+    unchanged = jax.tree.map(lambda _: None, position, is_leaf=is_none)
+    # An axis has at least two values, but the losses of a single curve do not depend on its number.
+    # With t as the first coordinate, they are computed once per row and not twice.
     names = ("direction", "t") if count > 1 else ("t", "direction")
-    u, v = (still | {name: 1.0} for name in names)
+    u, v = (unchanged | {name: 1.0} for name in names)
     axes: dict[str, Any] = {"t": t, "direction": (0, max(1, count - 1), max(2, count))}
     with warnings.catch_warnings():
         # The landscape's own warning would count the losses of a single curve twice.
@@ -108,10 +109,10 @@ def losses_along(
     if count == 1:
         surfaces = {name: _transpose(surface) for name, surface in surfaces.items()}
     for name, surface in surfaces.items():
-        if not is_traced(surface.loss) and (hole := surface.first_nonfinite):
+        if not is_traced(surface.loss) and (cell := surface.first_nonfinite):
             warn(
                 f"{surface.nonfinite_count} of {surface.loss.size} losses{name and ' of ' + name} "
-                f"are not finite, the first at line {hole.i}, t = {hole.b:g}: {hole.loss}",
+                f"are not finite, the first at line {cell.i}, t = {cell.b:g}: {cell.loss}",
                 NonFiniteWarning,
             )
     return dict(surfaces) if isinstance(result, Mapping) else surfaces[""]
@@ -127,9 +128,9 @@ def point_on_line(lines: tuple[Params, Direction], number: Any, t: Any) -> Param
     """Return the point at t on one of several straight lines.
 
     Args:
-        lines: the parameters at t = 0, and directions stacked along a leading axis.
-        number: the number of the direction.
-        t: a number.
+        lines: the parameters at t = 0, and the directions, stacked along a leading axis.
+        number: the index of the direction.
+        t: the position on the line.
     """
 
     def move(leaf: Any, steps: Any) -> Any:
@@ -142,15 +143,15 @@ def point_on_line(lines: tuple[Params, Direction], number: Any, t: Any) -> Param
 
 
 def point_on_curve(points: Sequence[Params], _: Any, t: Any) -> Params:
-    """Return the point at t on the Bézier curve of some control points, a line for two of them.
+    """Return the point at t on the Bézier curve of some control points; with two, it is a line.
 
-    De Casteljau's algorithm takes means of means. At 0 and 1 it returns the first and the last
-    control point exactly, unlike `first + t·(last - first)`.
+    De Casteljau's algorithm takes weighted means of weighted means. At t = 0 and 1 it returns
+    exactly the first and the last control point, unlike `first + t·(last - first)`.
 
     Args:
-        points: parameters of one structure; after the first, `None` for each leaf that is taken
-            from the first.
-        t: a number.
+        points: the control points, pytrees of one structure. If a leaf is `None` in the last one,
+            the leaf of the first one is returned.
+        t: the position on the curve.
     """
 
     def mean(first: Any, *others: Any) -> Any:
@@ -165,7 +166,7 @@ def point_on_curve(points: Sequence[Params], _: Any, t: Any) -> Params:
 
 
 def _with_dtype_of(value: Any, *leaves: Any) -> Any:
-    """Convert a value to the dtype of some leaves; if all are Python floats, keep its dtype."""
+    """Convert a value to the dtype of some leaves; keep its dtype if all of these are weak."""
     weak = [getattr(leaf, "weak_type", not hasattr(leaf, "dtype")) for leaf in leaves]
     strong = [leaf.dtype for leaf, is_weak in zip(leaves, weak, strict=True) if not is_weak]
     return jnp.asarray(value, jnp.result_type(*strong) if strong else None)
@@ -192,7 +193,7 @@ def check_solutions(first: Params, second: Params) -> Params:
     for name, params in (("first", first), ("second", second)):
         check_finite(name, params)
     if equal:
-        raise ValueError("second: expected other parameters than the first's, got the same")
+        raise ValueError("second: expected parameters that differ from the first, got equal ones")
     return moving
 
 
@@ -200,7 +201,7 @@ def check_directions(params: Params, directions: Direction) -> int:
     """Check stacked directions, and return their number.
 
     Raises:
-        TypeError: A direction moves a leaf that does not hold floating numbers.
+        TypeError: A direction moves a leaf that does not consist of floating numbers.
         ValueError: The directions differ from the parameters in structure or shape, are not finite,
             or one of them is zero.
     """
@@ -211,14 +212,14 @@ def check_directions(params: Params, directions: Direction) -> int:
             continue
         if not is_parameter(leaf):
             raise TypeError(
-                f"directions{path}: expected None, as params holds no floating numbers there but "
-                f"{kind_of(leaf)}"
+                f"directions{path}: expected None, because params has no floating numbers there "
+                f"but {kind_of(leaf)}"
             )
         shape = jnp.shape(steps)
         if not shape or shape[1:] != jnp.shape(leaf) or shape[0] == 0:
             axes = ", ".join(map(str, ("D", *jnp.shape(leaf))))
             raise ValueError(
-                f"directions{path}: expected shape ({axes}{',' * (axes == 'D')}) of D "
+                f"directions{path}: expected shape ({axes}{',' * (axes == 'D')}) for D "
                 f"directions, got {shape}"
             )
         counts[path] = shape[0]
@@ -234,8 +235,8 @@ def check_directions(params: Params, directions: Direction) -> int:
         raise ValueError("directions: expected a direction, got None for every leaf")
     if len(set(counts.values())) > 1:
         got = ", ".join(f"{count} at {path}" for path, count in counts.items())
-        raise ValueError(f"directions: expected the same number in every leaf, got {got}")
+        raise ValueError(f"directions: expected one number D in all leaves, got {got}")
     zeros = np.flatnonzero(lengths == 0)
     if zeros.size and not is_traced(*jax.tree.leaves(directions)):
-        raise ValueError(f"directions: expected directions, got zeros for number {zeros[0]}")
+        raise ValueError(f"directions: expected nonzero directions, got zeros at index {zeros[0]}")
     return next(iter(counts.values()))

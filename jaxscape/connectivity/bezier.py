@@ -1,4 +1,4 @@
-"""Curves of low loss between two solutions, trained."""
+"""Train Bézier curves of low loss between two solutions."""
 
 import functools
 import time
@@ -36,7 +36,7 @@ from jaxscape.losses.checks import NamedLosses, ScalarLoss, check_is_function, s
 from jaxscape.results.landscape import Array
 from jaxscape.training.optimizers import check_optimizer, update
 
-# One object for all calls, so that a second call compiles nothing.
+# One object for all calls, so that a second call does not compile again.
 _ADAM = optax.adam(0.01)
 # The number of steps per block grows until a block takes this long.
 _MIN_BLOCK_SECONDS = 0.1
@@ -64,16 +64,22 @@ class Curve:
     second: Params
     """The parameters at t = 1."""
     control: Params
-    """The control point, which the curve bends toward without reaching it in general."""
+    """The control point. In general the curve does not pass through it."""
     history: Array
-    """(steps,) float, the loss at each training step, at that step's random t; after Ctrl-C, of the
-    steps that are done."""
+    """(steps,) float, the loss at the random t of each training step; after Ctrl-C, of the steps
+    that are done."""
 
     def at(self, t: ArrayLike) -> Params:
-        """Return the parameters at t, or at T values of t, each floating leaf with an axis T.
+        """Return the parameters at one or several values of t.
 
-        Leaves that are not floating numbers are taken from `first`. The parameters at 0 and 1 are
-        exactly the solutions. `project` takes the result for T values as a path.
+        Args:
+            t: a number, or an array of T numbers. The parameters at 0 and 1 are exactly the
+                solutions.
+
+        Returns:
+            A pytree of the structure of `first`; for T numbers, each floating leaf has a leading
+            axis T, and `project` accepts the result as a path. Leaves that are not floating numbers
+            are taken from `first`.
         """
         if jnp.ndim(t) == 0:
             return along.point_on_curve(self._points, None, t)
@@ -100,8 +106,8 @@ class Curve:
             t: as in `lines`.
 
         Returns:
-            `Lines` with a loss of shape (1, n), to compare with that of `interpolate`; for a loss
-            with several scalars, a dictionary of them.
+            `Lines` with a loss of shape (1, n), like those of `interpolate`; for a loss with
+            several scalars, a dictionary of `Lines`.
 
         Raises:
             TypeError: The loss is not a function with a floating scalar result.
@@ -118,7 +124,7 @@ class Curve:
 
     @property
     def _points(self) -> tuple[Params, Params, Params]:
-        """The three control points; of the last two, only the leaves that move."""
+        """The three control points; the last two have `None` for leaves that do not move."""
         control, second = (moving_leaves(self.first, p) for p in (self.control, self.second))
         return self.first, control, second
 
@@ -127,12 +133,12 @@ class Curve:
         if is_traced(self.history):
             return head + ", traced)"
         history = np.asarray(self.history)
-        holes = np.flatnonzero(~np.isfinite(history))
-        lost = f", not finite from step {holes[0] + 1} on" if holes.size else ""
-        return f"{head}, sampled loss from {history[0]:.6g} to {history[-1]:.6g}{lost})"
+        nonfinite = np.flatnonzero(~np.isfinite(history))
+        note = f", not finite from step {nonfinite[0] + 1} on" if nonfinite.size else ""
+        return f"{head}, sampled loss from {history[0]:.6g} to {history[-1]:.6g}{note})"
 
     def _repr_html_(self) -> str:
-        """Return a small picture of the training losses, for notebooks."""
+        """Show the training losses in a notebook."""
         if is_traced(self.history):
             return thumbnails.text(self)
         history = np.asarray(self.history)[None]
@@ -154,20 +160,20 @@ def bezier(
     """Train a curve of low loss between two solutions (Garipov et al. 2018, arXiv 1802.10026).
 
     The control point of a quadratic Bézier curve starts halfway between the solutions. Each step
-    draws t uniformly from 0 to 1, and a batch, and descends the loss at t, so that training
-    minimizes the expected loss over t. Training is one compiled program; loss and optimizer are
-    static, as in `descend`. A terminal shows a progress bar; Ctrl-C returns the curve as trained so
-    far.
+    draws a uniform t from 0 to 1, and a batch, and takes an optimizer step on the loss at t, so
+    that training minimizes the expected loss over t. Training is compiled; the loss and the
+    optimizer are static arguments, as in `descend`. A progress bar is shown in a terminal or
+    notebook. After Ctrl-C, the curve as trained so far is returned.
 
     Args:
         loss: (params, data) -> scalar of a floating dtype.
         data: the second argument of the loss. With a batch size, a `Dataset` or a pytree of arrays
             that share their first axis, n samples.
-        first: the parameters at t = 0. Leaves that are not floating numbers are taken from here.
+        first: the parameters at t = 0. Leaves that are not floating numbers are taken from these.
         second: the parameters at t = 1, of the same structure.
         key: a JAX random key, for t and the batches.
         optimizer: any optax gradient transformation; None for `optax.adam(0.01)`.
-        steps: the number of steps.
+        steps: the number of training steps.
         batch_size: the number of samples that each step draws, with replacement; None for all data.
 
     Returns:
@@ -180,7 +186,7 @@ def bezier(
             `steps` is less than 1; or `batch_size` is not from 1 to n.
 
     Warns:
-        InterruptedWarning: After Ctrl-C, the curve is trained in the first steps only.
+        InterruptedWarning: After Ctrl-C, only the first steps are done.
 
     Example:
         >>> def ring(p, data):
@@ -225,8 +231,8 @@ def train(
 ) -> tuple[Params, jax.Array]:
     """Return the trained control point, and the losses of the steps that are done.
 
-    Steps run in blocks of a tenth of a second or more, so that the progress bar moves and Ctrl-C
-    works. The blocks do not change the result.
+    Steps run in blocks, so that the progress bar moves and Ctrl-C works. The blocks grow until one
+    takes a tenth of a second; they do not change the result.
 
     Args:
         task: the static arguments.
@@ -236,7 +242,7 @@ def train(
         key: as in `bezier`.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C before the first block is done.
+        KeyboardInterrupt: Ctrl-C was pressed before the first block was done.
     """
     keys = jax.random.split(key, task.steps)
     state, done = start(task, ends, arrays, data), 0
@@ -259,8 +265,7 @@ def train(
         return count
 
     def interrupted() -> str | None:
-        text = f"the curve is trained in the first {done} of {task.steps} steps"
-        return text if done else None
+        return f"the first {done} of {task.steps} training steps are done" if done else None
 
     run_blocks(
         blocks(),
@@ -275,7 +280,7 @@ def train(
 
 
 class _State(NamedTuple):
-    """The state of training."""
+    """The state of training after some steps."""
 
     control: Params
     optimizer_state: Any

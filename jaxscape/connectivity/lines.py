@@ -1,4 +1,4 @@
-"""The loss of any model along lines: in many directions, or from one solution to another."""
+"""The loss of any model along lines, in many directions or from one solution to another."""
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +17,7 @@ from jaxscape.losses.checks import NamedLosses, ScalarLoss, check_is_function
 from jaxscape.planes.directions import Direction, Normalize, OutputAxis, P, random_direction
 from jaxscape.results.landscape import STATIC, Array, Landscape
 
-# A value of t this close to 0 or 1 stands for it.
+# A value of t this close to 0 or 1 is replaced by it.
 _END_TOL = 1e-6
 
 
@@ -42,14 +42,14 @@ class Lines:
     name: str = field(metadata=STATIC)
     """The name of the lines in figures."""
     connects: bool = field(default=False, metadata=STATIC)
-    """Whether t = 0 and t = 1 are solutions."""
+    """Whether the points at t = 0 and t = 1 are solutions."""
 
     def __len__(self) -> int:
         return int(self.loss.shape[0])
 
     @property
     def mean(self) -> np.ndarray:
-        """(n,) the mean loss of all lines; not finite where a line is not."""
+        """(n,) the mean loss over all lines; not finite where a line is not finite."""
         with np.errstate(invalid="ignore"):
             return np.mean(np.asarray(self.loss, float), axis=0).astype(self.loss.dtype)
 
@@ -57,13 +57,13 @@ class Lines:
         """Return quantiles of the loss over the lines.
 
         Args:
-            q: one or several numbers between 0 and 1.
+            q: one probability or several, from 0 to 1.
 
         Returns:
-            (n,), or (len(q), n) for several; NaN where a line is NaN.
+            (n,) for one probability, (len(q), n) for several; NaN where a line is NaN.
 
         Raises:
-            ValueError: A q is not between 0 and 1.
+            ValueError: A probability is not from 0 to 1.
 
         Example:
             >>> loss = np.arange(12.0).reshape(4, 3)
@@ -74,7 +74,7 @@ class Lines:
         probabilities = np.asarray(q, float)
         if not ((probabilities >= 0) & (probabilities <= 1)).all():
             raise ValueError(f"q: expected numbers between 0 and 1, got {q!r}")
-        # Interpolation between two infinite losses would subtract them.
+        # Linear interpolation between two infinite losses would subtract them, which gives NaN.
         lower, linear, higher = (
             _quantile(self.loss, probabilities, method) for method in ("lower", "linear", "higher")
         )
@@ -84,9 +84,10 @@ class Lines:
     def barrier(self) -> float:
         """The largest rise of the loss between t = 0 and t = 1 over all lines, 0 or more.
 
-        The rise is measured from the linear interpolation of the losses at the two ends (Entezari
-        et al. 2022, arXiv 2110.06296); if these are equal, it is the instability of Frankle et al.
-        2020 (arXiv 1912.05671). It is NaN if a loss is not finite.
+        The rise is the difference from the linear interpolation of the losses at the two ends
+        (Entezari et al. 2022, arXiv 2110.06296). If these losses are equal, it is the instability
+        of Frankle et al. 2020 (arXiv 1912.05671). It is NaN if a loss from t = 0 to 1 is not
+        finite.
 
         Raises:
             ValueError: 0 or 1 is not among the values of t.
@@ -119,11 +120,11 @@ class Lines:
         )
         if self.connects and {0.0, 1.0} <= set(t.tolist()):
             text += f", barrier {self.barrier:.6g}"
-        holes = int(finite.size - finite.sum())
-        return text + (f", {holes} not finite" if holes else "")
+        nonfinite = int(finite.size - finite.sum())
+        return text + (f", {nonfinite} not finite" if nonfinite else "")
 
     def _repr_html_(self) -> str:
-        """Return a small picture of all lines, for notebooks."""
+        """Show the lines in a notebook."""
         if is_traced(self.loss, self.t):
             return thumbnails.text(self)
         return thumbnails.curves(
@@ -167,28 +168,31 @@ def lines(
 ) -> Lines | dict[str, Lines]:
     """Compute the loss along `params + t·direction`, for one direction or for many at once.
 
-    The computation is that of `landscape`: it is compiled once for all data, parameters and
-    directions of the same shapes, runs within a memory budget and shows a progress bar. Ctrl-C
-    returns the lines that are done.
+    As in `landscape`, the program is compiled once for all data, parameters and directions of the
+    same shapes. In addition to data and result, it uses at most a quarter of the device's memory.
+    It shows a progress bar; after Ctrl-C, the lines that are done are returned.
 
     Args:
         loss: (params, data) -> scalar of a floating dtype, or a dictionary of several by name.
         data: the second argument of the loss, or a `Stream` of batches of it, as in `landscape`.
-        params: any pytree. Leaves that are not floating numbers (functions, strings, whole numbers,
-            random keys) do not move, and floating leaves keep their dtype.
+        params: the parameters at t = 0, any pytree. Leaves that are not floating numbers
+            (functions, strings, whole numbers, random keys) do not move, and floating leaves keep
+            their dtype.
         directions: D directions, a pytree of the structure of `params`: a leading axis D for each
             leaf that moves, `None` for each that does not, as `random_directions` returns them.
         t: the positions along the lines, (lo, hi, n) for n evenly spaced values from lo to hi
             inclusive, or a 1-D array of increasing values.
 
     Returns:
-        `Lines` with a loss of shape (D, n); for a loss with several scalars, a dictionary of them.
+        `Lines` with a loss of shape (D, n); for a loss with several scalars, a dictionary of
+        `Lines`.
 
     Raises:
         TypeError: The loss is not a function with a floating scalar result, or a direction moves a
-            leaf that does not hold floating numbers.
+            leaf that does not consist of floating numbers.
         ValueError: The directions differ from the parameters in structure or shape, are not finite
-            or zero; or the parameters are not finite. The message names the tree path.
+            or are zero; the parameters are not finite, and the message names the tree path; or t is
+            not an axis as in `landscape`.
 
     Warns:
         NonFiniteWarning: Some losses are NaN or infinite; they are kept.
@@ -237,18 +241,20 @@ def interpolate(
 ) -> Lines | dict[str, Lines]:
     """Compute the loss along the straight line through two solutions (Goodfellow et al. 2015).
 
-    The points are `(1 - t)·first + t·second` (arXiv 1412.6544). 0 and 1 are always among the values
-    of t, with exactly the losses of the solutions. The result's `barrier` is the rise in between.
+    The points are `(1 - t)·first + t·second` (arXiv 1412.6544). The values of t always include 0
+    and 1, with exactly the losses of the solutions. The `barrier` of the result is the rise between
+    them.
 
     Args:
         loss: as in `lines`.
         data: as in `lines`.
-        first: the parameters at t = 0. Leaves that are not floating numbers are taken from here.
+        first: the parameters at t = 0. Leaves that are not floating numbers are taken from these.
         second: the parameters at t = 1, of the same structure.
         t: as in `lines`; 0 and 1 are added if they are missing.
 
     Returns:
-        `Lines` with a loss of shape (1, n); for a loss with several scalars, a dictionary of them.
+        `Lines` with a loss of shape (1, n); for a loss with several scalars, a dictionary of
+        `Lines`.
 
     Raises:
         TypeError: The loss is not a function with a floating scalar result, or a leaf is floating
@@ -282,11 +288,11 @@ def random_directions(
     include_vectors: bool = False,
     leaves: Callable[[str], bool] | None = None,
 ) -> P:
-    """Draw random directions for `lines`, each as `Plane.random` draws its two.
+    """Draw random directions for `lines`, in the same manner as `Plane.random`.
 
     Args:
         key: a JAX random key.
-        params: the parameters that they start from.
+        params: the parameters from which the directions start.
         count: the number of directions.
         normalize: as in `Plane.random`.
         output_axis: as in `Plane.random`.
@@ -299,7 +305,7 @@ def random_directions(
 
     Raises:
         TypeError: `key` is not a JAX random key, or `count` is not a whole number.
-        ValueError: `count` is less than 1, or as in `Plane.random`.
+        ValueError: `count` is less than 1; or as in `Plane.random`.
 
     Example:
         >>> params = {"kernel": jnp.ones((3, 2)), "bias": jnp.zeros(2)}
@@ -324,7 +330,7 @@ def make_lines(
     """Convert the result of `along.losses_along` to `Lines`, or to a dictionary of them.
 
     Args:
-        surfaces: the landscape over numbers and t, or several by name.
+        surfaces: the landscape over the curves' numbers and t, or several landscapes by name.
         curve_name: the name of the curve between two solutions; None for directions.
     """
 
@@ -340,7 +346,7 @@ def make_lines(
 
 
 def _with_ends(t: AxisValues) -> np.ndarray:
-    """Return the values of t, with 0 and 1 among them."""
+    """Return the values of t, including 0 and 1."""
     values = np.asarray(make_axis("t", t, float).values)
     distance = np.abs(values[:, None] - np.array([0.0, 1.0])).min(axis=1)
     return np.sort([*values[distance > _END_TOL], 0.0, 1.0])

@@ -124,7 +124,7 @@ def test_bad_solutions_are_refused():
         (second | {"b": np.full(4, np.inf)}, r"second\['b'\]: expected finite numbers"),
         (
             make_params(2, np.float32) | {"depth": 3},
-            "second: expected other parameters than the first's",
+            "second: expected parameters that differ from the first",
         ),
     ):
         with pytest.raises(ValueError, match=message):
@@ -145,15 +145,15 @@ def test_bad_directions_are_refused():
     params, good = make_params(2, np.float32), make_directions(3, dtype=np.float32)
     cases = {
         "directions: expected the structure of params": {"w": good["w"]},
-        r"directions\['w'\]: expected shape \(D, 2, 4\) of D directions, got \(2, 4\)": good
+        r"directions\['w'\]: expected shape \(D, 2, 4\) for D directions, got \(2, 4\)": good
         | {"w": good["w"][0]},
-        r"directions\['b'\]: expected shape \(D, 4\) of D directions, got \(\)": good | {"b": 1.0},
-        r"expected the same number in every leaf, got 3 at \['v'\]\[0\], 2 at \['w'\]": good
+        r"directions\['b'\]: expected shape \(D, 4\) for D directions, got \(\)": good | {"b": 1.0},
+        r"expected one number D in all leaves, got 3 at \['v'\]\[0\], 2 at \['w'\]": good
         | {"w": good["w"][:2]},
         "directions: expected a direction, got None for every leaf": jax.tree.map(
             lambda _: None, good
         ),
-        "directions: expected directions, got zeros for number 1": jax.tree.map(
+        "directions: expected nonzero directions, got zeros at index 1": jax.tree.map(
             lambda leaf: leaf * np.array([1, 0, 2]).reshape((3,) + (1,) * (leaf.ndim - 1)), good
         ),
         r"directions\['w'\]: expected finite numbers": good | {"w": good["w"] * np.inf},

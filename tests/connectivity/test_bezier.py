@@ -296,7 +296,7 @@ def test_bad_arguments_are_refused():
         bezier(ring, jxs.Stream([data]), *ENDS, KEY)
     with pytest.raises(ValueError, match="second: expected the first's structure"):
         bezier(ring, data, ENDS[0], {"x": 1.0}, KEY)
-    with pytest.raises(ValueError, match="second: expected other parameters"):
+    with pytest.raises(ValueError, match="second: expected parameters that differ from the first"):
         bezier(ring, data, ENDS[0], ENDS[0], KEY)
     with pytest.raises(ValueError, match=r"first\['y'\]: expected finite numbers"):
         bezier(ring, data, {"x": 1.0, "y": np.nan}, ENDS[1], KEY)

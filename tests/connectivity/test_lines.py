@@ -277,7 +277,7 @@ def test_bad_arguments_are_refused():
     other, data = make_params(4, np.float32), make_data()
     with pytest.raises(ValueError, match="directions: expected the structure of params"):
         lines(model_loss, data, params, {"w": good["w"]})
-    with pytest.raises(ValueError, match="second: expected other parameters than the first's"):
+    with pytest.raises(ValueError, match="second: expected parameters that differ from the first"):
         interpolate(model_loss, data, params, params)
     hole = params | {"b": np.array([0, np.nan, 0, 0], np.float32)}
     with pytest.raises(ValueError, match=r"params\['b'\]: expected finite numbers"):
@@ -313,5 +313,5 @@ def test_bad_arguments_of_random_directions_are_refused():
         random_directions(KEY, params, 0)
     with pytest.raises(ValueError, match="normalize: expected 'filter', 'layer' or None"):
         random_directions(KEY, params, 2, normalize="all")
-    with pytest.raises(ValueError, match="params, leaves: expected a leaf that moves"):
+    with pytest.raises(ValueError, match="params, leaves: expected at least one leaf that moves"):
         random_directions(KEY, {"b": np.ones(3)}, 2)
