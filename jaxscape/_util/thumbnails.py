@@ -1,7 +1,7 @@
 """Small HTML pictures of results for notebooks, without scripts or plotly.
 
-They work wherever HTML does: offline, in exported documents, and on pages that forbid scripts. They
-are a few kilobytes each, so notebooks stay small. The package `plot` makes the full figures.
+They also work offline, in exported documents, and on pages that forbid scripts. Each takes a few
+kilobytes, so notebooks stay small. The package `plot` makes the full figures.
 """
 
 import base64
@@ -27,10 +27,10 @@ _LABEL_COLORS = (
 _GRAY = "#bbbbbb"
 """The color of cells without a value."""
 _LEFT, _TOP, _WIDTH, _HEIGHT = 64, 8, 320, 220
-"""The rectangle of the picture inside its frame, in pixels."""
+"""The position and the size of a picture, in pixels."""
 _MAX_CURVES = 50
 _MAX_POINTS = 400
-"""The most points drawn of one curve."""
+"""The most points that are drawn per curve."""
 _MAX_ROWS = 20
 
 
@@ -52,23 +52,23 @@ def surface(
     ends: tuple[float, float],
     lowest: tuple[float, float],
 ) -> str:
-    """Draw losses as colors over both coordinates, with a marker at the lowest.
+    """Draw losses as colors over both coordinates, with a marker at the lowest loss.
 
-    Only the cells that are drawn are read, so `values` may be a memory map.
+    Only the cells that are drawn are read, so `values` can be a memory map.
 
     Args:
         values: (n1, n2) the losses; those that are not finite are gray.
         a: (n1,) the first coordinate.
         b: (n2,) the second coordinate, drawn upward.
         names: the names of the coordinates.
-        ends: the losses of the first and the last color.
+        ends: the losses that the first and the last color show.
         lowest: the coordinates of the marker.
     """
     low, high = ends
     anchors = np.array([_rgb(color) for color in _VIRIDIS], float)
     positions = np.linspace(0, len(anchors) - 1, 255)
     ramp = np.stack([np.interp(positions, range(len(anchors)), part) for part in anchors.T], axis=1)
-    # float32 losses can be too far apart for a float32 difference.
+    # The difference of two float32 losses can overflow in float32.
     pixels = _resample(values, a, b).astype(float)
     level = np.where(np.isfinite(pixels), (pixels - low) / ((high - low) or 1), 0)
     index = np.where(np.isfinite(pixels), (254 * np.clip(level, 0, 1)).round(), 255)
@@ -87,9 +87,9 @@ def label_map(labels: np.ndarray, a: np.ndarray, b: np.ndarray, names: tuple[str
 
 
 def curves(x: np.ndarray, ys: np.ndarray, names: tuple[str, str]) -> str:
-    """Draw (K, n) curves over (n,) values of x, with gaps where they are not finite.
+    """Draw curves, (K, n), over values of x, (n,), with gaps at values that are not finite.
 
-    Of more than 50 curves, 50 evenly spaced ones are drawn.
+    Of more than 50 curves, only 50 are drawn, evenly spaced.
     """
     ys = np.asarray(ys, float)
     ys = ys[_evenly_spaced(len(ys), _MAX_CURVES)]
@@ -110,7 +110,7 @@ def curves(x: np.ndarray, ys: np.ndarray, names: tuple[str, str]) -> str:
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table of at most 20 rows; a line below it counts the others."""
+    """Return a table of at most 20 rows; a line below it has the number of other rows."""
 
     def row(cells: Iterable[str], tag: str) -> str:
         content = "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells)
@@ -142,7 +142,7 @@ def _pixel_y(value: float, ends: np.ndarray) -> float:
 
 
 def _resample(values: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """(height, width) the value of the cell nearest to each pixel, with b upward."""
+    """Return the value of the cell nearest to each pixel, (height, width), with b upward."""
     nearest = []
     for axis, pixels in ((a, _WIDTH), (b, _HEIGHT)):
         centers = axis[0] + (np.arange(pixels) + 0.5) / pixels * (axis[-1] - axis[0])
@@ -151,7 +151,7 @@ def _resample(values: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _image(index: np.ndarray, palette: list[list[int]]) -> str:
-    """Return an SVG image element with a PNG (ISO/IEC 15948) of indices into a palette."""
+    """Return an SVG image element that contains indices into a palette as a PNG (ISO/IEC 15948)."""
     rows, columns = index.shape
     header = struct.pack(">IIBBBBB", columns, rows, 8, 3, 0, 0, 0)
     # Each row begins with its filter type, 0.
