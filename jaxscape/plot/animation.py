@@ -21,17 +21,18 @@ from jaxscape.results.trajectory import Projection, Trajectory
 from jaxscape.topology.valleys import MinimaxPath, Valley
 
 _MAX_POINTS = 400
-"""Points drawn of each path. A page holds a copy of the path so far for every frame."""
+"""The largest number of points drawn of each path. Every frame holds a copy of the path so far."""
 _MAX_FRAMES = 100
 _MAX_ENTRIES = 7
-"""Legend entries. If there are more, the longest, of the lowest cell, is dropped."""
+"""If the legend has more entries, the longest, that of the lowest cell, is dropped."""
 _TOTAL_MS = 8000
+"""The duration of an animation, within the limits for a frame."""
 _MAX_FRAME_MS, _MIN_FRAME_MS = 300, 50
 _IMAGE_PIXELS = 400
 """Width and height of the image under a heatmap."""
 
 Frames = Mapping[int, Sequence[dict[str, Any]]]
-"""Changes by index of a trace; for each trace one dictionary of plotly properties per frame."""
+"""Changes of traces: for the index of each trace, one dictionary of plotly properties per frame."""
 
 
 class Options(TypedDict, total=False):
@@ -58,14 +59,14 @@ def animation(
 ) -> go.Figure:
     """Animate training paths on a surface or a contour plot, with a slider over the epochs.
 
-    The figure first shows the complete paths. There is one frame per recorded epoch, at most 100,
-    evenly spaced. In each frame, a path ends at the last point recorded up to that epoch. At most
-    400 points of a path are drawn; a note says so.
+    The figure first shows the complete paths. There is one frame per recorded epoch, or 100 evenly
+    spaced ones if there are more. In each frame, a path ends at the last point recorded up to that
+    epoch. At most 400 points of a path are drawn; a note counts them if there are more.
 
     Args:
         landscape: the loss on a grid.
         *paths: trajectories or projections, as in `surface`; at least one.
-        kind: the figure under the paths.
+        kind: the figure on which the paths are drawn.
         critical: the result of `critical_points`, drawn in every frame.
         valley: the result of `valley`, drawn in every frame.
         minimax_path: the result of `minimax_path`, drawn in every frame.
@@ -77,9 +78,10 @@ def animation(
         The figure; its frames hold only the paths.
 
     Raises:
-        TypeError: an argument is not of the type above.
-        ValueError: `kind` is neither "surface" nor "contour", there is no path, no path has two
-            points and a part on the grid, or for the same reasons as in `surface`.
+        TypeError: An argument has another type than described above.
+        ValueError: `kind` is neither "surface" nor "contour"; there is no path; no path has two or
+            more points and a section on the grid; or `surface` would raise it for the same
+            arguments.
 
     Example:
         >>> data = jxs.data.teacher_student(jax.random.key(0))
@@ -115,7 +117,7 @@ def draw_complete_paths(
         The figure, the paths as they are drawn, and the epochs (F,) of the frames.
 
     Raises:
-        TypeError, ValueError: as in `animation`.
+        TypeError, ValueError: As in `animation`.
     """
     check_choice("kind", kind, ("surface", "contour"))
     check_paths(paths)
@@ -132,7 +134,7 @@ def draw_complete_paths(
         ]
         raise ValueError(
             "paths: expected one with two or more points on the grid, got none; the grid has "
-            f"{' and '.join(ranges)}; surface and contour draw such paths with a note"
+            f"{' and '.join(ranges)}; plot.surface and plot.contour accept other paths, with a note"
         )
     add_notes(figure, notes)
     if kind == "contour":
@@ -141,13 +143,13 @@ def draw_complete_paths(
 
 
 def _frame_epochs(paths: Sequence[Trajectory | Projection]) -> np.ndarray:
-    """Return (F,) the recorded epochs of all paths, at most 100 of them, evenly spaced."""
+    """Return the recorded epochs of all paths, (F,), or 100 evenly spaced ones if they are more."""
     epochs = np.unique(np.concatenate([path.epoch for path in paths]))
     return epochs[evenly_spaced(len(epochs), _MAX_FRAMES)]
 
 
 def add_notes(figure: go.Figure, notes: list[str]) -> None:
-    """Add lines to the notes below the title of a figure."""
+    """Add notes to those below the title of a figure."""
     subtitle = figure.layout.title.subtitle
     figure.update_layout(
         title_subtitle_text="<br>".join([subtitle.text, *notes]),
@@ -171,7 +173,7 @@ def add_frames(
         figure: the figure, which is changed.
         drawn: the paths on it.
         epochs: (F,) the epoch of each frame, in increasing order.
-        more: changes of other traces, one per frame.
+        more: changes of other traces.
 
     Returns:
         The same figure.
@@ -193,11 +195,12 @@ def add_frames(
 
 
 def _path_frames(figure: go.Figure, path: DrawnPath, epochs: np.ndarray) -> Frames:
-    """Return the traces of one path in every frame.
+    """Return the changes of the traces of one path in every frame.
 
-    Also drop the position of the end from the path's legend entry: only the last frame shows it.
+    Also drop the coordinates of the end from the path's legend entry, because they hold only for
+    the last frame.
     """
-    # A gap between two pieces belongs to the piece after it.
+    # A gap between two pieces belongs to the next piece.
     path_epochs = np.fmin.accumulate(path.epochs[::-1])[::-1]
     line_counts = np.searchsorted(path_epochs, epochs, side="right")
     point_counts = np.searchsorted(path.points[:, 3], epochs, side="right")
@@ -213,7 +216,7 @@ def _path_frames(figure: go.Figure, path: DrawnPath, epochs: np.ndarray) -> Fram
         elif trace.hovertemplate:
             counts, trace.name = point_counts, path.name
         elif trace.name == path.ends[-1][2]:
-            # The end marker moves with the line, at the distance above it that it has at the end.
+            # The end marker moves along the line and keeps its distance above it.
             offsets = [end[0] - line[-1] for end, line in zip(coordinates, top_line, strict=True)]
             lifted = [line + offset for line, offset in zip(top_line, offsets, strict=True)]
             labels = [f"epoch {epoch:.6g}" for epoch in epochs[:-1]] + [trace.name]
@@ -232,10 +235,10 @@ def _path_frames(figure: go.Figure, path: DrawnPath, epochs: np.ndarray) -> Fram
 
 
 def _add_heatmap_image(figure: go.Figure) -> None:
-    """Put an image of a figure's heatmap, its first trace, under it.
+    """Put an image of a figure's heatmap, its first trace, under the heatmap.
 
-    A browser redraws a heatmap in each frame, and finishes after the frame: most frames would have
-    a white background. Layout images stay.
+    plotly.js redraws a heatmap in each frame and finishes after the frame, so most frames would
+    have a white background. It does not redraw layout images.
     """
     heatmap = figure.data[0]
     cells = np.asarray(heatmap.z, float)
@@ -288,7 +291,8 @@ def _add_controls(figure: go.Figure, names: list[str]) -> None:
     stop = at_once | {"frame": {"duration": 0, "redraw": True}}
     entries = [trace for trace in figure.data if trace.name and trace.showlegend is not False]
     if len(entries) > _MAX_ENTRIES:
-        # The entry of the lowest cell allows only two columns. Its hover shows the same text.
+        # The long entry of the lowest cell limits the legend to two columns. Its hover text shows
+        # the same.
         for trace in entries:
             if trace.name.startswith(legend.LOWEST_CELL):
                 trace.showlegend = False
@@ -299,7 +303,7 @@ def _add_controls(figure: go.Figure, names: list[str]) -> None:
     # The controls are below the scene, or below the axis titles of a contour plot.
     offset = 64 if any(trace.type == "scatter" for trace in figure.data) else 14
     figure.update_layout(
-        # Legend entries in rows, under the controls, leave space for the picture on a small page.
+        # A horizontal legend under the controls leaves more space for the picture on a small page.
         legend_orientation="h",
         meta=(figure.layout.meta or {}) | {"milliseconds": duration},
         margin_b=offset + 80 + legend.estimate_height(figure),

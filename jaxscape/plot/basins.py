@@ -26,13 +26,13 @@ _LIMIT_COLORS = (
 )
 _COLORS_BY_KIND = {"diverged": colors.GRAY, "unfinished": "#303030"}
 _MAX_ENTRIES = 8
-"""Limits in the legend."""
+"""The largest number of limits in the legend."""
 _COLOR_PERCENTILE = 90
 """Losses above this percentile share a color: where training almost diverges, they are huge."""
 
 
 def basins(basins: Basins, *paths: Trajectory, dark: bool = False) -> go.Figure:
-    """Draw which limit training reaches from each start, darker where it takes more steps.
+    """Draw the limit that training reaches from each start, darker where it takes more steps.
 
     Args:
         basins: the result of `basins`.
@@ -44,8 +44,8 @@ def basins(basins: Basins, *paths: Trajectory, dark: bool = False) -> go.Figure:
         axes.
 
     Raises:
-        TypeError: an argument is not of the type above.
-        ValueError: a path has other parameters.
+        TypeError: An argument has another type than described above.
+        ValueError: A path's parameters do not have the names of the axes.
 
     Example:
         >>> data = jxs.data.teacher_student(jax.random.key(0))
@@ -96,7 +96,7 @@ def basins(basins: Basins, *paths: Trajectory, dark: bool = False) -> go.Figure:
 
 
 def _add_limits(figure: go.Figure, basins: Basins, limit_colors: list[str]) -> None:
-    """Add a legend entry for each limit with many starts, and mark it where it has coordinates."""
+    """Add a legend entry for each limit with many starts, and a star if it has coordinates."""
     by_starts = np.argsort([-limit.starts for limit in basins.limits], kind="stable")
     for k in sorted(by_starts[:_MAX_ENTRIES]):
         limit = basins.limits[k]
@@ -132,7 +132,7 @@ def _limit_colors(basins: Basins) -> list[str]:
             color: [j for j, other in enumerate(chosen) if other == color]
             for color in _LIMIT_COLORS
         }
-        # The color with the shortest common border, among equals the one used least.
+        # The color with the shortest common border; if several are equal, the one used least.
         best = min(_LIMIT_COLORS, key=lambda c: (borders[k, users[c]].sum(), len(users[c])))
         chosen.append(_COLORS_BY_KIND.get(limit.kind, best))
     return chosen
@@ -148,9 +148,9 @@ def _coordinates(params: Any, names: tuple[str, str]) -> tuple[float, float]:
 
 
 def trainability(landscape: Landscape, dark: bool = False) -> go.Figure:
-    """Draw the loss after training over two hyperparameters on a log scale, gray if it diverged.
+    """Draw the loss after training over two hyperparameters on a log scale, gray for diverged runs.
 
-    An axis with geometric spacing, as from `numpy.geomspace`, is a log axis.
+    An axis with geometric spacing, as from `numpy.geomspace`, is drawn on a log scale.
 
     Args:
         landscape: a landscape of a `FinalLoss`.
@@ -161,7 +161,7 @@ def trainability(landscape: Landscape, dark: bool = False) -> go.Figure:
 
     Raises:
         TypeError: `landscape` is not a `Landscape`.
-        ValueError: `landscape` has no finite loss, or a negative one.
+        ValueError: `landscape` has no finite loss or a negative loss.
 
     Example:
         >>> data = jxs.data.teacher_student(jax.random.key(0))
@@ -182,7 +182,7 @@ def trainability(landscape: Landscape, dark: bool = False) -> go.Figure:
         )
     loss = np.asarray(landscape.loss, float)
     finite = np.isfinite(loss)
-    # A loss of 0, or one that is 0 up to rounding beside the largest, has the lowest color.
+    # Losses from 0 to eps² have the lowest color.
     floor = max(float(np.finfo(landscape.loss.dtype).eps) ** 2, lowest.loss)
     highest = float(loss[finite].max())
     top = min(max(float(np.percentile(loss[finite], _COLOR_PERCENTILE)), 10 * floor), highest)

@@ -12,7 +12,7 @@ import plotly
 import plotly.graph_objects as go
 
 _LOAD_SECONDS = 180
-"""Time in which the page has to load."""
+"""The largest time in which the page has to load."""
 _PAGE = """<!DOCTYPE html>
 <html><head><meta charset="utf-8"></head><body style="margin: 0">
 <div id="figure" style="width: {width}px; height: {height}px"></div>
@@ -39,7 +39,7 @@ def is_installed() -> bool:
 
 
 def searched_place() -> str:
-    """Return the only place searched for a browser, as text, if the environment sets one."""
+    """Return " at PATH, ..." if BROWSER_PATH sets the only path searched for a browser; else ""."""
     path = os.environ.get("BROWSER_PATH")
     return f" at {path}, the value of BROWSER_PATH" if path else ""
 

@@ -25,7 +25,7 @@ _MAX_SURFACES = 12
 _MAX_SURFACES_WITH_TICKS = 2
 """More surfaces leave no space for numbers along their axes."""
 _DISTANCES = {(1, 2): 1.85, (1, 3): 1.8, (2, 2): 1.1, (2, 3): 1.1, (3, 3): 1.3, (3, 4): 1.3}
-"""Factor on the camera's distance by (rows, columns), chosen from pictures of 600 × 450 pixels."""
+"""Factor on the camera's distance by (rows, columns), chosen by eye for 600 × 450 pixels."""
 _TITLE_HEIGHT = 0.02
 """Space above a scene, as a fraction of the figure's height."""
 
@@ -65,8 +65,8 @@ def side_by_side(
         The figure.
 
     Raises:
-        TypeError: an argument is not of the type above.
-        ValueError: for the same reasons as in `surface`.
+        TypeError: An argument has another type than described above.
+        ValueError: `surface` would raise it for the same arguments.
 
     Example:
         >>> data = jxs.data.noisy_sine(jax.random.key(0))
@@ -114,13 +114,13 @@ def compare(
 ) -> go.Figure:
     """Draw several surfaces next to each other, with common axes, heights, colors and camera.
 
-    On a page written by `write`, rotating one surface rotates all. Paths with the same name have
-    one legend entry, which hides them on all surfaces. With more than two surfaces, a note gives
-    the ranges of the axes in place of numbers along them.
+    On a page written by `write`, rotating one surface rotates all. Paths with the same name share
+    one legend entry; a click on it hides them on all surfaces. With more than two surfaces, a note
+    gives the ranges of the axes, and there are no numbers along the axes.
 
     Args:
-        surfaces: 2 to 12 landscapes by name, or tuples of a landscape and its paths. Axis ranges
-            and losses may differ; the names of the axes must be equal.
+        surfaces: 2 to 12 landscapes by name, or tuples of a landscape and its paths. The ranges of
+            the axes and the losses may differ; the names of the axes must be equal.
         *others: not accepted; the error message says how to pass several landscapes.
         log: whether heights and colors use a log scale. Ticks are in units of the loss.
         clip: fraction of all cells, above 0 and at most 1, that have distinct colors.
@@ -131,8 +131,8 @@ def compare(
 
     Raises:
         TypeError: `surfaces` is not a mapping of landscapes or of tuples as above.
-        ValueError: there are fewer than 2 or more than 12 surfaces, their axes have different
-            names, or for the same reasons as in `surface`.
+        ValueError: There are fewer than 2 or more than 12 surfaces, their axes have different
+            names, or `surface` would raise it for the same arguments.
 
     Example:
         >>> x = jnp.linspace(-2, 2, 50)
@@ -212,7 +212,7 @@ def _panels(surfaces: Mapping[str, Landscape | Panel]) -> dict[str, Panel]:
         first = first or axes
         if axes != first:
             raise ValueError(
-                f"surfaces[{name!r}]: expected coordinates {first}, as of the first, got {axes}"
+                f"surfaces[{name!r}]: expected coordinates {first}, as in the first, got {axes}"
             )
     return panels
 
@@ -223,7 +223,7 @@ def _panel_notes(
     """Collect the notes of single surfaces, each preceded by the names of its surfaces."""
     names_by_note: dict[str, list[str]] = {}
     for (name, (landscape, *_)), one in zip(panels.items(), single, strict=True):
-        # The note on cells of loss 0 stays: the lowest loss above 0 differs between surfaces.
+        # Keep the note on cells with loss 0: the lowest loss above 0 differs between surfaces.
         common = common_scale([landscape], log)._replace(zeros=0).notes + units
         for note in one.layout.meta["notes"]:
             if note not in common:
@@ -242,7 +242,7 @@ def _arrange(
     Returns:
         The ranges (low, high) of a, b and the height.
     """
-    # Three in one row are larger than in two rows.
+    # Three surfaces are larger in one row than in two rows.
     columns = 3 if len(panels) == 3 else math.ceil(math.sqrt(len(panels)))
     rows = -(-len(panels) // columns)
     landscapes = [landscape for landscape, *_ in panels.values()]
@@ -288,7 +288,7 @@ def _scene_name(k: int) -> str:
 
 
 def _shrink_axis_text(figure: go.Figure, with_ticks: bool = True) -> None:
-    """Shrink the axis text of small scenes, and drop the title of the height, which the bar has."""
+    """Shrink the axis text of small scenes, and drop the height's title: the color bar shows it."""
     text = {
         "title_font_size": 14 if with_ticks else 11,
         "tickfont_size": 11,

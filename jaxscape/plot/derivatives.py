@@ -15,12 +15,12 @@ from jaxscape.results.landscape import Landscape
 from jaxscape.results.trajectory import Trajectory
 
 _ARROWS = 20
-"""Along an axis."""
+"""The number of arrows along an axis."""
 _MAX_LENGTH, _MIN_LENGTH = 0.85, 0.35
-"""Of an arrow, in units of the distance between arrows."""
+"""The limits of an arrow's length, in units of the distance between arrows."""
 _COLOR_PERCENTILE = 85
-"""Curvatures above this percentile share a color: a few much larger ones would take all colors."""
-# Orange and blue differ for people with color blindness, too. Zero curvature is the lightest.
+"""Curvatures above this percentile share a color; a few large ones would use up the colors."""
+# People with color blindness can distinguish orange and blue. Zero curvature is the lightest.
 _DIVERGING = ["#a84300", "#e07b22", "#f0b87c", "#cecece", "#86b9dc", "#3a86c2", "#0a4a8f"]
 _NEGATIVE, _BOUNDARY = "#ff7ae0", "#c8007c"
 _BOUNDARY_NAME = "boundary of negative curvature"
@@ -33,7 +33,7 @@ class _Nodes(NamedTuple):
     axes: tuple[np.ndarray, np.ndarray]
     """(m1,) and (m2,): the centers of the blocks."""
     coordinates: tuple[np.ndarray, np.ndarray]
-    """(m1, m2) both: the coordinates of each node; of a grid without blocks, its axes."""
+    """(m1, m2) each: the coordinates of each node; the same as `axes` for a grid without blocks."""
     loss: np.ndarray
     """(m1, m2), NaN where the loss is not finite."""
     curvature: np.ndarray
@@ -45,9 +45,9 @@ def slopes(derivatives: Derivatives, *paths: Trajectory, dark: bool = False) -> 
 
     The arrows are the negative gradient with respect to the two coordinates. They are
     perpendicular to the contour lines only if both axes have the same scale. Their length is
-    proportional to the cube root of the gradient norm, within limits. The boundary is the line
-    where the smaller eigenvalue of the Hessian changes sign; on one side, where the arrows are
-    pink, the loss curves downward in some direction. Grids with more than 401 values along an axis
+    proportional to the cube root of the gradient norm, within limits. On the boundary, the smaller
+    eigenvalue of the Hessian changes sign. On its negative side, where the arrows are pink, the
+    loss curves downward in some direction. Grids with more than 401 values along an axis
     are reduced as in `surface`.
 
     Args:
@@ -59,8 +59,9 @@ def slopes(derivatives: Derivatives, *paths: Trajectory, dark: bool = False) -> 
         The figure.
 
     Raises:
-        TypeError: an argument is not of the type above.
-        ValueError: there is no finite loss, or a path has other parameters.
+        TypeError: An argument has another type than described above.
+        ValueError: There is no finite loss, or a path's parameters do not have the names of the
+            axes.
 
     Example:
         >>> data = jxs.data.teacher_student(jax.random.key(0))
@@ -138,8 +139,9 @@ def curvature(derivatives: Derivatives, *paths: Trajectory, dark: bool = False) 
         The figure.
 
     Raises:
-        TypeError: an argument is not of the type above.
-        ValueError: there is no finite loss, or a path has other parameters.
+        TypeError: An argument has another type than described above.
+        ValueError: There is no finite loss, or a path's parameters do not have the names of the
+            axes.
 
     Example:
         >>> data = jxs.data.teacher_student(jax.random.key(0))
@@ -263,7 +265,7 @@ def _add_arrows(
             y=y,
             mode="lines+markers",
             line={"color": line_color, "width": width},
-            # The head has the direction of the line on the screen, for any scales of the axes.
+            # The head points along the line on the screen, whatever the scales of the axes.
             marker={
                 "symbol": "arrow",
                 "angleref": "previous",

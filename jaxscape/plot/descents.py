@@ -28,10 +28,10 @@ _PATH_COLORS = (
 
 
 def fan(descents: Descents, dark: bool = False) -> go.Figure:
-    """Draw the losses of many runs by epoch: the median, and the central 50 and 90 %.
+    """Draw the losses of many runs by epoch: the median and the central 50 % and 90 % ranges.
 
     Args:
-        descents: runs with the same loss. Runs that diverged are left out; a note counts them.
+        descents: runs with the same loss. Diverged runs are left out; a note counts them.
         dark: whether the background is dark.
 
     Returns:
@@ -39,7 +39,7 @@ def fan(descents: Descents, dark: bool = False) -> go.Figure:
 
     Raises:
         TypeError: `descents` is not a `Descents`.
-        ValueError: all runs diverged.
+        ValueError: All runs diverged.
 
     Example:
         >>> data = jxs.data.noisy_sine(jax.random.key(0))
@@ -86,15 +86,15 @@ def steps(*paths: Trajectory, landscape: Landscape | None = None, dark: bool = F
 
     Args:
         *paths: results of `descend`, with `record="step"` to show every step.
-        landscape: a grid; a line shows its smallest cell. Shorter steps are not visible on it.
+        landscape: a grid. A line shows its smallest spacing: shorter steps are not visible on it.
         dark: whether the background is dark.
 
     Returns:
         The figure.
 
     Raises:
-        TypeError: a path is not a `Trajectory`. Select one run of `Descents` by its index.
-        ValueError: there is no path, or one has no step sizes.
+        TypeError: A path is not a `Trajectory`. Select one run of `Descents` by its index.
+        ValueError: There is no path, or one has no step sizes.
 
     Example:
         >>> data = jxs.data.teacher_student(jax.random.key(0))
@@ -106,7 +106,10 @@ def steps(*paths: Trajectory, landscape: Landscape | None = None, dark: bool = F
     for path in paths:
         check_type("paths", path, Trajectory, "Trajectory objects")
     if not paths or any(path.step_size is None for path in paths):
-        raise ValueError("paths: expected at least one result of descend, with step sizes")
+        got = "one without" if paths else "none"
+        raise ValueError(
+            f"paths: expected at least one result of descend, with step sizes, got {got}"
+        )
     figure = go.Figure()
     # Learning rates come last, on top of the step lengths, which vary a lot.
     for quantity, width, opacity, dash in (
@@ -149,14 +152,14 @@ def steps(*paths: Trajectory, landscape: Landscape | None = None, dark: bool = F
 
 
 def stability(stability: Stability, dark: bool = False) -> go.Figure:
-    """Draw the sharpness and 2 / learning rate, the gradient norm, and the angle of the steps.
+    """Draw sharpness and 2 / learning rate, gradient norm, and the steps' angle to the −gradient.
 
     Args:
         stability: the result of `edge_of_stability`.
         dark: whether the background is dark.
 
     Returns:
-        The figure, three panels over the steps.
+        The figure, with three panels over the steps.
 
     Raises:
         TypeError: `stability` is not a `Stability`.
@@ -206,19 +209,19 @@ def stability(stability: Stability, dark: bool = False) -> go.Figure:
 def profile(
     valley: Valley, critical: CriticalPoints | None = None, dark: bool = False
 ) -> go.Figure:
-    """Draw the minimum loss over the second coordinate, along the first, and where it is.
+    """Draw the loss and the second coordinate of a valley's bottom over the first coordinate.
 
     Args:
         valley: the result of `valley`.
-        critical: the result of `critical_points`. Its points in the valley are marked, and its
-            limits far away are drawn as horizontal lines.
+        critical: the result of `critical_points`. Its minima and saddles in the valley are marked,
+            and its limits as w1 → 0 and w1 → ±∞ are drawn as horizontal lines.
         dark: whether the background is dark.
 
     Returns:
         The figure, with the loss above and the second coordinate below.
 
     Raises:
-        TypeError: an argument is not of the type above.
+        TypeError: An argument has another type than described above.
 
     Example:
         >>> data = jxs.data.teacher_student(jax.random.key(0))
@@ -241,7 +244,7 @@ def profile(
     if critical is not None:
         _add_limits(figure, critical, a, first)
         _add_critical_points(figure, critical, a)
-    # Percentiles, because the second coordinate may go to infinity and flatten the rest.
+    # Percentiles, because the second coordinate may go to infinity.
     visible_range = _with_margin(np.nanpercentile(valley.b, [4, 96]), 0.15)
     second_title = Axis(valley.b, second, valley.b_unit).title
     figure.update_yaxes(title=second_title, range=visible_range, row=2, col=1)

@@ -35,7 +35,7 @@ _MODULES = {
     ".gif": ("kaleido", "PIL"),
     ".mp4": ("kaleido", "imageio_ffmpeg"),
 }
-"""The modules that each format needs beside plotly."""
+"""The modules that each format needs in addition to plotly."""
 _PACKAGES = {"kaleido": "kaleido", "PIL": "pillow", "imageio_ffmpeg": "imageio-ffmpeg"}
 """The package that provides each module."""
 
@@ -50,16 +50,18 @@ def write(
 ) -> None:
     """Write a figure to a file, in the format of the file's ending.
 
-    An HTML page works offline and fills its window; the same figure gives the same bytes. Images
-    are drawn by kaleido. For a GIF or an MP4, kaleido's browser draws the animation frame by frame.
-    An existing file is replaced in one step when the new one is complete.
+    An HTML page fills its window and, unless `cdn` is set, works offline; the same figure gives the
+    same bytes. kaleido draws images. For a GIF or an MP4, kaleido's browser draws the animation
+    frame by frame. An existing file is replaced in one step when the new one is complete.
 
     Args:
         figure: any plotly figure; for `.gif` and `.mp4` one with frames, as from `animation`.
         file: a path ending in `.html`, `.png`, `.svg`, `.pdf`, `.gif` or `.mp4`.
         cdn: whether an HTML page loads plotly.js from the network, which makes the file small.
-        width: in pixels; by default the figure's own width, or 1200 for images.
-        height: in pixels; by default the figure's own height, or 900 for images.
+        width: in pixels. For an image, the default is the figure's own width, or 1200. On an HTML
+            page, the figure's own width takes precedence, and the default is the window's.
+        height: in pixels. For an image, the default is the figure's own height, or 900. On an HTML
+            page, the figure's own height takes precedence, and the default is the window's.
 
     Raises:
         TypeError: `figure` is not a plotly figure, or a size is not a number.
@@ -82,7 +84,7 @@ def write(
     suffix = Path(file).suffix.lower()
     if suffix in _ENCODERS and not figure.frames:
         raise ValueError(
-            f"figure: expected frames for {suffix}, got a figure without; plot.animation makes one"
+            f"figure: expected frames for {suffix}, got none; plot.animation adds frames"
         )
     if cdn and suffix != ".html":
         raise ValueError(f"cdn: expected a file ending in .html, got {str(file)!r}")
@@ -111,7 +113,7 @@ def write(
 
 
 def check_file(file: str | os.PathLike) -> None:
-    """Check that `write` could write a file; callers do so before a long computation.
+    """Check that `write` can write a file, for use before a long computation.
 
     Raises:
         ValueError: The format is unknown, or the folder does not exist.
@@ -142,9 +144,9 @@ def check_file(file: str | os.PathLike) -> None:
 def encode_gif(pictures: Sequence[bytes], milliseconds: int) -> bytes:
     """Encode PNGs as a GIF that repeats.
 
-    All frames use one palette: the background color, and 255 colors chosen for the first, the
-    middle and the last picture, with more for frequent colors. Colors in between are dithered with
-    a fixed pattern (Bayer 1973): surfaces look smooth, and parts at rest do not flicker.
+    All frames share one palette: the background color, and 255 colors chosen from the first, the
+    middle and the last picture, where frequent colors count more. Other colors are dithered with a
+    fixed pattern (Bayer 1973), so that surfaces look smooth and static parts do not flicker.
 
     Args:
         pictures: PNGs of one size.

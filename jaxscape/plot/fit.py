@@ -32,12 +32,12 @@ def fit(
     """Animate a path on a surface next to the network's predictions for its data.
 
     One slider moves both: each frame shows a point of the path and the predictions there, in the
-    same color. At most 1,000 samples are drawn; a note says so.
+    same color. At most 1,000 samples are drawn; a note counts them if there are more.
 
     Args:
         landscape: the loss on a grid.
         predictions: the result of `predictions`, which holds the path.
-        kind: the figure under the path.
+        kind: the figure on which the path is drawn.
         critical: the result of `critical_points`, drawn in every frame.
         valley: the result of `valley`, drawn in every frame.
         minimax_path: the result of `minimax_path`, drawn in every frame.
@@ -49,8 +49,8 @@ def fit(
         The figure, with frames as in `animation`.
 
     Raises:
-        TypeError: an argument is not of the type above.
-        ValueError: for the same reasons as in `animation`.
+        TypeError: An argument has another type than described above.
+        ValueError: `animation` would raise it for the same arguments.
 
     Example:
         >>> data = jxs.data.teacher_student(jax.random.key(0))
@@ -151,7 +151,7 @@ def _add_fit(figure: go.Figure, predictions: Predictions, color: str) -> None:
 
 
 def _vertical_range(targets: np.ndarray, predictions: np.ndarray) -> tuple[float, float]:
-    """Return a range that shows all targets, and predictions up to one range of targets away."""
+    """Return a range with all targets, and predictions up to the targets' range away from them."""
     low, high = float(targets.min()), float(targets.max())
     span = (high - low) or 1.0
     finite = predictions[np.isfinite(predictions)]

@@ -39,7 +39,7 @@ def lines(*lines: Lines, dark: bool = False) -> go.Figure:
 
     Raises:
         TypeError: an argument is not a `Lines`.
-        ValueError: there is no argument, or one has no finite loss.
+        ValueError: There is no argument, or an argument has no finite loss.
 
     Example:
         >>> data = jxs.data.teacher_student(jax.random.key(0))
@@ -63,7 +63,7 @@ def lines(*lines: Lines, dark: bool = False) -> go.Figure:
         line_colors = [layout.mix_color(color, 255, 0.35) for color in line_colors]
     groups = list(zip(lines, unique_names, line_colors, strict=True))
     figure = go.Figure()
-    # All ranges are below all thin lines, and these below all means.
+    # Draw all ranges below all thin lines, and these below all means.
     for add in (_add_range, _add_thin_lines, _add_mean):
         for group, name, color in groups:
             add(figure, group, name, color)

@@ -1,4 +1,4 @@
-"""Scripts that a figure needs on a page beside plotly: linked panels, slider, small windows."""
+"""Scripts that a page needs in addition to plotly.js: linked panels, slider, narrow windows."""
 
 from collections.abc import Mapping
 from importlib import resources
@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 
 
 def figure_meta(figure: go.Figure) -> Mapping[str, Any]:
-    """Return the figure's metadata if it is a mapping, as the library writes it; otherwise none.
+    """Return the figure's metadata if it is a mapping, as in the library's figures; otherwise {}.
 
     Plotly accepts any value as a figure's `meta`.
 

@@ -11,7 +11,7 @@ from jaxscape.curvature.spectrum import Eigenpairs, SpectralDensity
 from jaxscape.plot.parts import layout
 
 _FLOOR = 0.03
-"""Lower end of the density axis, relative to the peak of a single eigenvalue."""
+"""The lower end of the density axis, relative to the peak of one isolated eigenvalue."""
 
 
 def spectrum(
@@ -19,8 +19,8 @@ def spectrum(
 ) -> go.Figure:
     """Draw the density of eigenvalues on a log scale, with its error and single eigenvalues.
 
-    The markers of single eigenvalues are at the height of the density of one isolated eigenvalue; a
-    lower peak of the density stands for less than one eigenvalue. The axis ends a little below.
+    Single eigenvalues are marked at the density's peak for one isolated eigenvalue. A lower peak of
+    the density stands for less than one eigenvalue. The density axis begins at 3 % of this height.
 
     Args:
         density: the result of `spectral_density`.
@@ -31,8 +31,8 @@ def spectrum(
         The figure.
 
     Raises:
-        TypeError: an argument is not of the type above.
-        ValueError: `density` is not finite.
+        TypeError: An argument has another type than described above.
+        ValueError: The density is not finite.
 
     Example:
         >>> data, key = jxs.data.teacher_student(jax.random.key(0)), jax.random.key(1)

@@ -1,7 +1,7 @@
 """Draw a landscape as a 3-D surface, or as a heatmap with contour lines.
 
-A loss array has a along its rows; plotly wants b there, so arrays are transposed on their way into
-a trace.
+The first axis of a loss array is the coordinate a. plotly expects b first, so arrays are transposed
+for a trace.
 """
 
 import plotly.graph_objects as go
@@ -15,7 +15,7 @@ from jaxscape.results.trajectory import Descents, Projection, Trajectory
 from jaxscape.topology.valleys import MinimaxPath, Valley
 
 MAX_SURFACE_VALUES = 401
-"""Values along an axis of a surface. Browsers rotate larger ones slowly."""
+"""The largest number of values along an axis of a surface. Browsers rotate larger ones slowly."""
 _MAX_HEATMAP_VALUES = 2001
 
 
@@ -32,15 +32,16 @@ def surface(
     """Draw the loss as a 3-D surface, with training paths on it.
 
     The camera is placed so that most of the paths is visible. If an axis has more than 401 values,
-    the grid is split into blocks and one cell of each block is drawn, with its own coordinates and
+    the grid is split into blocks, and one cell of each block is drawn with its own coordinates and
     loss: the block's lowest (highest) cell if it is below (above) all neighboring blocks, so that
-    no minimum or maximum is lost. A note says so. float64 losses are stored as float32 where the
-    figure shows no difference. Finite cells that are not a corner of a square of four finite cells
-    are drawn as points.
+    no minimum or maximum is lost; otherwise its middle cell or one on the grid's edge. A note gives
+    the number of drawn cells. float64 losses are stored as float32 if the figure shows no
+    difference. Finite cells that are not a corner of a square of four finite cells are drawn as
+    points.
 
-    Paths are drawn slightly above the surface; their hover shows their own loss. They are cut at
-    the edge of the grid, and a note counts the points beyond it. Another note names paths whose
-    losses differ from those of the surface under them.
+    Paths are drawn slightly above the surface; their hover text shows their own loss. They are cut
+    at the edge of the grid, and a note counts the points outside. Another note names the paths
+    whose losses differ from those of the surface below them.
 
     Args:
         landscape: the loss on a grid.
@@ -50,8 +51,8 @@ def surface(
         critical: the result of `critical_points`, drawn on the surface.
         valley: the result of `valley`, drawn on the surface.
         minimax_path: the result of `minimax_path`, drawn on the surface.
-        log: whether heights and colors use a log scale. Ticks are in units of the loss. Losses of
-            paths below the lowest cell are drawn at the height of that cell.
+        log: whether heights and colors use a log scale. Ticks are in units of the loss. Path points
+            with a loss below that of the lowest cell are drawn at the height of that cell.
         clip: fraction of the cells, above 0 and at most 1, that have distinct colors. Cells with
             higher losses share the last color; their heights do not change.
         dark: whether the background is dark.
@@ -60,9 +61,9 @@ def surface(
         The figure.
 
     Raises:
-        TypeError: an argument is not of the type above.
+        TypeError: An argument has another type than described above.
         ValueError: `landscape` has no finite loss, or, for a log scale, a negative loss or none
-            above 0; paths or overlays have other coordinates, or a path is on another plane.
+            above 0; a path or an overlay has other coordinates; or a path is on another plane.
 
     Example:
         >>> data = jxs.data.noisy_sine(jax.random.key(0))
@@ -145,9 +146,9 @@ def contour(
         The figure.
 
     Raises:
-        TypeError: an argument is not of the type above.
+        TypeError: An argument has another type than described above.
         ValueError: `landscape` has no finite loss, or, for a log scale, a negative loss or none
-            above 0; paths or overlays have other coordinates, or a path is on another plane.
+            above 0; a path or an overlay has other coordinates; or a path is on another plane.
 
     Example:
         >>> data = jxs.data.noisy_sine(jax.random.key(0))

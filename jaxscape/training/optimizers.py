@@ -64,7 +64,7 @@ def check_optimizer(
     for name, value in hyperparameters.items():
         if not is_traced(value) and (lowest := float(np.min(value))) < 0:
             params = jax.tree.unflatten(structure, shapes)
-            if fault := first_update_fault(optimizer, params, {name: lowest}):
+            if fault := find_update_fault(optimizer, params, {name: lowest}):
                 raise ValueError(
                     f"hyperparameters[{name!r}]: expected values with which the {argument} "
                     f"descends, at {lowest:g} {fault}"
@@ -77,7 +77,7 @@ def _inspect(
 ) -> tuple[str | None, set[str], set[str]]:
     """Return an optimizer's fault, and the names of its constant and scheduled hyperparameters."""
     params = jax.tree.unflatten(structure, shapes)
-    fault = first_update_fault(optimizer, params, {})
+    fault = find_update_fault(optimizer, params, {})
     return fault, *injected_names(optimizer, params)
 
 
@@ -155,7 +155,7 @@ def injected_names(
     return {name for node in states for name in node.hyperparams} - scheduled, scheduled
 
 
-def first_update_fault(
+def find_update_fault(
     optimizer: optax.GradientTransformation, params: Params, hyperparameters: Mapping[str, float]
 ) -> str | None:
     """Return a message if an optimizer ascends or its update by a finite gradient is not finite.

@@ -274,7 +274,7 @@ def test_a_large_grid_is_reduced_without_losing_its_minimum(draw):
     assert a == pytest.approx(derivatives.a.values[i], abs=tolerance + 1e-6)
     # In other blocks of three cells, the middle one is drawn.
     np.testing.assert_array_equal(np.asarray(trace.z)[:50, 1:50], loss[4:150:3, :50].T)
-    assert notes(figure)[0] == "drawn grid of 270 × 401 cells, all peaks and pits kept"
+    assert notes(figure)[0] == "drawn grid of 270 × 401 cells, all minima and maxima kept"
     assert "810 × 401" in figure.layout.title.subtitle.text
 
 

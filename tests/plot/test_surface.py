@@ -235,7 +235,7 @@ def test_a_large_heatmap_keeps_minima_and_maxima():
     assert abs(image.x[i] - landscape.a.values[137]) <= 3 / 2010 + 1e-9
     assert abs(image.y[j] - landscape.b.values[611]) <= 3 / 2002 + 1e-9
     notes = figure.layout.meta["notes"]
-    assert notes[0] == "heatmap of 1006 × 1002 cells, all peaks and pits kept"
+    assert notes[0] == "heatmap of 1006 × 1002 cells, all minima and maxima kept"
     assert notes[1].startswith("contour lines of 336 × 401")
     assert f"1 of {2011 * 2003} cells are not finite, the first at w1 = 1.494" in notes[2]
 

@@ -21,7 +21,8 @@ from jaxscape.plot.parts.paths import PATH_COLORS
 _MAX_DRAWN_SAMPLES = 400
 """More samples of a data set would hide each other."""
 _SCRIPTS = ("numerics", "drawing", "explorer")
-# Without network access. plotly.js compiles functions from text to draw surfaces.
+# Forbid network access. plotly.js needs 'unsafe-eval' to draw surfaces: it compiles functions from
+# text.
 _CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; "
     "img-src data: blob:; font-src data:"
@@ -81,7 +82,7 @@ def explore(
 
     Args:
         train: the training set, x and y of shape (n,), with or without sample weights.
-        test: a second data set, whose loss the page shows too.
+        test: a test set, whose loss the page shows, too; None for none.
         w1: (lo, hi), the drawn range of w1.
         w2: (lo, hi), the drawn range of w2.
 
@@ -133,7 +134,7 @@ def _page_data(name: str, data: Any) -> dict[str, Any]:
                     f"from {array.min():g} to {array.max():g}"
                 )
     weight = None if data.sample_weight is None else np.asarray(data.sample_weight, np.float64)
-    # Every k-th sample in the order of x has the distribution of all.
+    # Evenly spaced samples in the order of x are distributed like all samples.
     order = np.argsort(x, kind="stable")
     count = min(len(x), _MAX_DRAWN_SAMPLES)
     drawn = order[np.linspace(0, len(x) - 1, count).round().astype(int)]

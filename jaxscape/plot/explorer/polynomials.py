@@ -22,7 +22,7 @@ import numpy as np
 from jaxscape._util.progress import bar
 
 DEGREE = 16
-"""Of the polynomials; 8.2⁻¹⁷ is 3e-16, about the rounding error of float64."""
+"""The degree of the polynomials; 8.2⁻¹⁷ is 3e-16, about the rounding error of float64."""
 _FIRST_END = 0.25
 """scale·w1 at the end of the first interval, which starts at 0."""
 _SATURATION = 20.0
@@ -35,7 +35,7 @@ class PiecewisePolynomials(NamedTuple):
     scale: float
     """The largest |x|; 1 if all x are 0."""
     ends: np.ndarray
-    """(p,) ends of the intervals. The first starts at 0; beyond the last, all is constant."""
+    """(p,) ends of the intervals. The first starts at 0; beyond the last, the limits hold."""
     coefficients: np.ndarray
     """(p, 3, DEGREE + 1) Chebyshev coefficients of floor, curvature and center."""
     limits: np.ndarray

@@ -1,11 +1,11 @@
-// Link the panels of a figure: the cameras of several scenes turn together; between a surface and
-// its contour plot, a marker shows the point under the mouse in the other panel.
+// Link the panels of a figure. The cameras of several scenes turn together. For a surface next to its
+// contour plot, a marker in one panel shows the point under the mouse in the other.
 (() => {
   const figure = document.getElementById("{plot_id}");
   const {log, names} = figure.layout.meta.linked;
   const scenes = Object.keys(figure._fullLayout).filter((key) => /^scene\d*$/.test(key));
 
-  // Cameras. While one update runs, only the latest of the following ones is kept.
+  // Cameras. While an update runs, only the latest of the waiting ones is kept.
   let waiting = null;
   let busy = false;
   const turn = async (event) => {

@@ -1,4 +1,4 @@
-"""Choose the cells that are drawn of a large landscape, without losing peaks or pits."""
+"""Choose the cells of a large grid to draw, without losing minima or maxima."""
 
 from typing import NamedTuple
 
@@ -6,12 +6,12 @@ import numpy as np
 
 from jaxscape.results.landscape import Landscape
 
-# Losses are read in parts of this size, because they may be a memory map larger than memory.
+# The number of losses read at a time, because they may be a memory map larger than memory.
 _CELLS_PER_READ = 2**24
 
 
 class Blocks(NamedTuple):
-    """A landscape divided into blocks of cells, of which one cell each is drawn."""
+    """A grid divided into blocks of cells, and the cell to draw of each block."""
 
     size: tuple[int, int]
     """Rows and columns of a block; the last blocks may have fewer."""
@@ -29,9 +29,9 @@ class Blocks(NamedTuple):
         return self.rows, self.columns
 
     def note(self, name: str) -> str:
-        """Return the figure's note on the number of drawn cells of the surface or image `name`."""
+        """Return a figure's note with the number of cells of the drawn surface or image, `name`."""
         m1, m2 = self.rows.shape
-        return f"{name} of {m1} × {m2} cells, all peaks and pits kept"
+        return f"{name} of {m1} × {m2} cells, all minima and maxima kept"
 
 
 def for_surface(
@@ -44,9 +44,9 @@ def for_surface(
         max_values: the largest number of values along an axis.
 
     Returns:
-        The axes, (n1,) and (n2,), and the losses, (n1, n2), if they are few enough; otherwise the
-        coordinates and losses of the drawn cells, (m1, m2) each. Losses that are not finite are
-        NaN. Last, the notes.
+        Two coordinates, the losses, and the notes. If the grid is small enough, the coordinates are
+        its axes, (n1,) and (n2,), and the losses are (n1, n2). Otherwise all three are those of the
+        drawn cells, (m1, m2). Losses that are not finite are NaN.
     """
     a, b, loss = _arrays(landscape)
     if max(landscape.shape) <= max_values:
@@ -70,7 +70,7 @@ def for_image(
     Args:
         landscape: the landscape.
         max_values: the largest number of values along an axis.
-        name: how the note calls the image.
+        name: the image's name in the note.
 
     Returns:
         The axes, (m1,) and (m2,), the losses, (m1, m2), with NaN for losses that are not finite,
@@ -96,9 +96,9 @@ def _with_holes(loss: np.ndarray) -> np.ndarray:
 def choose_cells(loss: np.ndarray, max_values: int) -> Blocks:
     """Divide losses into blocks and choose the cell to draw of each.
 
-    It is the lowest (highest) cell if it is below (above) all cells of the neighboring blocks, so
-    that no pit or peak is lost. Otherwise it is the middle cell, which makes an even mesh; at the
-    border, the cell on the border.
+    It is the block's lowest (highest) cell if that is below (above) all cells of the neighboring
+    blocks, so that no minimum or maximum is lost. Otherwise it is the middle cell, which makes an
+    even mesh, or at the grid's edge a cell on the edge.
 
     Args:
         loss: (n1, n2).
@@ -133,7 +133,7 @@ def choose_cells(loss: np.ndarray, max_values: int) -> Blocks:
 def _block_minima(
     loss: np.ndarray, size: tuple[int, ...], sign: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the lowest finite value of sign · loss in each block and its flat index, (m1, m2)."""
+    """Return the lowest finite sign · loss of each block and its index in the block, (m1, m2)."""
     n1, n2 = loss.shape
     blocks = -(-n2 // size[1])
     step = size[0] * max(1, _CELLS_PER_READ // (n2 * size[0]))
@@ -141,8 +141,8 @@ def _block_minima(
     for start in range(0, n1, step):
         part = np.asarray(loss[start : start + step])
         part = np.where(np.isfinite(part), sign * part, np.inf)
-        missing = [(0, -len(part) % size[0]), (0, -n2 % size[1])]
-        part = np.pad(part, missing, constant_values=np.inf)
+        padding = [(0, -len(part) % size[0]), (0, -n2 % size[1])]
+        part = np.pad(part, padding, constant_values=np.inf)
         part = part.reshape(-1, size[0], blocks, size[1]).swapaxes(1, 2)
         part = part.reshape(-1, blocks, size[0] * size[1])
         values.append(part.min(axis=2))

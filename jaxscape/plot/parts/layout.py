@@ -14,7 +14,8 @@ from jaxscape.plot.parts.scale import Scale
 from jaxscape.results.landscape import Landscape
 from jaxscape.results.trajectory import Descents
 
-# Viridis rises evenly in lightness, also for color-blind readers, and has no red: paths are red.
+# Viridis rises evenly in lightness, also for color-blind readers, and has no red, the first path's
+# color.
 COLORS = "Viridis"
 OUTLINE = {"color": "black", "width": 1}
 """The outline of markers."""
@@ -23,15 +24,15 @@ HTML_CONFIG = {"showSendToCloud": False, "displaylogo": False, "responsive": Tru
 
 _MAX_THIN_LINES = 400
 _MANY_PATHS = 4
-"""From this number of paths on, legend entries leave out the coordinates of the ends."""
+"""The number of paths from which on legend entries leave out the coordinates of the ends."""
 _HIGH_LEGEND = 50
-"""In pixels, two rows. A higher legend leaves a 3-D scene little height."""
+"""The height of two rows, in pixels. A higher legend leaves little height for a 3-D scene."""
 _OVERLAP_DISTANCE = 0.01
-"""Relative to the axes, about the size of a marker in a small figure."""
+"""About the size of a marker in a small figure, relative to the length of the axes."""
 
 
 def mix_color(color: str, gray: int, fraction: float) -> str:
-    """Mix a color with a fraction of a gray from 0 (black) to 255 (white)."""
+    """Mix a color with a gray, from 0 (black) to 255 (white); `fraction` is that of the gray."""
     channels = ((1 - fraction) * channel + fraction * gray for channel in hex_to_rgb(color))
     return "rgb({:.0f}, {:.0f}, {:.0f})".format(*channels)
 
@@ -64,12 +65,12 @@ def check_drawable(landscape: Landscape, name: str = "landscape") -> None:
         n1, n2 = landscape.shape
         raise ValueError(
             f"{name}: expected at least one finite loss to draw, got none in {n1} × {n2} cells; "
-            "is loss(params, data) finite in the middle of the axes?"
+            "check that loss(params, data) is finite in the middle of the grid"
         )
 
 
 def marker_size(path: DrawnPath) -> float:
-    """Return a smaller marker size for paths of more than 100 points."""
+    """Return the size of a path's markers, smaller for more than 100 points."""
     return 3.2 if len(path.points) <= 100 else 2
 
 
@@ -145,14 +146,14 @@ def add_paths(figure: go.Figure, landscape: Landscape, paths: list[DrawnPath]) -
 def add_descents(
     figure: go.Figure, landscape: Landscape, descents: Descents, median: DrawnPath
 ) -> list[str]:
-    """Draw many descents as thin lines that the legend switches with their median.
+    """Draw many descents as thin lines that share the legend entry of their median.
 
     Returns:
         The notes.
     """
     count = len(descents)
     shown = evenly_spaced(count, _MAX_THIN_LINES)
-    # One trace for all, with a gap after each descent and at values that are not finite.
+    # All lines are one trace, with a gap after each descent and at values that are not finite.
     x, y = (
         np.pad(descents.coordinate(axis.name)[shown], ((0, 0), (0, 1)), constant_values=np.nan)
         for axis in (landscape.a, landscape.b)
@@ -190,7 +191,7 @@ def name_axes(figure: go.Figure, landscape: Landscape) -> None:
 
 
 def hover_text(landscape: Landscape, loss: str, name: str) -> str:
-    """Return the hover text of a point, plotly's template.
+    """Return plotly's template for the hover text of a point.
 
     Args:
         landscape: the landscape, which names the coordinates.
@@ -198,12 +199,12 @@ def hover_text(landscape: Landscape, loss: str, name: str) -> str:
         name: the first line.
     """
     a, b = landscape.a.name, landscape.b.name
-    # Plotly would write a name outside of the box in the path's color, often too light to read.
+    # Plotly writes a trace's name outside of the box in the trace's color, often too light to read.
     return f"<b>{name}</b><br>{a} %{{x:.5~g}}<br>{b} %{{y:.5~g}}<br>loss {loss}<extra></extra>"
 
 
 def cell_hover_text(landscape: Landscape, scale: Scale) -> str:
-    """Return the hover text of a cell, whose loss is `z`, or custom data on a log scale."""
+    """Return the hover text of a cell, whose loss is `z`, or on a log scale the custom data."""
     return hover_text(
         landscape, "%{customdata:.6~g}" if scale.log else "%{z:.6~g}", landscape.loss_name
     )

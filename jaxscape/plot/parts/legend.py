@@ -6,21 +6,21 @@ import math
 import plotly.graph_objects as go
 
 FONT_SIZE = 13
-"""Of the entries, in pixels."""
+"""The font size of the entries, in pixels."""
 _LETTER_WIDTH = 0.47
-"""Relative to the font size."""
+"""The average width of a letter, relative to the font size."""
 _MAX_ROWS = 8
 _MAX_HEIGHT = 90
-"""In pixels, four rows; the entries of a higher legend are shortened."""
+"""The height of four rows, in pixels; the entries of a higher legend are shortened."""
 _MAX_LETTERS = 20
-"""Of a shortened name."""
+"""The number of letters of a shortened name."""
 LOWEST_CELL = "lowest cell"
-"""The entry of the lowest cell."""
+"""The beginning of the lowest cell's entry."""
 _WITHOUT_ENTRY = ("surface", "heatmap")
 
 
 def drop_path_ends(figure: go.Figure) -> None:
-    """Remove the coordinates of the ends from the entries of paths; their hover shows them."""
+    """Remove the coordinates of the ends from the entries of paths; hover texts show them."""
     for trace in figure.data:
         head, *more = (trace.name or "").split("<br>")
         group = trace.legendgroup

@@ -19,7 +19,7 @@ from jaxscape.plot.parts.scale import Scale
 from jaxscape.results.landscape import Landscape
 from jaxscape.topology.valleys import MinimaxPath, Valley
 
-# Neither a color nor a symbol is one of those of paths, whose ends are circles and diamonds.
+# Paths have none of these colors. In 2-D, the ends of paths have none of these symbols.
 _MARKERS = {
     "minimum": ("square", colors.BLUE),
     "saddle": ("x", colors.YELLOW),
@@ -28,7 +28,7 @@ _MARKERS = {
 }
 _VALLEY_COLOR, _MINIMAX_COLOR = colors.SKY_BLUE, colors.GREEN
 _MIN_VALUES = 15
-"""Values along an axis from which on the grid resolves a valley well enough to compare losses."""
+"""A grid with fewer values along an axis resolves a valley too coarsely to compare losses."""
 # In 3-D, plotly draws its cross symbols as boxes or hairlines.
 _SYMBOLS_3D = {"x": "diamond", "cross": "square"}
 
@@ -89,7 +89,7 @@ def add(
     if critical is not None:
         points["critical points"] = _critical_positions(critical)
         notes += _add_critical_points(figure, landscape, critical, scale)
-    # An overlay does not record its loss, data and plane; its losses show if they are others.
+    # An overlay does not record its loss, data and plane; its losses show whether they differ.
     mismatches = [
         mismatch_note(landscape, position[:, :2], position[:, 2], name)
         for name, position in points.items()
@@ -103,10 +103,7 @@ def polylines(
     valley: Valley | None = None,
     minimax_path: MinimaxPath | None = None,
 ) -> list[np.ndarray]:
-    """Return the points of overlays and marks within the grid, (K, 3) each.
-
-    The camera is placed so that most of them are visible.
-    """
+    """Return the points of overlays and marks within the grid, (K, 3) each, for the camera."""
     found = []
     if valley is not None:
         found.append(_clip_to_grid(landscape, _valley_bottom(valley)))
@@ -131,9 +128,9 @@ def _path_cells(minimax_path: MinimaxPath) -> np.ndarray:
 
 
 def _valley_bottom(valley: Valley) -> np.ndarray:
-    """Return the bottom of a valley, (n, 3), with NaN where b jumps from one infinity to the other.
+    """Return the bottom of a valley, (n, 3), with NaN at poles of b, where its sign jumps.
 
-    Such a pole lies where the curvature along b vanishes.
+    At a pole, the curvature along b vanishes.
     """
     bottom = np.stack([np.asarray(valley.a.values, float), valley.b, valley.loss], axis=1)
     jumps = np.flatnonzero(np.diff(np.sign(valley.b)) * np.sign(valley.b[1:]) == 2) + 1

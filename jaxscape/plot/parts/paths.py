@@ -19,12 +19,12 @@ from jaxscape.results.trajectory import Descents, Projection, Trajectory
 # After Okabe and Ito's colors for color-blind readers; neighbors also differ in lightness, and
 # none is close to a color of Viridis.
 PATH_COLORS = ("#ff4b1f", "#ffffff", "#f3a5d0", "#ffb000", "#9fd8ff", "#d55e00")
-# With more, one note counts the points of all paths: a small figure has space for few lines.
+# With more notes, a single one counts the points of all paths: a small figure has few lines.
 _MAX_NOTES = 3
-# Relative to the extent of an axis. Coordinates in float32 may be a rounding outside of the grid.
+# Relative to the length of an axis. Rounding to float32 may move coordinates out of the grid.
 EDGE_TOL = 1e-6
 _MISMATCH_TOL = 0.05
-"""Largest difference between a path's losses and the surface, relative to the path's loss range."""
+"""Largest RMS difference of a path's losses from the surface, relative to the path's loss range."""
 
 
 class DrawnPath(NamedTuple):
@@ -92,7 +92,7 @@ def check_paths(paths: Sequence[Any]) -> None:
 
 
 def unique_names(paths: Sequence[Trajectory | Projection]) -> list[str]:
-    """Return a different name for each path; the legend switches paths by these names.
+    """Return a different name for each path; the legend shows and hides paths by these names.
 
     Names are escaped, because plotly reads tags in texts as markup.
     """
@@ -109,7 +109,7 @@ def unique_names(paths: Sequence[Trajectory | Projection]) -> list[str]:
 def thin(
     paths: Sequence[Trajectory | Projection], max_points: int
 ) -> tuple[list[Trajectory | Projection], list[str]]:
-    """Keep at most `max_points` points of each path, spread evenly, with the first and the last.
+    """Keep at most `max_points` points of each path, evenly spaced, with the first and the last.
 
     Diverged runs end at their last finite point.
 
@@ -192,7 +192,7 @@ def clip_polyline(polyline: np.ndarray, box: np.ndarray) -> np.ndarray:
 def mismatch_notes(
     landscape: Landscape, paths: Sequence[Trajectory | Projection | Descents]
 ) -> list[str]:
-    """Name the paths whose losses differ from the landscape below them.
+    """Return notes on the paths whose losses differ from the landscape below them.
 
     `Descents` are skipped: their median is not a path over a surface.
     """
@@ -219,14 +219,14 @@ def mismatch_note(
     """Return a note if losses differ from the landscape at their coordinates, or an empty string.
 
     Between nodes, a difference counts only beyond twice the distance between linear and cubic
-    interpolation: on a coarse grid the surface is known no better. Each cell counts once, because
-    most points of a descent lie near its end, where all losses are low.
+    interpolation, because a coarse grid does not determine the surface better. Each cell counts
+    once, because most points of a descent lie near its end, where all losses are low.
 
     Args:
         landscape: the surface.
         coordinates: (T, 2).
         loss: (T,) the losses there.
-        name: how the note calls them.
+        name: the name of the path or overlay in the note.
     """
     loss = np.asarray(loss, float)
     if min(landscape.shape) < 4:
@@ -268,8 +268,8 @@ def mismatch_note(
 def check_plane(landscape: Landscape, path: Projection, name: str) -> None:
     """Check by its losses that a path was projected onto the landscape's plane.
 
-    The loss at a point has to lie between those of the 4 × 4 cells around it, give or take their
-    range. If more than half of the points do not, the path belongs to another plane or loss.
+    The loss at a point should lie in the range of the 4 × 4 cells around it, extended by its length
+    on both sides. If more than half do not, the path belongs to another plane or loss.
 
     Raises:
         ValueError: The path was projected onto another plane.
@@ -350,8 +350,8 @@ def _clip_at_edge(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Clip a path, (T, 4) a, b, loss and epoch, at the grid's edge.
 
-    At the edge, the path keeps the height above the surface of the recorded point next to it.
-    Interpolating the loss would put it high above all cells if the next point is far away.
+    At the edge, the path is as high above the surface as at the neighboring recorded point. If the
+    next point is far away, an interpolated loss could be far above all cells.
 
     Returns:
         The polyline, (K, 3), and its epochs, (K,).
@@ -416,7 +416,7 @@ def _cubic_weights(coordinate: np.ndarray, nodes: np.ndarray) -> np.ndarray:
 
 
 def _count_notes(counts: Sequence[tuple[str, int, int]], statement: str) -> list[str]:
-    """Return notes such as "2 of 9 points of SGD are drawn"; one for all if there are many.
+    """Return notes such as "2 of 9 points of SGD are drawn", or a single one for many paths.
 
     Args:
         counts: name, number of points that the statement holds for, number of points.

@@ -40,7 +40,7 @@ class Scale(NamedTuple):
 
         Args:
             points: (K, 3) coordinates and losses.
-            factor: the distance above the surface, in units of the usual one.
+            factor: the distance above the surface, in units of the default one.
         """
         low, high = self.heights(np.array([self.lowest, self.highest]))
         lift = factor * _LIFT * ((high - low) or 1.0)
@@ -71,7 +71,7 @@ class Scale(NamedTuple):
     def ticks(self, top: float | None = None, max_ticks: int = _MAX_TICKS) -> dict[str, Any]:
         """Return plotly's tick options for a log scale, labeled with losses.
 
-        On a linear scale they are empty, and plotly chooses the ticks.
+        For a linear scale, there are no options: plotly chooses the ticks.
 
         Args:
             top: the highest tick; None for the highest loss.
@@ -96,8 +96,8 @@ def common_scale(
 
     Raises:
         TypeError: `clip` is not a number.
-        ValueError: `clip` is not above 0 and at most 1; or `log` is set and there are losses below
-            0, or none above.
+        ValueError: `clip` is not above 0 and at most 1; or `log` is set and a loss is negative or
+            none is positive.
     """
     if clip is not None and not 0 < check_number("clip", clip) <= 1:
         raise ValueError(f"clip: expected a fraction above 0 and at most 1, got {clip}")

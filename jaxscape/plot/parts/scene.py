@@ -15,10 +15,10 @@ LIGHTING = {"ambient": 0.75, "diffuse": 0.5, "specular": 0.08, "roughness": 0.8}
 _MAX_TICKS = 4
 _FLOAT32_TOL = 3e-6
 """Range of heights, relative to the heights, below which a browser's float32 distorts them."""
-# Invisible ticks keep the numbers away from the first ones of the next axis.
+# Invisible ticks keep the numbers away from those of the adjacent axis.
 _Z_AXIS = {"title_text": "loss", "ticks": "outside", "tickcolor": "rgba(0, 0, 0, 0)"}
 _CAMERA_FACTOR = 1.12
-"""Distance of the camera at which these ticks fit into the scene."""
+"""Factor on the camera's distance that makes these ticks fit into the scene."""
 
 
 def add_polyline(
@@ -187,8 +187,8 @@ def scene_layout(
         a: first coordinate of the drawn cells, (m1,) or (m1, m2).
         b: second coordinate of the drawn cells, (m2,) or (m1, m2).
         heights: (m1, m2), the drawn heights, NaN for cells that are not finite.
-        polylines: coordinates and losses, (K, 3) each, of which the camera shows as many points
-            as possible.
+        polylines: coordinates and losses, (K, 3) each; the camera shows as many of these points as
+            possible.
         scale: the scale of the heights.
     """
     # Move the camera back for long numbers at the z axis, which push its title outward.
@@ -232,7 +232,7 @@ def choose_camera(
         b: second coordinate of the surface, (m2,) or (m1, m2).
         heights: (m1, m2), NaN for cells that are not finite.
         polylines: coordinates and heights, (K, 3) each, with NaN between pieces.
-        factor: the distance of the camera, in units of the usual one.
+        factor: the distance of the camera, in units of the default one.
     """
 
     def direction_to(azimuth: float, elevation: float) -> np.ndarray:

@@ -83,7 +83,7 @@ def test_a_downsampled_surface_keeps_the_coordinates_of_each_cell():
     a, b, loss, notes = downsample.for_surface(landscape, 20)
     assert a.shape == b.shape == loss.shape == (17, 16)
     np.testing.assert_allclose(loss, np.sin(9 * a) + np.cos(7 * b))
-    assert notes == ["surface of 17 × 16 cells, all peaks and pits kept"]
+    assert notes == ["surface of 17 × 16 cells, all minima and maxima kept"]
 
 
 def test_a_downsampled_image_has_one_coordinate_for_each_row_and_column():
@@ -91,7 +91,7 @@ def test_a_downsampled_image_has_one_coordinate_for_each_row_and_column():
     a, b, loss, notes = downsample.for_image(landscape, 20, "heatmap")
     assert (a.shape, b.shape, loss.shape) == ((17,), (16,), (17, 16))
     assert np.isin(loss, landscape.loss).all()
-    assert notes == ["heatmap of 17 × 16 cells, all peaks and pits kept"]
+    assert notes == ["heatmap of 17 × 16 cells, all minima and maxima kept"]
 
 
 @pytest.mark.parametrize(

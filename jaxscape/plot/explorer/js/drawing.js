@@ -1,4 +1,4 @@
-// The four panels. plotly.js draws surface, axes and data; canvases above show what moves.
+// The four panels. plotly.js draws surface, axes and data; canvases above them show moving parts.
 
 // Markers that both the canvas and plotly.js can draw, ordered so that neighbors differ.
 const SHAPES = ["circle", "square", "diamond", "cross", "x", "circle-open"];
@@ -209,7 +209,7 @@ function clipSegment(p, q, box) {
   return [first, last].map((t) => p.map((value, k) => value + t * (q[k] - value)));
 }
 
-/** The height of the drawn surface, interpolated between nodes; it is above a narrow valley. */
+/** The height of the drawn surface, interpolated between nodes; above the loss in a narrow valley. */
 function surfaceHeight(grid, scale, w1, w2) {
   const locate = (values, value) => {
     const position = ((value - values[0]) / (values.at(-1) - values[0])) * (CELLS - 1);
@@ -256,7 +256,7 @@ function surfaceTraces(descent, grid, scale, box) {
   ];
 }
 
-/** Those of the points [w1, w2, height] that do not overlap on the surface. */
+/** The points [w1, w2, height] without those that overlap the last one kept on the surface. */
 function separatePoints(points, box) {
   const chosen = points.slice(0, 1);
   for (const point of points) {
@@ -266,7 +266,7 @@ function separatePoints(points, box) {
   return chosen;
 }
 
-/** The steps of a descent that are drawn: those visibly away from the one before, and the last. */
+/** The drawn steps of a descent: those visibly away from the previous drawn one, and the last. */
 function drawnSteps(descent, box) {
   const [across, up] = [box.w1[1] - box.w1[0], box.w2[1] - box.w2[0]];
   const kept = (descent.kept ??= [0]);
@@ -356,7 +356,7 @@ function paintPath(pen, frame, descent, box) {
   const { color, shape } = descent.style;
   const points = drawnSteps(descent, box).map((k) => [frame.x(descent.w1[k]), frame.y(descent.w2[k])]);
   strokeLine(pen, points, color, 3);
-  // Steps have dots that do not overlap.
+  // Draw dots for the steps, without those that overlap.
   let last = points[0];
   for (const point of points.slice(1, -1)) {
     if (Math.hypot(point[0] - last[0], point[1] - last[1]) < 9) continue;
@@ -427,7 +427,7 @@ function drawData(panel, train, test) {
   return Plotly.react(panel.plot, traces, layout, STATIC);
 }
 
-/** The range of the data; outliers beyond half of the 90 % range are outside of it. */
+/** The range of the data, without outliers: the central 90 % and half of their range on each side. */
 function dataRange(values) {
   const sorted = [...values].sort((a, b) => a - b);
   const quantile = (q) => sorted[Math.round(q * (sorted.length - 1))];

@@ -116,7 +116,7 @@ function start(w1, w2) {
   paint();
 }
 
-/** Advance a descent by one step, and end it if it diverged, is at rest or has all its steps. */
+/** Advance a descent by one step; end it if it diverged, is at rest or has reached MAX_STEPS. */
 function stepDescent(descent) {
   advance(descent);
   const end = descent.w1.length - 1;
@@ -134,10 +134,10 @@ function stepDescent(descent) {
   else if (end >= MAX_STEPS) endDescent(descent, `ended after ${MAX_STEPS} steps`);
 }
 
-function endDescent(descent, how) {
-  descent.state = how;
+function endDescent(descent, outcome) {
+  descent.state = outcome;
   const where = describePoint(descent.w1.at(-1), descent.w2.at(-1));
-  announce(`Descent ${descentName(descent)}: ${how}${descent.diverged === null ? `, ${where}` : ""}.`);
+  announce(`Descent ${descentName(descent)}: ${outcome}${descent.diverged === null ? `, ${where}` : ""}.`);
 }
 
 function runningDescents() {
@@ -221,7 +221,7 @@ function roundUp(steps) {
   return [1, 2, 5, 10].map((k) => k * power).find((round) => round >= Math.max(steps, 50));
 }
 
-/** Redraw the loss axes if they no longer fit the losses, up to the highest of the surface. */
+/** Redraw the loss axes if they no longer fit the losses up to the surface's highest. */
 function updateLossAxes() {
   const scale = chartScale();
   const steps = roundUp(Math.max(0, ...state.descents.map((descent) => descent.loss.length - 1)));

@@ -1,4 +1,4 @@
-// Numerics of the explorer, without the page: the loss, its gradient and the optimizers.
+// The explorer's computations: the loss, its gradient and the optimizers.
 
 /** Decode little-endian float64 numbers from base64. */
 function float64s(base64) {
@@ -98,7 +98,7 @@ function predict(w1, w2, x) {
 }
 
 // The optimizers of optax 0.2 with their default values. `direction` updates the optimizer's state
-// and returns the vector of which learning rate times is subtracted from the weights.
+// and returns a vector; a step subtracts the learning rate times this vector from the weights.
 const OPTIMIZERS = {
   gd: {
     name: "Gradient descent",
@@ -143,7 +143,7 @@ const OPTIMIZERS = {
   },
 };
 
-/** A descent at its start [w1, w2]; `settings` are optimizer, rate and momentum. */
+/** A new descent at its start [w1, w2]; `settings` are optimizer, rate and momentum. */
 function newDescent(polynomials, settings, start) {
   return {
     settings,
@@ -156,7 +156,7 @@ function newDescent(polynomials, settings, start) {
   };
 }
 
-/** One step. If the loss or a weight is not finite, record the step as diverged and take none. */
+/** Take one step. If the loss before it or a weight after it is not finite, only record that. */
 function advance(descent) {
   const { settings, polynomials, optimizerState } = descent;
   const [w1, w2] = [descent.w1.at(-1), descent.w2.at(-1)];
