@@ -236,7 +236,7 @@ def interrupt_training(monkeypatch, block):
 def test_ctrl_c_keeps_the_steps_that_are_done(monkeypatch):
     whole = bezier(ring, None, *ENDS, KEY, steps=300)
     ends = interrupt_training(monkeypatch, 3)
-    with pytest.warns(jxs.InterruptedWarning, match="in the first .* of 300 steps"):
+    with pytest.warns(jxs.InterruptedWarning, match="the first .* of 300 training steps are done"):
         part = bezier(ring, None, *ENDS, KEY, steps=300)
     done = ends[-1]
     assert 3 <= done < 300
