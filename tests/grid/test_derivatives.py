@@ -285,7 +285,7 @@ def test_nonfinite_values_are_kept_and_counted(x64):
         """√a is NaN below 0, and at 0 its derivatives are infinite."""
         return jnp.sqrt(a) + b**2
 
-    with pytest.warns(jxs.NonFiniteWarning, match="of 12 cells, 3 .* loss .*, and 3 more a grad"):
+    with pytest.warns(jxs.NonFiniteWarning, match="of 12 cells, 3 .* loss .*, and 3 others a grad"):
         found = derivatives(jxs.Function(holes), None, w1=(-1.0, 2.0, 4), w2=(0.0, 1.0, 3))
     for name in ("eigenvalues", "eigenvectors", "condition_number"):
         values = getattr(found, name)
