@@ -1,19 +1,19 @@
 """Save and load a landscape and its paths in one `.npz` file, without pickle."""
 
-import itertools
 import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from jaxscape._util.checks import check_type
-from jaxscape._util.files import replacing
+from jaxscape._util.files import read_npz_array, replacing
 from jaxscape.grid import destination
 from jaxscape.losses.two_weights import Weights
-from jaxscape.results.landscape import Axis, Landscape, Mark
+from jaxscape.results.landscape import Axis, Landscape, check_marks
 from jaxscape.results.trajectory import Trajectory
 
 __all__ = ["SCHEMA", "Archive", "load", "save"]
@@ -25,6 +25,16 @@ _HEADER = "jaxscape"
 """The name of the array that holds the JSON header."""
 _JSON_FIELDS = ("steps_per_epoch", "name")
 """The fields of a path that the header holds as JSON values."""
+_OPTIONAL_ARRAYS = (
+    "evaluation_loss",
+    "step_size",
+    "path_length",
+    "learning_rate",
+    "gradient_norm",
+)
+"""The arrays of a path that may be None."""
+_KINDS = "biuf"
+"""The kinds of the dtypes that a file may hold."""
 
 
 class Archive(NamedTuple):
@@ -67,7 +77,7 @@ def save(path: str | os.PathLike[str], landscape: Landscape, *paths: Trajectory)
     def add_array(name: str, values: Any) -> str:
         """Add an array to the file and return its unique name there."""
         array = np.asarray(values)
-        if array.dtype.kind not in "biuf":
+        if array.dtype.kind not in _KINDS:
             raise TypeError(f"{name}: expected a dtype that .npz can hold, got {array.dtype}")
         # {"a": {"b": …}} and {"a.b": …} give the same name.
         while name in arrays:
@@ -149,21 +159,27 @@ def load(path: str | os.PathLike[str]) -> Archive:
         file.seek(0)
         try:
             stored = np.load(file, allow_pickle=False)
-            header = json.loads(str(stored[_HEADER])) if _HEADER in stored.files else None
+            has_header = _HEADER in stored.files
+            header = json.loads(str(read_npz_array(stored, _HEADER))) if has_header else None
         except Exception as error:
             raise ValueError(f"path: {path.name!r} is damaged: {error}") from error
-        if header is None:
+        if not has_header:
             raise ValueError(
                 f"path: {path.name!r} was not written by jaxscape: it contains {stored.files}"
             )
-        schema = header.get("schema", 0)
+        schema = header.get("schema") if isinstance(header, dict) else None
+        if type(schema) is not int:
+            raise ValueError(
+                f"path: {path.name!r} is damaged: expected a dictionary with a whole number as "
+                f"its schema, got {json.dumps(header)[:60]}"
+            )
         if schema > SCHEMA:
             raise ValueError(
                 f"path: {path.name!r} was written by a newer jaxscape (schema {schema}, "
                 f"this one reads up to {SCHEMA}): update jaxscape"
             )
         try:
-            return _decode(header, {name: stored[name] for name in stored.files})
+            return _decode(header, {name: read_npz_array(stored, name) for name in stored.files})
         except Exception as error:
             raise ValueError(f"path: {path.name!r} is damaged: {error}") from error
 
@@ -180,20 +196,39 @@ def _decode(header: Any, arrays: dict[str, np.ndarray]) -> Archive:
         if tree is None:
             return None
         if isinstance(tree, str):
-            return arrays[tree]
+            return numbers(tree)
         [(kind, items)] = tree.items()
         if kind == "dict":
             return {name: decode(item) for name, item in items.items()}
         return sequences[kind]([decode(item) for item in items])
 
+    def numbers(name: str) -> np.ndarray:
+        array = arrays[name]
+        if array.dtype.kind not in _KINDS:
+            raise ValueError(f"expected numbers as {name!r}, got dtype {array.dtype}")
+        return array
+
+    def axis(values: str, name: Any, unit: Any = "") -> Axis:
+        return Axis(numbers(values), _text("axis", name), _text("unit", unit))
+
     fields = dict(header["landscape"])
     # Schemas 1 and 2 have neither units nor marks.
-    axes = {name: Axis(arrays[fields[name][0]], *fields[name][1:]) for name in ("a", "b")}
-    marks = tuple(itertools.starmap(Mark, fields.get("marks", ())))
-    landscape = Landscape(**(fields | axes | {"loss": arrays[fields["loss"]], "marks": marks}))
-    if landscape.loss.shape != landscape.shape:
-        raise ValueError(f"a loss of shape {landscape.loss.shape} on axes of {landscape.shape}")
-    paths = (
+    a, b, marks = axis(*fields.pop("a")), axis(*fields.pop("b")), fields.pop("marks", ())
+    loss, loss_name, method = (fields.pop(name) for name in ("loss", "loss_name", "method"))
+    if fields:
+        raise ValueError(f"it has the unknown fields {', '.join(fields)}")
+    landscape = Landscape(
+        numbers(loss),
+        a,
+        b,
+        _text("loss_name", loss_name),
+        _text("method", method),
+        check_marks(marks),
+    )
+    if not a.values.ndim == b.values.ndim == 1 or landscape.loss.shape != landscape.shape:
+        shapes = f"{np.shape(a.values)} and {np.shape(b.values)}"
+        raise ValueError(f"a loss of shape {landscape.loss.shape} on axes of {shapes}")
+    paths = [
         Trajectory(
             **{
                 name: value if name in _JSON_FIELDS else decode(value)
@@ -201,5 +236,32 @@ def _decode(header: Any, arrays: dict[str, np.ndarray]) -> Archive:
             }
         )
         for path in header["paths"]
-    )
+    ]
+    for trajectory in paths:
+        _check_path(trajectory)
     return Archive(landscape, tuple(paths))
+
+
+def _text(name: str, value: Any) -> str:
+    """Return a string of the header; raise an error if it is something else."""
+    if not isinstance(value, str):
+        raise TypeError(f"expected a string as its {name}, got {value!r}")
+    return value
+
+
+def _check_path(path: Trajectory) -> None:
+    """Raise an error if a path's fields have types or shapes that do not belong together."""
+    _text("name", path.name)
+    if type(path.steps_per_epoch) is not int or path.steps_per_epoch < 1:
+        raise ValueError(f"expected 1 step per epoch or more, got {path.steps_per_epoch!r}")
+    points = (np.size(path.step),)
+    for name in ("step", "training_loss", "diverged_step", *_OPTIONAL_ARRAYS):
+        value = getattr(path, name)
+        if value is None and name in _OPTIONAL_ARRAYS:
+            continue
+        shape = () if name in ("diverged_step", "gradient_norm") else points
+        if not isinstance(value, np.ndarray) or value.shape != shape:
+            raise ValueError(f"expected {name} of shape {shape}, got {value!r}")
+    for leaf in jax.tree.leaves(path.params):
+        if leaf.shape[:1] != points:
+            raise ValueError(f"expected parameters at {points[0]} points, got shape {leaf.shape}")

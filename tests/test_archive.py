@@ -204,6 +204,80 @@ def test_a_flipped_bit_in_the_losses_is_detected(tmp_path):
             jxs.archive.load(path)
 
 
+def test_no_flipped_bit_outside_of_the_numbers_changes_what_is_loaded(tmp_path):
+    """A bit in the header of a member larger than 4 KiB could make it shorter without an error."""
+    path, whole = tmp_path / "a.npz", make_landscape(np.arange(3000.0).reshape(50, 60) + 0.5)
+    jxs.archive.save(path, whole)
+    saved = path.read_bytes()
+    start = saved.index(np.asarray(whole.loss).tobytes())
+    end = start + whole.loss.nbytes
+    header = range(saved.index(b"\x93NUMPY", saved.index(b"loss.npy")), start)
+    others = [k for k in range(len(saved)) if not start <= k < end and k not in header]
+    refused = 0
+    for k in [*header, *others[::23]]:
+        for bit in range(8):
+            path.write_bytes(saved[:k] + bytes([saved[k] ^ 1 << bit]) + saved[k + 1 :])
+            try:
+                loaded = jxs.archive.load(path)
+            except ValueError:
+                refused += 1
+            else:
+                assert k not in header
+                assert_same(loaded.landscape, whole)
+    assert refused > 8 * len(header)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda header, _: header["landscape"].update(marks=[[0.0, "1.5", "first"]]),
+        lambda header, _: header["landscape"].update(marks=3),
+        lambda header, _: header["landscape"].update(marks=[[0.0, 1.0]]),
+        lambda header, _: header["landscape"].update(loss_name=3),
+        lambda header, _: header["landscape"].update(method=None),
+        lambda header, _: header["landscape"].update(a=["a", ["w1"], ""]),
+        lambda header, _: header["landscape"].update(b=["b", "w2", 7]),
+        lambda header, _: header["landscape"].update(other=7),
+        lambda header, _: header.update(landscape=[1, 2]),
+        lambda header, _: header.update(schema="3"),
+        lambda header, _: header.update(schema=None),
+        lambda header, _: header.update(schema=2.5),
+        lambda header, _: header.update(paths={"a": 1}),
+        lambda header, _: header["paths"][0].update(step=None),
+        lambda header, _: header["paths"][0].update(training_loss={"list": ["path0.step"]}),
+        lambda header, _: header["paths"][0].update(steps_per_epoch="7"),
+        lambda header, _: header["paths"][0].update(name=None),
+        lambda _, content: content.update(a=np.ones((50, 1))),
+        lambda _, content: content.update(a=np.array("w1")),
+        lambda _, content: content.update(loss=np.full((2, 3), "x")),
+        lambda _, content: content.update({"path0.step": np.int32(0)}),
+        lambda _, content: content.update({"path0.params.w": np.ones(2)}),
+    ],
+)
+def test_a_rebuilt_file_with_fields_of_other_types_is_damaged(tmp_path, change):
+    path = tmp_path / "a.npz"
+    jxs.archive.save(path, make_landscape(np.ones((2, 3))), make_path({"w": np.ones(3)}))
+    rewrite(path, change)
+    with pytest.raises(ValueError, match="path: 'a.npz' is damaged: "):
+        jxs.archive.load(path)
+
+
+@pytest.mark.parametrize("header", ["[1, 2]", "3", "null", '"text"', "{", '{"schema": true}'])
+def test_a_header_that_is_not_a_dictionary_with_a_schema_is_damaged(tmp_path, header):
+    np.savez(tmp_path / "a.npz", jaxscape=np.array(header), loss=np.ones(3))
+    with pytest.raises(ValueError, match="path: 'a.npz' is damaged: "):
+        jxs.archive.load(tmp_path / "a.npz")
+
+
+def test_a_file_that_contains_an_array_twice_is_damaged(tmp_path):
+    path = tmp_path / "a.npz"
+    jxs.archive.save(path, make_landscape(np.ones((2, 3))))
+    with zipfile.ZipFile(path, "a") as file, pytest.warns(UserWarning, match="Duplicate name"):
+        file.writestr("loss.npy", file.read("loss.npy"))
+    with pytest.raises(ValueError, match="'a.npz' is damaged: it contains 'loss' twice"):
+        jxs.archive.load(path)
+
+
 def test_a_failed_save_keeps_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "a.npz"
     old = make_landscape(np.ones((2, 3)))

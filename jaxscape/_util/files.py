@@ -127,6 +127,25 @@ def checksum(values: bytes | np.ndarray) -> int:
     return zlib.crc32(_bytes_of(values))
 
 
+def read_npz_array(npz: np.lib.npyio.NpzFile, name: str) -> np.ndarray:
+    """Read an array of an open `.npz` file to the end of its member, which verifies the checksum.
+
+    `npz[name]` stops after the number of bytes in the member's header. If a flipped bit makes that
+    number smaller, the checksum is not compared.
+
+    Raises:
+        Exception: The member is damaged, holds Python objects, or exists twice; zipfile, zlib and
+            NumPy raise exceptions of many types.
+    """
+    if npz.files.count(name) > 1:
+        raise ValueError(f"it contains {name!r} twice")
+    with npz.zip.open(f"{name}.npy") as member:
+        array = np.lib.format.read_array(member, allow_pickle=False)
+        if member.read(1):
+            raise ValueError(f"{name!r} has more bytes than numbers")
+    return array
+
+
 def lock(file: IO[Any], message: str) -> None:
     """Lock an open file without waiting, until it is closed or the process ends.
 
