@@ -29,7 +29,7 @@ from jaxscape._util.files import (
     replacing,
     write_at,
 )
-from jaxscape.results.landscape import Axis, Landscape, Mark
+from jaxscape.results.landscape import Axis, Landscape, Mark, check_marks, check_units
 
 SCHEMA = 1
 """The version that this library writes, and the newest that it reads."""
@@ -37,8 +37,18 @@ SCHEMA = 1
 _COMPLETE, _PARTIAL = "loss.npy", "loss.partial.npy"
 _HEADER, _LOCK = "landscape.json", "lock"
 _JOURNALS = "done.*.jsonl"
-# The header's fields, except units and marks, which folders of earlier versions lack.
-_REQUIRED = {"jax", "loss_name", "method", "names", "shape", "dtype", "identity"}
+_CHECKSUM = "checksum"
+# The header's fields and their types, except units, marks and checksum, which folders of earlier
+# versions lack.
+_FIELDS: dict[str, Any] = {
+    "jax": str,
+    "loss_name": str,
+    "method": str,
+    "names": [str, str],
+    "shape": [int, int],
+    "dtype": str,
+    "identity": dict,
+}
 
 
 class Header(NamedTuple):
@@ -304,8 +314,15 @@ def _begin(folder: Path, content: Mapping[str, Any], a: Axis, b: Axis, dtype: np
 
 
 def _write_header(folder: Path, content: Mapping[str, Any]) -> None:
+    """Write `landscape.json`, with the checksum of all other fields."""
+    stored = {**content, _CHECKSUM: _checksum_of_header(content)}
     with replacing(folder / _HEADER) as file:
-        file.write((json.dumps(content, indent=2) + "\n").encode())
+        file.write((json.dumps(stored, indent=2) + "\n").encode())
+
+
+def _checksum_of_header(content: Mapping[str, Any]) -> int:
+    others = {name: value for name, value in content.items() if name != _CHECKSUM}
+    return checksum(json.dumps(others, sort_keys=True).encode())
 
 
 def _update_units_and_marks(folder: Path, content: Mapping[str, Any]) -> None:
@@ -372,7 +389,7 @@ def load(folder: str | os.PathLike, verify: bool = True) -> Landscape:
         b,
         header["loss_name"],
         header["method"],
-        tuple(itertools.starmap(Mark, marks)),
+        check_marks(marks),
     )
 
 
@@ -382,16 +399,32 @@ def _read_header(folder: Path) -> dict[str, Any]:
         raise ValueError(f"path: {str(folder)!r} was not written by jaxscape: it has no {_HEADER}")
     try:
         header = json.loads(path.read_text(encoding="utf-8"))
-        schema = int(header["schema"])
-    except (ValueError, KeyError, TypeError) as error:
+    except ValueError as error:
         raise ValueError(f"path: {str(path)!r} is damaged: {error}") from error
-    if schema <= SCHEMA and (missing := _REQUIRED - header.keys()):
-        raise ValueError(f"path: {str(path)!r} is damaged: it has no {', '.join(sorted(missing))}")
+    schema = header.get("schema") if isinstance(header, dict) else None
+    if type(schema) is not int:
+        raise ValueError(
+            f"path: {str(path)!r} is damaged: expected a dictionary with a whole number as its "
+            f"schema, got {json.dumps(header)[:60]}"
+        )
     if schema > SCHEMA:
         raise ValueError(
             f"path: {str(folder)!r} was written by a newer jaxscape (schema {schema}, this one "
             f"reads up to {SCHEMA}): update jaxscape"
         )
+    if missing := _FIELDS.keys() - header.keys():
+        raise ValueError(f"path: {str(path)!r} is damaged: it has no {', '.join(sorted(missing))}")
+    if header.get(_CHECKSUM, expected := _checksum_of_header(header)) != expected:
+        raise ValueError(f"path: {str(path)!r} is damaged: it was altered after it was written")
+    try:
+        for name, kind in _FIELDS.items():
+            value = header[name]
+            if kind != ([*map(type, value)] if isinstance(value, list) else type(value)):
+                raise TypeError(f"its field {name} is {value!r}")
+        check_units(header.get("units", ("", "")))
+        check_marks(header.get("marks", ()))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"path: {str(path)!r} is damaged: {error}") from error
     return header
 
 

@@ -75,7 +75,7 @@ def test_a_destination_keeps_units_and_marks(tmp_path):
     # A folder of an earlier version has neither; the same call continues it.
     path = tmp_path / "grid" / "landscape.json"
     header = json.loads(path.read_text())
-    del header["units"], header["marks"]
+    del header["units"], header["marks"], header["checksum"]
     path.write_text(json.dumps(header))
     old = destination.load(tmp_path / "grid")
     assert (old.a.title, old.marks) == ("a", ())
@@ -87,7 +87,7 @@ def test_a_destination_keeps_units_and_marks(tmp_path):
         assert (surface.a.unit, surface.b.unit) == ("", "steps")
         assert surface.marks == ((1, 2, "other"),)
     now = json.loads(path.read_text())
-    assert {name for name in now if now[name] != begun[name]} == {"units", "marks"}
+    assert {name for name in now if now[name] != begun[name]} == {"units", "marks", "checksum"}
 
 
 def test_a_complete_destination_is_read_and_not_computed_again(tmp_path, monkeypatch):
@@ -306,6 +306,67 @@ def test_a_flipped_byte_in_a_field_of_the_description_is_damage(tmp_path, name):
     for read in (lambda: compute(folder), lambda: jxs.archive.load(folder)):
         with pytest.raises(ValueError, match=rf"landscape.json' is damaged: .*{name}"):
             read()
+
+
+def test_no_flipped_bit_in_the_description_changes_what_is_loaded(tmp_path):
+    plane = jxs.Plane([1.0, 2.0], [1.0, None], [None, 1.0], marks=((0.5, 1.5, "first ∂"),))
+
+    def compute_on_plane():
+        return jxs.landscape(
+            lambda p, _: p[0] * p[1], None, plane, destination=tmp_path / "grid", a=(0, 1, 3),
+            b=(0, 2, 4),
+        )  # fmt: skip
+
+    whole, path = compute_on_plane(), tmp_path / "grid" / "landscape.json"
+    saved, refused = path.read_bytes(), 0
+    for k in range(len(saved)):
+        for bit in range(8):
+            path.write_bytes(saved[:k] + bytes([saved[k] ^ 1 << bit]) + saved[k + 1 :])
+            try:
+                loaded = destination.load(tmp_path / "grid")
+            except ValueError:
+                refused += 1
+            else:
+                assert repr(loaded) == repr(whole)
+                assert loaded.marks == whole.marks
+                assert (loaded.a.title, loaded.b.title) == (whole.a.title, whole.b.title)
+    assert refused > 6 * len(saved)
+    path.write_bytes(saved.replace(b"first", b"fiRst"))
+    with pytest.raises(ValueError, match=r"landscape.json' is damaged: it was altered after"):
+        compute_on_plane()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("schema", "1"),
+        ("schema", float("inf")),
+        ("loss_name", 3),
+        ("names", ["a"]),
+        ("shape", [3.0, 4]),
+        ("dtype", 4),
+        ("dtype", "float31"),
+        ("identity", ["a"]),
+        ("units", [1, 2]),
+        ("marks", 3),
+        ("marks", [[0.0, "1", "first"]]),
+    ],
+)
+def test_a_rebuilt_description_with_a_field_of_another_type_is_damaged(tmp_path, name, value):
+    folder = tmp_path / "grid"
+    compute(folder)
+    path = folder / "landscape.json"
+    header = json.loads(path.read_text()) | {name: value}
+    del header["checksum"]
+    path.write_text(json.dumps(header))
+    with pytest.raises(ValueError, match="path: .* is damaged: "):
+        jxs.archive.load(folder)
+    if value != "float31":  # the dtype of the call is used
+        with pytest.raises(ValueError, match="path: .* is damaged: "):
+            compute(folder)
+    path.write_text("[1, 2]")
+    with pytest.raises(ValueError, match=r"is damaged: expected a dictionary .* got \[1, 2\]"):
+        jxs.archive.load(folder)
 
 
 @pytest.mark.parametrize("line", ["[5, 2, 7]", "[0, 99, 7]", "7", "[0, [5], 7]"])
