@@ -100,11 +100,13 @@ def basins(
     Each descent takes full-batch steps in the space of all parameters; only the starts lie on the
     plane. It stops at the first point whose gradient norm is at most `tolerance`.
 
-    Newton's method from these end points then finds the stationary points. An end point belongs to
-    a stationary point if its distance is at most 4 times `tolerance` divided by the smallest
-    absolute eigenvalue of the Hessian there. All other end points lie in valleys, which are flat or
-    descend to infinity. Two end points belong to the same valley if steps of about 1/20 of the
-    grid's diagonal connect them.
+    Newton's method from these end points then finds the stationary points. An end point p can
+    belong to a stationary point p* if H (p - p*), the gradient that the Hessian H at p* predicts at
+    p, has a norm of at most 4 times `tolerance` and does not point to the other side of the actual
+    gradient. If it can belong to several, it belongs to the one whose prediction is closest to the
+    gradient. All other end points lie in valleys, which are flat, up to `tolerance`, or descend to
+    infinity. Two end points belong to the same valley if steps of about 1/20 of the grid's diagonal
+    connect them.
 
     Args:
         loss: (params, data) -> scalar.

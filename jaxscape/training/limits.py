@@ -16,10 +16,11 @@ from jaxscape.losses.checks import scalar
 
 _MAX_PARAMETERS = 64
 _NEWTON_STEPS = 30
-# Safety factor on the largest distance between a stop and its limit. The distance is computed from
-# the tolerance and the smallest curvature as for a quadratic loss; the loss is nearly quadratic.
-_DISTANCE_FACTOR = 4
-# After more failures of Newton's method than this, all other stops are assigned to valleys.
+# Safety factor on the gradient that the Hessian at a limit predicts at a stop. The gradient itself
+# is within the tolerance, but the loss is only nearly quadratic.
+_GRADIENT_FACTOR = 4
+# After more failures of Newton's method than this, all other stops are assigned to valleys. After
+# as many runs of it that end at known limits, only stops that are near none start another one.
 _MAX_FAILURES = 64
 _STOPS_AT_ONCE = 1024
 
@@ -94,7 +95,34 @@ def find_limits(
         np.concatenate([np.reshape(leaf, (count, -1)) for leaf in jax.tree.leaves(tree)], axis=1)
         for tree in (starts, params)
     )
-    losses, step_lengths, regular = map(np.asarray, _evaluate_stops(loss, structure, points, data))
+    evaluated = _evaluate_stops(loss, structure, points, data)
+    losses, gradients, step_lengths, regular = map(np.asarray, evaluated)
+    nearest = _NearestPoints(points, gradients, stopped, tolerance)
+    stationary: list[tuple[np.ndarray, np.ndarray]] = []
+    failures = repeats = 0
+    # Stops with a short Newton step are near a stationary point, so they come first.
+    for k in np.argsort(np.where(stopped & regular, step_lengths, np.inf), kind="stable"):
+        if not (stopped[k] & regular[k]) or failures > _MAX_FAILURES:
+            break
+        if nearest.is_certain[k] or (nearest.label[k] >= 0 and repeats > _MAX_FAILURES):
+            continue
+        newton = _newton(loss, structure, points[k], data)
+        point, hessian, eigenvalues, step_length = map(np.asarray, newton)
+        resolution = nearest.resolution(point)
+        if not (
+            step_length <= resolution
+            and _is_regular(eigenvalues)
+            and nearest.is_near(point, hessian)[k]
+        ):
+            failures += 1
+        elif any(np.linalg.norm(point - p) <= 4 * resolution for p, _ in stationary):
+            repeats += 1
+        else:
+            stationary.append((point, eigenvalues))
+            nearest.add(point, hessian)
+
+    # A stop with a singular Hessian may lie at a stationary point that Newton's method cannot find.
+    assigned = np.where(regular | nearest.is_certain, nearest.label, -1)
     label = np.full(count, -1, np.int32)
     limits: list[Limit] = []
     limit_points: list[tuple[float, ...]] = []
@@ -105,28 +133,11 @@ def find_limits(
         limit_points.append(tuple(point.tolist()))
         label[members] = len(limits) - 1
 
-    epsilon = np.finfo(points.dtype).eps
-    failures = 0
-    # Stops with a short Newton step are near a stationary point, so they come first.
-    for k in np.argsort(np.where(stopped & regular, step_lengths, np.inf), kind="stable"):
-        if not (stopped[k] & regular[k]) or failures > _MAX_FAILURES:
-            break
-        if label[k] >= 0:
-            continue
-        point, eigenvalues, step_length = map(np.asarray, _newton(loss, structure, points[k], data))
-        curvature = np.abs(eigenvalues).min()
-        distance_tol = _DISTANCE_FACTOR * tolerance / max(
-            curvature, np.finfo(curvature.dtype).tiny
-        ) + np.sqrt(epsilon) * (1 + np.linalg.norm(point))
-        distance = np.full(count, np.inf)
-        distance[stopped] = np.linalg.norm(points[stopped] - point, axis=1)
-        converged = step_length <= np.sqrt(epsilon) * (1 + np.linalg.norm(point))
-        if not (converged and _is_regular(eigenvalues) and distance[k] <= distance_tol):
-            failures += 1
-            continue
+    for index, (point, eigenvalues) in enumerate(stationary):
         positive = eigenvalues > 0
         kind = "minimum" if positive.all() else "saddle" if positive.any() else "maximum"
-        add(kind, stopped & (label < 0) & (distance <= distance_tol), point, eigenvalues)
+        if (members := assigned == index).any():
+            add(kind, members, point, eigenvalues)
     remaining = np.flatnonzero(stopped & (label < 0))
     low, high = start_points.min(axis=0), start_points.max(axis=0)
     diagonal = float(np.linalg.norm(high - low))
@@ -145,6 +156,64 @@ def find_limits(
             label[members] = len(sorted_limits)
             sorted_limits.append(Limit(kind, None, np.nan, None, int(members.sum())))
     return tuple(sorted_limits), label, losses
+
+
+class _NearestPoints:
+    """The nearest stationary point of each stop, in terms of the gradient.
+
+    Near a stationary point p* with Hessian H, the gradient at p is H (p - p*). Distances alone
+    would not do: along a direction of small curvature, the gradient is small far from p*, also at
+    other stationary points.
+    """
+
+    def __init__(
+        self, points: np.ndarray, gradients: np.ndarray, stopped: np.ndarray, tolerance: float
+    ) -> None:
+        self._points, self._gradients, self._stopped = points, gradients, stopped
+        self._tolerance = tolerance
+        count = len(points)
+        self.label = np.full(count, -1)
+        """(n,) int: the number of the nearest stationary point; -1 if none is near."""
+        self.is_certain = np.zeros(count, bool)
+        """(n,) bool: whether the gradient agrees with that of the nearest stationary point."""
+        self._error = np.full(count, np.inf)
+        self._added = 0
+
+    def resolution(self, point: np.ndarray) -> float:
+        """Return the distance below which points cannot be distinguished from `point`."""
+        return float(np.sqrt(np.finfo(self._points.dtype).eps) * (1 + np.linalg.norm(point)))
+
+    def is_near(self, point: np.ndarray, hessian: np.ndarray) -> np.ndarray:
+        """Return whether each stop may belong to a stationary point, (n,) bool."""
+        return self._compare(point, hessian)[0]
+
+    def add(self, point: np.ndarray, hessian: np.ndarray) -> None:
+        """Assign stops to a stationary point if their gradient agrees with it best."""
+        near, certain, error = self._compare(point, hessian)
+        better = near & (error < self._error)
+        self.label[better] = self._added
+        self.is_certain[better] = certain[better]
+        self._error[better] = error[better]
+        self._added += 1
+
+    def _compare(
+        self, point: np.ndarray, hessian: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return, (n,), whether stops are near and certain, and the errors of their gradients.
+
+        The gradient at a stop near the point is at most `tolerance`, up to a safety factor, and
+        does not point to the other side. It is certain if it also agrees within a factor of 2.
+        """
+        with np.errstate(invalid="ignore", over="ignore"):
+            offset = self._points - point
+            predicted = offset @ hessian
+            size = np.linalg.norm(predicted, axis=1)
+            error = np.linalg.norm(self._gradients - predicted, axis=1)
+            same_side = np.sum(self._gradients * predicted, axis=1) >= 0
+            at_point = np.linalg.norm(offset, axis=1) <= self.resolution(point)
+            near = at_point | (same_side & (size <= _GRADIENT_FACTOR * self._tolerance))
+            certain = at_point | (near & (error <= size / 2))
+        return self._stopped & near, self._stopped & certain, error
 
 
 def _is_regular(eigenvalues: Any) -> jax.Array:
@@ -172,11 +241,8 @@ def _derivatives(
     return jax.grad(value)(point), jax.hessian(value)(point)
 
 
-def _newton_step(
-    loss: Callable, structure: _Structure, point: jax.Array, data: Any
-) -> tuple[jax.Array, jax.Array]:
+def _newton_step(gradient: jax.Array, hessian: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Return Newton's step, (p,), and the eigenvalues of the Hessian, (p,)."""
-    gradient, hessian = _derivatives(loss, structure, point, data)
     eigenvalues, vectors = jnp.linalg.eigh(hessian)
     divisors = jnp.where(eigenvalues == 0, 1, eigenvalues)
     step = -vectors @ jnp.where(eigenvalues == 0, 0, (vectors.T @ gradient) / divisors)
@@ -187,13 +253,19 @@ def _newton_step(
 @in_full_precision
 def _evaluate_stops(
     loss: Callable, structure: _Structure, points: jax.Array, data: Any
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Return losses, lengths of Newton's step and whether Hessians are regular, each (n,)."""
+) -> tuple[jax.Array, ...]:
+    """Evaluate the loss at n stops.
 
-    def evaluate(point: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        step, eigenvalues = _newton_step(loss, structure, point, data)
-        length = jnp.linalg.norm(step)
-        return _loss(loss, structure, point, data), length, _is_regular(eigenvalues)
+    Returns:
+        The losses, (n,), the gradients, (n, p), the lengths of Newton's step, (n,), and whether the
+        Hessians are regular, (n,).
+    """
+
+    def evaluate(point: jax.Array) -> tuple[jax.Array, ...]:
+        gradient, hessian = _derivatives(loss, structure, point, data)
+        step, eigenvalues = _newton_step(gradient, hessian)
+        value = _loss(loss, structure, point, data)
+        return value, gradient, jnp.linalg.norm(step), _is_regular(eigenvalues)
 
     return jax.lax.map(evaluate, points, batch_size=min(len(points), _STOPS_AT_ONCE))
 
@@ -202,17 +274,22 @@ def _evaluate_stops(
 @in_full_precision
 def _newton(
     loss: Callable, structure: _Structure, point: jax.Array, data: Any
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Return the end of Newton's method, the eigenvalues there, and the length of the last step."""
+) -> tuple[jax.Array, ...]:
+    """Run Newton's method.
+
+    Returns:
+        The end, (p,), the Hessian and its eigenvalues there, and the length of the last step.
+    """
 
     def advance(_: Any, state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         point, _ = state
-        step, _ = _newton_step(loss, structure, point, data)
+        step, _ = _newton_step(*_derivatives(loss, structure, point, data))
         return point + step, jnp.linalg.norm(step)
 
     start = point, jnp.zeros((), point.dtype)
     point, length = jax.lax.fori_loop(0, _NEWTON_STEPS, advance, start)
-    return point, _newton_step(loss, structure, point, data)[1], length
+    gradient, hessian = _derivatives(loss, structure, point, data)
+    return point, hessian, _newton_step(gradient, hessian)[1], length
 
 
 def _valleys(points: np.ndarray, center: np.ndarray, diagonal: float) -> list[np.ndarray]:

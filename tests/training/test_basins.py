@@ -119,6 +119,37 @@ def test_basins_of_the_symmetric_network_are_symmetric():
     assert saddle.loss == pytest.approx(0.450755782648, rel=1e-5)
 
 
+def test_a_flat_direction_does_not_join_minima_of_different_losses(x64):
+    """The smallest curvatures are 8e-5 and 9e-5, so gradients of 1e-4 reach from end to end."""
+
+    def loss(p, _):
+        return 1e-5 * ((p["x"] ** 2 - 1) ** 2 + 0.3 * p["x"]) + p["y"] ** 2
+
+    found = jxs.basins(
+        loss,
+        NONE,
+        plane_of("x", "y"),
+        optimizer=optax.adam(0.02),
+        x=(-1.9, 2.1, 12),
+        y=(-1, 1.2, 4),
+    )
+    assert [limit.kind for limit in found.limits] == ["minimum", "minimum"]
+    np.testing.assert_array_equal(found.label, np.repeat([[0], [1]], 6, axis=0) * [[1] * 4])
+    assert found.limits[0].loss < -3e-6 < 2e-6 < found.limits[1].loss
+
+
+def test_mirrored_starts_end_at_mirrored_minima_with_a_small_curvature(x64):
+    """The teacher's smallest curvature is 8e-5, and its minima are 6 apart."""
+    data = jxs.data.teacher_student(jax.random.key(0), n=200, teacher=jxs.Weights(3.0, 0.1))
+    found = jxs.basins(
+        jxs.squared_error, data, optimizer=optax.adam(0.05), w1=(-9, 9, 9), w2=(-2, 2, 8)
+    )
+    minima = [k for k, limit in enumerate(found.limits) if limit.kind == "minimum"]
+    assert len(minima) == 2
+    for i, j in np.argwhere(np.isin(found.label, minima)):
+        assert found.label[i, j] != found.label[-1 - i, -1 - j]
+
+
 def test_valleys_to_infinity_are_separate_limits():
     """With the targets of a step function, the loss decreases to infinity on two sides."""
     step = jxs.Dataset(NINE, np.sign(NINE))

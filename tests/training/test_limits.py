@@ -20,7 +20,7 @@ def double_well(p, depth):
 
 
 def limits_of(loss, points, stopped, diverged, tolerance=1e-2):
-    points = np.asarray(points, np.float32)
+    points = np.asarray(points, jnp.asarray(0.0).dtype)
     params = {"x": points[:, 0], "y": points[:, 1:]}
     return find_limits(
         loss,
@@ -49,6 +49,66 @@ def test_stops_belong_to_the_nearest_stationary_point_and_others_are_counted():
     assert limits[3].params is None
     assert np.isnan(limits[4].loss)
     np.testing.assert_allclose(losses[5], (0.25 - 1) ** 2 + 2 * 0.25, rtol=1e-6)
+
+
+def quadratic_at(minimum, curvature, point):
+    return curvature * (point - minimum) ** 2 / 2
+
+
+def test_minima_along_a_flat_direction_are_separate_limits(x64):
+    """Both minima lie within the distance at which the gradient of either reaches the tolerance."""
+
+    def loss(p, _):
+        return 1e-4 * ((p["x"] ** 2 - 1) ** 2 + 0.3 * p["x"]) + p["y"][0] ** 2
+
+    ends = [[x, 0] for x in (-1.2, -1.0, 0.9, 1.1)]
+    limits, label, _ = limits_of(loss, ends, [True] * 4, [False] * 4)
+    assert [limit.kind for limit in limits] == ["minimum", "minimum"]
+    np.testing.assert_array_equal(label, [0, 0, 1, 1])
+    roots = np.sort(np.roots([4, 0, -4, 0.3]))[[0, 2]]
+    np.testing.assert_allclose([limit.params["x"] for limit in limits], roots, rtol=1e-8)
+
+
+@pytest.mark.parametrize("flat_first", [True, False])
+def test_a_stop_at_a_steep_minimum_does_not_belong_to_a_flat_one(x64, flat_first):
+    """At x = -3, the flat minimum at x = 3 predicts a smaller gradient than there is."""
+
+    def loss(p, _):
+        flat, steep = (quadratic_at(m, c, p["x"]) for m, c in ((3, 1e-5), (-3, 1)))
+        return jnp.where(p["x"] > -2, flat, steep) + p["y"][0] ** 2
+
+    ends = [[3.001, 0], [-3.0001, 0], [2.0, 0], [-2.9999, 0]]
+    ends = ends if flat_first else ends[1:] + ends[:1]
+    limits, label, _ = limits_of(loss, ends, [True] * 4, [False] * 4, tolerance=1e-4)
+    assert [limit.starts for limit in limits] == [2, 2]
+    at = np.array([limits[k].params["x"] for k in label])
+    np.testing.assert_allclose(at, np.sign([end[0] for end in ends]) * 3, rtol=1e-6)
+
+
+def test_a_stop_that_descends_away_from_a_minimum_does_not_belong_to_it(x64):
+    """From x = 4 on, the loss falls to infinity, within the tolerance of the minimum at x = 3."""
+
+    def loss(p, _):
+        inside = quadratic_at(3, 1e-4, p["x"])
+        return jnp.where(p["x"] < 4, inside, 9e-5 - 1e-5 * p["x"]) + p["y"][0] ** 2
+
+    ends = [[x, 0] for x in (2.5, 3.0, 3.5, 5.0, 5.1)]
+    limits, label, _ = limits_of(loss, ends, [True] * 5, [False] * 5, tolerance=1e-4)
+    assert sorted((limit.kind, limit.starts) for limit in limits) == [("minimum", 3), ("valley", 2)]
+    assert [limits[k].kind for k in label] == ["minimum"] * 3 + ["valley"] * 2
+
+
+def test_a_stop_far_from_a_quadratic_belongs_to_the_only_minimum(x64):
+    """Near x = 0, x⁴ / 4 has a larger gradient than the quadratic."""
+    ends = [[x, 0] for x in (0.04, -0.03, 1e-9)]
+    limits, _, _ = limits_of(
+        lambda p, _: 5e-4 * p["x"] ** 2 + p["x"] ** 4 / 4 + p["y"][0] ** 2,
+        ends,
+        [True] * 3,
+        [False] * 3,
+        tolerance=1e-4,
+    )
+    assert [(limit.kind, limit.starts) for limit in limits] == [("minimum", 3)]
 
 
 def test_a_maximum_is_a_limit():
