@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxscape.plot.parts.downsample import evenly_spaced
@@ -25,6 +26,8 @@ _MAX_NOTES = 3
 EDGE_TOL = 1e-6
 _MISMATCH_TOL = 0.05
 """Largest RMS difference of a path's losses from the surface, relative to the path's loss range."""
+_ROUNDING_TOL = 16
+"""Largest difference between two computations of a loss by rounding, in units of its precision."""
 
 
 class DrawnPath(NamedTuple):
@@ -140,8 +143,24 @@ def is_off_plane(path: Projection) -> bool:
 
     Such a path is drawn above or below the surface, at its own loss.
     """
-    difference = np.abs(path.surface_loss - path.loss).max()
-    return bool(difference > 0.01 * np.ptp(path.loss))
+    difference = np.abs(path.surface_loss - path.loss)
+    rounding = _rounding(path.surface_loss, path.loss)
+    return bool((difference > 0.01 * np.ptp(path.loss) + rounding).any())
+
+
+def _rounding(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return the largest difference by rounding between losses that are equal in exact arithmetic.
+
+    Args:
+        first: (...) losses.
+        second: (...) the same losses, computed another time and possibly in another precision.
+
+    Returns:
+        (...) float64, 0 where a loss is not finite.
+    """
+    epsilon = max(float(jnp.finfo(losses.dtype).eps) for losses in (first, second))
+    size = np.maximum(np.abs(np.asarray(first, float)), np.abs(np.asarray(second, float)))
+    return np.where(np.isfinite(size), _ROUNDING_TOL * epsilon * size, 0)
 
 
 def marks_on_grid(landscape: Landscape) -> tuple[list[str], np.ndarray]:
@@ -219,8 +238,9 @@ def mismatch_note(
     """Return a note if losses differ from the landscape at their coordinates, or an empty string.
 
     Between nodes, a difference counts only beyond twice the distance between linear and cubic
-    interpolation, because a coarse grid does not determine the surface better. Each cell counts
-    once, because most points of a descent lie near its end, where all losses are low.
+    interpolation, because a coarse grid does not determine the surface better. Differences that may
+    come from rounding do not count. Each cell counts once, because most points of a descent lie
+    near its end, where all losses are low.
 
     Args:
         landscape: the surface.
@@ -228,7 +248,6 @@ def mismatch_note(
         loss: (T,) the losses there.
         name: the name of the path or overlay in the note.
     """
-    loss = np.asarray(loss, float)
     if min(landscape.shape) < 4:
         return ""
     inside, first, linear, cubic = np.isfinite(loss), [], [], []
@@ -240,19 +259,22 @@ def mismatch_note(
         linear.append(_linear_weights(coordinate, nodes))
         cubic.append(_cubic_weights(coordinate, nodes))
     rows, columns = (start[:, None] + np.arange(4) for start in first)
-    around = np.asarray(landscape.loss)[rows[:, :, None], columns[:, None, :]].astype(float)
+    stored = np.asarray(landscape.loss)[rows[:, :, None], columns[:, None, :]]
+    around = stored.astype(float)
     inside &= np.isfinite(around).all(axis=(1, 2))
     if not inside.any():
         return ""
+    rounding = _rounding(stored, loss[:, None, None]).max(axis=(1, 2))[inside]
     by_lines, by_cubics = (
         np.einsum("tij,ti,tj->t", around[inside], weights_a[inside], weights_b[inside])
         for weights_a, weights_b in (linear, cubic)
     )
-    known = loss[inside]
+    known = loss[inside].astype(float)
     difference = (abs(known - by_lines) - 2 * abs(by_cubics - by_lines)).clip(0)
     _, cell = np.unique(np.stack(first, axis=1)[inside], axis=0, return_inverse=True)
     cell = cell.ravel()
-    cell_means = np.bincount(cell, difference) / np.bincount(cell)
+    beyond_rounding = np.where(difference > rounding, difference, 0)
+    cell_means = np.bincount(cell, beyond_rounding) / np.bincount(cell)
     assert landscape.highest is not None
     assert landscape.lowest is not None
     # Smaller differences cannot be seen in the figure.
@@ -269,7 +291,8 @@ def check_plane(landscape: Landscape, path: Projection, name: str) -> None:
     """Check by its losses that a path was projected onto the landscape's plane.
 
     The loss at a point should lie in the range of the 4 × 4 cells around it, extended by its length
-    on both sides. If more than half do not, the path belongs to another plane or loss.
+    on both sides, up to rounding. If more than half do not, the path belongs to another plane or
+    loss.
 
     Raises:
         ValueError: The path was projected onto another plane.
@@ -282,15 +305,17 @@ def check_plane(landscape: Landscape, path: Projection, name: str) -> None:
         first = np.searchsorted(values, coordinate)[:, None] + np.arange(-2, 2)
         cells.append(np.clip(first, 0, len(values) - 1))
     rows, columns = cells
-    around = np.asarray(landscape.loss)[rows[:, :, None], columns[:, None, :]]
-    around = around.reshape(len(rows), -1).astype(float)
+    stored = np.asarray(landscape.loss)[rows[:, :, None], columns[:, None, :]]
+    stored = stored.reshape(len(rows), -1)
+    rounding = _rounding(stored, path.surface_loss[:, None]).max(axis=1)
+    around = stored.astype(float)
     inside &= np.isfinite(around).all(axis=1)
     if not inside.any():
         return
     low, high = around[inside].min(axis=1), around[inside].max(axis=1)
     assert landscape.highest is not None
     assert landscape.lowest is not None
-    tolerance = high - low + 1e-3 * (landscape.highest - landscape.lowest.loss)
+    tolerance = high - low + 1e-3 * (landscape.highest - landscape.lowest.loss) + rounding[inside]
     loss = path.surface_loss[inside]
     wrong = (loss < low - tolerance) | (loss > high + tolerance)
     if 2 * wrong.sum() > len(wrong):

@@ -172,6 +172,49 @@ def test_a_difference_within_the_interpolation_error_of_a_coarse_grid_is_not_a_m
     assert paths_module.mismatch_notes(landscape, [path]) == []
 
 
+FLAT = 1.5e11
+
+
+def flat_landscape(noise, dtype):
+    """Return a landscape of losses near 1.5e11, and coordinates of 60 points within it."""
+    generator = np.random.default_rng(0)
+    landscape = make_landscape(31, 21)
+    loss = (FLAT + noise * generator.uniform(-1, 1, landscape.shape)).astype(dtype)
+    coordinates = generator.uniform((-1.9, 0.1), (0.9, 3.9), (60, 2))
+    return dataclasses.replace(landscape, loss=loss), coordinates
+
+
+@pytest.mark.parametrize(
+    ("dtype", "noise", "difference", "is_named"),
+    [
+        (np.float32, 1.6e4, 2e4, False),
+        (np.float32, 1.6e4, 1e5, False),
+        (np.float32, 1.6e4, 1e7, True),
+        # In float64, these differences are not rounding.
+        (np.float64, 0.0, 3e3, True),
+        (np.float64, 3e-5, 3e-4, False),
+    ],
+)
+def test_differences_by_rounding_are_not_a_mismatch(dtype, noise, difference, is_named):
+    landscape, coordinates = flat_landscape(noise, dtype)
+    losses = np.full(60, FLAT + difference, dtype)
+    path = dataclasses.replace(make_path(*coordinates.T), evaluation_loss=losses)
+    assert bool(paths_module.mismatch_notes(landscape, [path])) == is_named
+
+
+def test_a_projection_that_differs_by_rounding_is_on_the_plane():
+    landscape, coordinates = flat_landscape(0.0, np.float32)
+    surface_loss = np.full(60, FLAT, np.float32)
+    above = np.nextafter(surface_loss, np.float32(np.inf))
+    path = make_projection(above, coordinates)
+    paths_module.check_plane(landscape, path, "walk")
+    assert not paths_module.is_off_plane(path._replace(loss=surface_loss))
+    assert paths_module.is_off_plane(path._replace(loss=surface_loss.astype(float) + 1e7))
+    assert paths_module.is_off_plane(path._replace(surface_loss=np.full(60, np.inf, np.float32)))
+    with pytest.raises(ValueError, match="got 'walk', whose loss differs"):
+        paths_module.check_plane(landscape, path._replace(surface_loss=above + 1e7), "walk")
+
+
 @pytest.mark.parametrize("weights", ["_linear_weights", "_cubic_weights"])
 def test_interpolation_weights_reproduce_polynomials_on_uneven_nodes(weights):
     rng = np.random.default_rng(2)
