@@ -43,6 +43,9 @@ class Lines:
     """The name of the lines in figures."""
     connects: bool = field(default=False, metadata=STATIC)
     """Whether the points at t = 0 and t = 1 are solutions."""
+    higher_is_better: bool = field(default=False, metadata=STATIC)
+    """Whether higher values are better. Results of this package set it if the loss's name contains
+    the word "accuracy"; for other quantities, use `dataclasses.replace`."""
 
     def __len__(self) -> int:
         return int(self.loss.shape[0])
@@ -86,8 +89,9 @@ class Lines:
 
         The rise is the difference from the linear interpolation of the losses at the two ends
         (Entezari et al. 2022, arXiv 2110.06296). If these losses are equal, it is the instability
-        of Frankle et al. 2020 (arXiv 1912.05671). It is NaN if a loss from t = 0 to 1 is not
-        finite.
+        of Frankle et al. 2020 (arXiv 1912.05671). If higher values are better, it is the largest
+        fall below the interpolation. It is infinite if a loss between finite ends is infinite, and
+        NaN if a loss from t = 0 to 1 is NaN or an end is not finite.
 
         Raises:
             ValueError: 0 or 1 is not among the values of t.
@@ -100,9 +104,10 @@ class Lines:
             )
         inside = (t >= 0) & (t <= 1)
         loss, t = np.asarray(self.loss, float)[:, inside], t[inside]
-        with np.errstate(invalid="ignore"):
-            rise = loss - ((1 - t) * loss[:, :1] + t * loss[:, -1:])
-            return float(np.max(np.where(np.isfinite(rise), rise, np.nan)))
+        sign = -1 if self.higher_is_better else 1
+        with np.errstate(invalid="ignore", over="ignore"):
+            rise = sign * (loss - ((1 - t) * loss[:, :1] + t * loss[:, -1:]))
+            return float(np.max(rise))
 
     def __repr__(self) -> str:
         head = f"Lines({self.name}: {self.t.shape[0]} values of t"
@@ -113,10 +118,12 @@ class Lines:
         finite = np.isfinite(loss)
         if not finite.any():
             return head + "  no finite loss"
-        k = int(np.argmin(np.where(finite, loss, np.inf)))
+        low, high = loss[finite].min(), loss[finite].max()
+        best, word = (high, "highest") if self.higher_is_better else (low, "lowest")
+        k = int(np.argmax(loss == best))
         text = (
-            f"{head}  loss from {loss.flat[k]:.6g} to {loss[finite].max():.6g}, "
-            f"lowest at t = {t[k % len(t)]:.6g}"
+            f"{head}  {self.loss_name if self.higher_is_better else 'loss'} from {low:.6g} to "
+            f"{high:.6g}, {word} at t = {t[k % len(t)]:.6g}"
         )
         if self.connects and {0.0, 1.0} <= set(t.tolist()):
             text += f", barrier {self.barrier:.6g}"
@@ -338,7 +345,10 @@ def make_lines(
         count = len(surface.a)
         name = curve_name or f"{count} direction{'s' if count > 1 else ''}"
         connects = curve_name is not None
-        return Lines(surface.loss, surface.b.values, surface.loss_name, name, connects)
+        higher_is_better = "accuracy" in surface.loss_name.lower().split()
+        return Lines(
+            surface.loss, surface.b.values, surface.loss_name, name, connects, higher_is_better
+        )
 
     if isinstance(surfaces, Landscape):
         return convert(surfaces)

@@ -1,5 +1,7 @@
 """The loss along lines, compared with a loop over points in float64."""
 
+import dataclasses
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -195,10 +197,51 @@ def test_a_dip_and_losses_beyond_the_ends_are_not_a_barrier(x64):
     assert "barrier" not in repr(both)
 
 
-def test_a_barrier_needs_0_and_1_and_finite_losses():
+@pytest.mark.parametrize(
+    ("loss", "barrier"),
+    [
+        ([1, np.inf, 2], np.inf),
+        ([1, -np.inf, 2], 0),
+        ([1, np.nan, np.inf, 2], np.nan),
+        ([np.inf, 1, 2], np.nan),
+        ([1, 1, np.inf], np.nan),
+        ([np.inf, np.inf, np.inf], np.nan),
+    ],
+)
+def test_a_barrier_is_infinite_between_finite_ends_and_otherwise_unknown(loss, barrier):
+    t = np.linspace(0, 1, len(loss))
+    found = Lines(np.array([loss, np.zeros(len(loss))], float), t, "loss", "two").barrier
+    np.testing.assert_equal(found, barrier)
+
+
+@pytest.mark.parametrize("name", ["accuracy", "test accuracy", "loss", "inaccuracy"])
+def test_the_barrier_of_an_accuracy_is_its_fall(x64, name):
+    def measure(x, _):
+        return {name: 0.9 - 0.5 * (x**2 - 1) ** 2 + 0.1 * x}
+
+    found = interpolate(measure, None, -1.0, 1.0, (0, 1, 11))[name]
+    is_accuracy = name in ("accuracy", "test accuracy")
+    assert found.higher_is_better == is_accuracy
+    assert found.barrier == pytest.approx(0.5 if is_accuracy else 0, abs=1e-12)
+    head = (
+        f"{name} from 0.4 to 1, highest at t = 1" if is_accuracy else "loss from 0.4 to 1, lowest"
+    )
+    assert head in repr(found)
+    turned = dataclasses.replace(found, higher_is_better=not is_accuracy)
+    assert turned.barrier == pytest.approx(0 if is_accuracy else 0.5, abs=1e-12)
+
+
+def test_a_function_named_accuracy_gives_lines_where_higher_is_better():
+    def test_accuracy(x, data):
+        return 1 - data * x**2
+
+    assert interpolate(test_accuracy, 1.0, -1.0, 1.0, (0, 1, 3)).higher_is_better
+
+
+def test_a_barrier_needs_0_and_1_and_losses_that_are_numbers():
     with pytest.raises(ValueError, match="t: expected 0 and 1 among the values.*from 0.1 to 0.5"):
         _ = Lines(np.ones((1, 2)), np.array([0.1, 0.5]), "loss", "one").barrier
-    hole = Lines(np.array([[0, np.inf, 2]]), np.array([0, 0.5, 1]), "loss", "one", True)
+    hole = Lines(np.array([[0, np.nan, 2]]), np.array([0, 0.5, 1]), "loss", "one", True)
     assert np.isnan(hole.barrier)
     assert repr(hole).endswith("barrier nan, 1 not finite")
 
