@@ -94,6 +94,10 @@ def _real(name: str, values: Any) -> jax.Array:
         raise ValueError(f"{name}: expected at least one sample, got shape {values.shape}")
     if not jnp.issubdtype(values.dtype, jnp.floating):
         values = values.astype(jax.dtypes.canonicalize_dtype(float))
+    elif isinstance(values, np.ndarray):
+        # JAX has neither big-endian numbers nor floats of more than 64 bits.
+        native = values.dtype.newbyteorder("=")
+        values = values.astype(native if native.itemsize <= 8 else float, copy=False)
     if not is_traced(values):
         # Check after the cast to JAX's width: 1e300 is finite in float64 and infinite in float32.
         with np.errstate(over="ignore"):

@@ -16,6 +16,16 @@ def test_floating_dtypes_are_kept_and_whole_numbers_become_floats():
     assert data.x.dtype == data.y.dtype == jnp.float32
 
 
+@pytest.mark.parametrize("dtype", [">f2", ">f4", ">f8", ">i4", ">u8", "longdouble"])
+def test_arrays_of_any_byte_order_and_width_are_converted(dtype):
+    values = np.array([3, 1.5, -256.25] if np.dtype(dtype).kind == "f" else [3, 1, 256])
+    data = jxs.Dataset(values.astype(dtype), [1, 2, 3], abs(values).astype(dtype))
+    assert data.x.dtype == (np.float16 if dtype == ">f2" else np.float32)
+    np.testing.assert_array_equal(data.x, values)
+    with pytest.raises(ValueError, match="x: expected finite float32 .* index 0: inf"):
+        jxs.Dataset(np.array([1e300], ">f8"), [1])
+
+
 def test_float64_is_kept_if_jax_enables_it(x64):
     assert jxs.Dataset(np.float64([0.1]), [1]).x[0] == 0.1
 
