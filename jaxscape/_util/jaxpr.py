@@ -8,8 +8,10 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
+import jax
 import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal
+from jax.sharding import Sharding
 
 PLAIN_CALLS = frozenset(("closed_call", "eval_jaxpr", "jit", "pjit"))
 """Names of the primitives that only evaluate an inner jaxpr.
@@ -21,6 +23,59 @@ CHECKPOINTS = frozenset(("checkpoint", "remat2"))
 CALLS = PLAIN_CALLS | CHECKPOINTS | {"custom_jvp_call", "custom_vjp_call"}
 """Names of the primitives whose outputs are those of an inner jaxpr, with or without derivatives of
 their own."""
+
+# The primitives that the library's proofs and fast paths may pass through. Any primitive that is
+# not in a list ends the proof, or is computed as it is.
+
+LINEAR = frozenset(
+    (
+        *("add", "add_any", "broadcast_in_dim", "complex", "concatenate", "conj", "copy", "copy_p"),
+        *("convert_element_type", "cumsum", "dynamic_slice", "dynamic_update_slice", "expand_dims"),
+        *("fft", "gather", "imag", "neg", "optimization_barrier", "pad", "real", "reduce_sum"),
+        *("reduce_window_sum", "reshape", "rev", "scatter", "scatter-add", "select_n", "slice"),
+        *("split", "squeeze", "stack", "sub", "transpose", "unstack"),
+    )
+)
+"""Names of the primitives that are linear in all of their floating inputs together, for fixed
+indices and conditions. A conversion is linear only if it does not round."""
+PRODUCTS = frozenset(("mul", "dot_general", "conv_general_dilated"))
+"""Names of the primitives that are linear in each of their two inputs."""
+QUOTIENT = "div"
+"""The name of the primitive that is linear in the first of its two inputs."""
+SPLIT_LINEAR = frozenset(
+    ("broadcast_in_dim", "neg", "reduce_sum", "reshape", "rev", "slice", "squeeze", "transpose")
+)
+"""Names of the linear primitives of one input that are applied to the constant and the slopes of an
+affine value separately. They also keep the dtype."""
+SPLIT_SUMS = frozenset(("add", "sub"))
+"""The same for sums of two affine values."""
+
+ELEMENTWISE = frozenset(
+    (
+        *("abs", "add", "add_any", "cbrt", "ceil", "clamp", "copy", "div", "floor", "integer_pow"),
+        *("max", "min", "mul", "neg", "pow", "rem", "round", "rsqrt", "sign", "sqrt", "square"),
+        *("sub", "exp", "exp2", "expm1", "log", "log1p", "logistic", "erf", "erf_inv", "erfc"),
+        *("lgamma", "cos", "sin", "tan", "acos", "asin", "atan", "atan2", "digamma"),
+        *("cosh", "sinh", "tanh", "acosh", "asinh", "atanh"),
+        *("and", "not", "or", "xor", "eq", "ne", "ge", "gt", "le", "lt", "is_finite", "select_n"),
+        *("convert_element_type", "stop_gradient"),
+    )
+)
+"""Names of primitives each of whose output elements depends on one element of every input."""
+RESHAPES = frozenset(("broadcast_in_dim", "reshape", "squeeze"))
+"""Names of primitives that keep the row-major order of the elements, or repeat them."""
+CHEAP = (
+    ELEMENTWISE
+    | RESHAPES
+    | {"concatenate", "dot_general", "gather", "reduce_sum", "slice", "stack"}
+)
+"""Names of primitives that are cheap enough, on few parameters, to be repeated per sample."""
+
+COND, SCAN, WHILE = "cond", "scan", "while"
+"""The names of the primitives of control flow."""
+NO_FORWARD_MODE = "custom_lin"
+"""The name of the primitive that JAX traces, and cannot compile, where forward-mode differentiation
+meets a `jax.custom_vjp`."""
 
 Value = TypeVar("Value")
 
@@ -75,6 +130,15 @@ def innermost_equations(jaxpr: ClosedJaxpr, repeats: int = 1) -> Iterator[tuple[
             yield from innermost_equations(part, repeats * equation.params.get("length", 1))
         if not inner:
             yield equation, repeats
+
+
+def abstract(leaf: Any, sharding: Sharding | None = None) -> jax.ShapeDtypeStruct:
+    """Return the shape, the dtype and the weak type with which JAX traces an array or a number."""
+    dtype = leaf.dtype if hasattr(leaf, "dtype") else jnp.result_type(leaf)
+    if not jax.dtypes.issubdtype(dtype, jax.dtypes.extended):
+        dtype = jax.dtypes.canonicalize_dtype(dtype)
+    weak = getattr(leaf, "weak_type", not hasattr(leaf, "dtype"))
+    return jax.ShapeDtypeStruct(jnp.shape(leaf), dtype, sharding=sharding, weak_type=weak)
 
 
 def avals(atoms: Sequence[Any]) -> list[Any]:

@@ -19,6 +19,10 @@ from jax import lax
 
 from jaxscape._util.jaxpr import (
     PLAIN_CALLS,
+    PRODUCTS,
+    QUOTIENT,
+    SPLIT_LINEAR,
+    SPLIT_SUMS,
     JaxprEqn,
     avals,
     bind,
@@ -35,12 +39,6 @@ from jaxscape.planes.plane import Plane
 _MIN_MULTIPLY_ADDS_CACHE, _MIN_MULTIPLY_ADDS_MEMORY = 8, 64
 # In float16, the parts of a product could overflow where the product does not.
 _SPLIT_DTYPES = ("float32", "float64")
-_LINEAR = frozenset(
-    ("broadcast_in_dim", "neg", "reduce_sum", "reshape", "rev", "slice", "squeeze", "transpose")
-)
-_SUMS = frozenset(("add", "sub"))
-_PRODUCTS = frozenset(("mul", "dot_general", "conv_general_dilated"))
-_QUOTIENT = "div"
 _WINDOW_MAX = "reduce_window_max"
 
 Pair = tuple[bool, bool]
@@ -208,13 +206,13 @@ class _Evaluation:
             assert called is not None
             return interpret(called, values, self.rule, _available)
         if sloped:
-            if name in _LINEAR:
+            if name in SPLIT_LINEAR:
                 return [self._linear(equation, *values)]
-            if name in _SUMS:
+            if name in SPLIT_SUMS:
                 return [self._sum(equation, *values)]
-            if name == _QUOTIENT and not any(values[1].has_slope):
+            if name == QUOTIENT and not any(values[1].has_slope):
                 return [self._product(equation, *values)]
-            if name in _PRODUCTS and len(sloped) == 1 and self._is_worth_splitting(equation):
+            if name in PRODUCTS and len(sloped) == 1 and self._is_worth_splitting(equation):
                 return [self._product(equation, *values)]
         values = [self.add_slopes(value) for value in values]
         # With the slopes added, the values may depend on more coordinates.

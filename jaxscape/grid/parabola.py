@@ -16,9 +16,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxscape._util.devices import in_full_precision
+from jaxscape._util.jaxpr import NO_FORWARD_MODE, abstract, innermost_equations
 from jaxscape._util.pytree import is_parameter
 from jaxscape.data.dataset import Dataset
-from jaxscape.losses.checks import check_same_shape, scalar
+from jaxscape.grid.axes import computed_dtype
+from jaxscape.grid.linearity import is_affine
+from jaxscape.losses.checks import check_same_shape, scalar, weight_divisor
 from jaxscape.losses.pointwise import PointwiseLoss, square
 from jaxscape.losses.two_weights import TwoWeightNetwork
 from jaxscape.planes.plane import Plane
@@ -187,7 +191,8 @@ def parabola(
         squares = shrunk * shrunk * squares + _sum(slope * slope, samples)
         return larger, squares, shrunk * products + _sum(residual * slope, samples)
 
-    n = data.y.size if data.sample_weight is None else _sum(jnp.ones_like(data.y), data)
+    has_weights = data.sample_weight is not None
+    n = weight_divisor(_sum(jnp.ones_like(data.y), data)) if has_weights else data.y.size
     scale, squares, products = _fold_samples(
         add_moments, (zero if scaled else one, zero, zero), data, samples
     )
@@ -264,38 +269,41 @@ def _fold_samples(add: Callable, total: tuple, data: Dataset, block_size: int) -
     return add(total, rest) if len(rest) else total
 
 
-def why_not_exact(loss: Any, plane: Plane, data: Any) -> str | None:
+def why_not_exact(loss: Any, plane: Plane, data: Any, precision: Any = None) -> str | None:
     """Return why a loss is not proved to be a parabola along every row; None if it is.
 
     The loss must be the squared error over a `Dataset`, and the prediction must be affine in b.
-    That is proved from the traced computation: the derivative in b must not depend on b.
+    That is proved from the traced equations; nothing is sampled.
+
+    Args:
+        loss: (params, data) -> scalar.
+        plane: the plane through the parameters; only shapes matter.
+        data: the loss's second argument; only shapes matter.
+        precision: the dtype whose precision the prediction must keep; None for the dtype of the
+            coordinates.
     """
     if not (isinstance(loss, PointwiseLoss) and loss.error is square and isinstance(data, Dataset)):
         return "it holds for squared_error (or squared_error.of(model)) over a Dataset only"
+    dtype = computed_dtype(plane, data)
     leaves, structure = jax.tree.flatten((plane, data.x))
-    shapes = tuple(jax.ShapeDtypeStruct(jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
-    if _is_affine(loss.predict, structure, shapes):
+    shapes = tuple(map(abstract, leaves))
+    # The equations also depend on these settings.
+    settings = jnp.result_type(float), jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
+    if _is_affine(loss.predict, structure, shapes, dtype, jnp.dtype(precision or dtype), settings):
         return None
-    return f"the prediction is not affine in {plane.names[1]}, the second coordinate"
+    return f"the prediction is not proved to be affine in {plane.names[1]}, the second coordinate"
 
 
 @functools.lru_cache(maxsize=256)
-def _is_affine(predict: Callable, structure: Any, shapes: tuple) -> bool:
-    def slope(b: jax.Array, leaves: Any) -> jax.Array:
+def _is_affine(
+    predict: Callable, structure: Any, shapes: tuple, dtype: Any, precision: Any, _settings: tuple
+) -> bool:
+    def prediction(a: jax.Array, leaves: Any, b: jax.Array) -> jax.Array:
         plane, x = jax.tree.unflatten(structure, leaves)
-        _, tangent = jax.jvp(lambda b: predict(plane.at(0.0, b), x), (b,), (jnp.ones_like(b),))
-        return tangent
+        return in_full_precision(predict)(plane.at(a, b), x)
 
-    # `vmap` raises an error if an output with `out_axes=None` depends on the mapped input.
-    along_b = jax.vmap(slope, in_axes=(0, None), out_axes=None)
-    two_points = jax.ShapeDtypeStruct((2,), jnp.result_type(float))
-    try:
-        jax.eval_shape(along_b, two_points, list(shapes))
-    except ValueError as error:
-        if "out_axes" in str(error):
-            return False
-        raise
-    return True
+    coordinate = jax.ShapeDtypeStruct((), dtype)
+    return is_affine(prediction, (coordinate, list(shapes)), coordinate, precision)
 
 
 # The most units in the last place by which two sums of the same errors may differ. Means of 10⁵
@@ -460,6 +468,8 @@ def choose_method(
         objection = "the loss returns several scalars"
     elif _is_traced(loss, plane, data):
         objection = "it could not be checked under a transformation of JAX"
+    else:
+        _check_differentiable(loss, plane, data)
     if objection and method == "exact":
         raise ValueError(f"method: 'exact' does not hold here: {objection}; use 'dense'")
     return "dense" if objection else "exact"
@@ -471,3 +481,22 @@ def _is_traced(loss: Any, plane: Plane, data: Any) -> bool:
     return any(
         isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((plane, data, jaxpr.consts))
     )
+
+
+def _check_differentiable(loss: Callable, plane: Plane, data: Any) -> None:
+    """Raise an error unless JAX can fit parabolas to the rows of a loss."""
+    dtype = computed_dtype(plane, data)
+    two, one = (jax.ShapeDtypeStruct(shape, dtype) for shape in ((2,), ()))
+    # An error of the loss itself passes as it is.
+    jax.eval_shape(lambda plane, a, data: scalar(loss(plane.at(a, a), data)), plane, one, data)
+    problem, cause = "a jax.custom_vjp has no forward mode", None
+    try:
+        traced = jax.make_jaxpr(functools.partial(quadratic_losses, loss))(plane, two, two, data)
+        if all(e.primitive.name != NO_FORWARD_MODE for e, _ in innermost_equations(traced)):
+            return
+    except Exception as error:
+        problem, cause = str(error).partition("\n")[0], error
+    raise ValueError(
+        "method: 'exact' does not hold here: JAX cannot differentiate the loss along "
+        f"{plane.names[1]} ({problem}); use 'dense'"
+    ) from cause

@@ -11,6 +11,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxscape._util.devices import cache_bytes, cores, default_device, memory_budget
+from jaxscape._util.jaxpr import abstract
 from jaxscape._util.pytree import is_traced
 from jaxscape.grid import cost, sample_mean, strategies
 from jaxscape.grid.cost import TileLimits
@@ -92,21 +93,13 @@ def make_plan(problem: Problem, mesh: Mesh | None, memory: int | None, written: 
     """
     leaves, structure = jax.tree.flatten((problem.plane, problem.data))
     replicated, by_rows = shardings(mesh)
-    shapes = tuple(_shape(leaf, replicated) for leaf in leaves)
-    axes = _shape(problem.a, by_rows), _shape(problem.b, replicated)
+    shapes = tuple(abstract(leaf, replicated) for leaf in leaves)
+    axes = abstract(problem.a, by_rows), abstract(problem.b, replicated)
     # The trace, and so the cached plan, depends on these settings.
     settings = jnp.result_type(float), default_device()
     return _cached_plan(
         problem.method, problem.loss, mesh, structure, shapes, axes, memory, written, settings
     )
-
-
-def _shape(leaf: Any, sharding: NamedSharding | None) -> jax.ShapeDtypeStruct:
-    dtype = leaf.dtype if hasattr(leaf, "dtype") else jnp.result_type(leaf)
-    if not jax.dtypes.issubdtype(dtype, jax.dtypes.extended):
-        dtype = jax.dtypes.canonicalize_dtype(dtype)
-    weak = getattr(leaf, "weak_type", not hasattr(leaf, "dtype"))
-    return jax.ShapeDtypeStruct(jnp.shape(leaf), dtype, sharding=sharding, weak_type=weak)
 
 
 def shardings(mesh: Mesh | None) -> tuple[NamedSharding | None, NamedSharding | None]:

@@ -17,7 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxscape._util.jaxpr import (
+    CHEAP,
     CHECKPOINTS,
+    ELEMENTWISE,
+    RESHAPES,
     ClosedJaxpr,
     JaxprEqn,
     MismatchError,
@@ -28,7 +31,7 @@ from jaxscape._util.jaxpr import (
     literals,
 )
 from jaxscape.data.dataset import Dataset
-from jaxscape.losses.checks import scalars
+from jaxscape.losses.checks import scalars, weight_divisor
 from jaxscape.losses.pointwise import PointwiseLoss
 from jaxscape.losses.two_weights import TwoWeightNetwork
 from jaxscape.planes.plane import Plane
@@ -145,30 +148,12 @@ def losses_by_sample(
     zeros = jnp.zeros((lanes, a.size, b.size), dtype)
     samples = *jax.tree.map(blocks, (columns, weight)), is_sample
     total, _ = jax.lax.scan(add_block, zeros, samples)
-    return total.sum(axis=0) / (n if weight is None else jnp.sum(weight))
+    return total.sum(axis=0) / (n if weight is None else weight_divisor(jnp.sum(weight)))
 
 
 def map_grid(cell: Callable, a: jax.Array, b: jax.Array) -> jax.Array:
     """Compute `cell(a, b)` at every pair of coordinates, (n1, n2, ...)."""
     return jax.vmap(jax.vmap(cell, (None, 0)), (0, None))(a, b)
-
-
-_ELEMENTWISE = (
-    *("abs", "add", "add_any", "cbrt", "ceil", "clamp", "copy", "div", "floor", "integer_pow"),
-    *("max", "min", "mul", "neg", "pow", "rem", "round", "rsqrt", "sign", "sqrt", "square", "sub"),
-    *("exp", "exp2", "expm1", "log", "log1p", "logistic", "erf", "erf_inv", "erfc", "lgamma"),
-    *("cos", "sin", "tan", "acos", "asin", "atan", "atan2", "digamma"),
-    *("cosh", "sinh", "tanh", "acosh", "asinh", "atanh"),
-    *("and", "not", "or", "xor", "eq", "ne", "ge", "gt", "le", "lt", "is_finite", "select_n"),
-    *("convert_element_type", "stop_gradient"),
-)
-_RESHAPES = ("broadcast_in_dim", "reshape", "squeeze")
-# Operations on parameters alone that are cheap enough to be repeated for every sample.
-_CHEAP = (
-    *_ELEMENTWISE,
-    *_RESHAPES,
-    *("concatenate", "dot_general", "gather", "reduce_sum", "slice", "stack"),
-)
 
 
 class Kind(enum.Enum):
@@ -291,7 +276,7 @@ class _Proof:
         # The parameters of reshapes and sums are shapes, which differ for one sample: do not
         # compare them.
         if (
-            name in _RESHAPES
+            name in RESHAPES
             and is_one_per_sample
             and fixed_are_scalars
             and present < {Kind.FIXED, Kind.PER_SAMPLE}
@@ -302,9 +287,9 @@ class _Proof:
         if Kind.OTHER in present or str(on_all.params) != str(on_one.params):
             return Kind.OTHER
         if present == {Kind.FIXED}:
-            return Kind.FIXED if name in _CHEAP else Kind.OTHER
+            return Kind.FIXED if name in CHEAP else Kind.OTHER
         if present <= {Kind.FIXED, Kind.PER_SAMPLE}:
-            elementwise = name in _ELEMENTWISE and is_one_per_sample and fixed_are_scalars
+            elementwise = name in ELEMENTWISE and is_one_per_sample and fixed_are_scalars
             return Kind.PER_SAMPLE if elementwise else Kind.OTHER
         return _combine(name, kinds) if fixed_are_scalars else Kind.OTHER
 

@@ -108,12 +108,14 @@ def valley(
     first, second = plane.names
     if set(axis) != {first}:
         raise ValueError(f"axis: expected only {first}, got {', '.join(axis) or 'none'}")
-    if objection := why_not_exact(loss, plane, data):
-        raise ValueError(f"loss: expected a parabola in {second}, but {objection}")
     units = plane.units
     given = make_axis(first, axis[first], computed_dtype(plane, data))
     with jax.enable_x64(True):
         plane, data, values = in_float64((plane, data, np.asarray(given.values)))
+        # The equations in float64 count. If the model computes in a narrower dtype, it must at
+        # least keep the precision of the given arrays.
+        if objection := why_not_exact(loss, plane, data, given.values.dtype):
+            raise ValueError(f"loss: expected a parabola in {second}, but {objection}")
         cache = cache_bytes(default_device().platform)
         predict = loss.predict  # type: ignore[attr-defined]
         rows = parabolas(predict, plane, values, data, cache, _BATCH_SAMPLES)

@@ -14,8 +14,18 @@ from jax.extend.core import primitives
 import jaxscape
 from jaxscape._util.jaxpr import (
     CALLS,
+    CHEAP,
     CHECKPOINTS,
+    COND,
+    LINEAR,
+    NO_FORWARD_MODE,
     PLAIN_CALLS,
+    PRODUCTS,
+    QUOTIENT,
+    SCAN,
+    SPLIT_LINEAR,
+    SPLIT_SUMS,
+    WHILE,
     MismatchError,
     avals,
     bind,
@@ -30,7 +40,7 @@ from jaxscape._util.jaxpr import (
     multiply_adds,
 )
 from jaxscape.critical.interval_rules import RULES
-from jaxscape.grid import affine, sample_mean
+from jaxscape.grid import affine
 
 X = np.array([0.3, -1.2, 0.7], np.float32)
 MATRIX = np.arange(6, dtype=np.float32).reshape(2, 3)
@@ -76,20 +86,33 @@ EXAMPLES = {
     "and": (lax.bitwise_and, TRUE, TRUE),
     "broadcast_in_dim": (lambda x: lax.broadcast_in_dim(x, (2, 3), (1,)), X),
     "clamp": (lax.clamp, -X, X, X),
+    "complex": (lax.complex, X, X),
     "concatenate": (lambda x: lax.concatenate([x, x], 0), X),
+    "cond": (lambda x: lax.cond(x[0] > 0, jnp.sin, jnp.cos, x), X),
+    "conj": (jnp.conj, 1j * X),
     "conv_general_dilated": (lambda x, k: lax.conv(x, k, (1, 1), "VALID"), IMAGE, KERNEL),
     "convert_element_type": (lambda x: lax.convert_element_type(x, jnp.int32), X),
     "copy": (lambda x: jnp.array(x, copy=True), X),
+    "cumsum": (jnp.cumsum, X),
     "custom_jvp_call": (with_jvp_rule, X),
+    "custom_lin": (lambda x: jax.jvp(with_vjp_rule, (x,), (x,)), X),
     "custom_vjp_call": (with_vjp_rule, X),
     "dot_general": (lax.dot, MATRIX, X),
     "dynamic_slice": (lambda x, start: lax.dynamic_slice(x, (start,), (1,)), X, 1),
+    "dynamic_update_slice": (
+        lambda x, start: lax.dynamic_update_slice(x, X[:1], (start,)),
+        X,
+        1,
+    ),
+    "fft": (jnp.fft.rfft, X),
     "gather": (lambda x: x[np.array([2, 0])], X),
+    "imag": (lax.imag, 1j * X),
     "integer_pow": (lambda x: lax.integer_pow(x, 3), X),
     "iota": (lambda: lax.iota(jnp.int32, 3),),
     "not": (lax.bitwise_not, TRUE),
     "or": (lax.bitwise_or, TRUE, TRUE),
     "pad": (lambda x: lax.pad(x, np.float32(0), [(1, 1, 0)]), X),
+    "real": (lax.real, 1j * X),
     "reduce_and": (jnp.all, TRUE),
     "reduce_max": (jnp.max, X),
     "reduce_min": (jnp.min, X),
@@ -99,13 +122,18 @@ EXAMPLES = {
         lambda x: lax.reduce_window(x, -np.inf, lax.max, (2,), (1,), "VALID"),
         X,
     ),
+    "reduce_window_sum": (lambda x: lax.reduce_window(x, 0.0, lax.add, (2,), (1,), "VALID"), X),
     "reshape": (lambda x: lax.reshape(x, (3, 2)), MATRIX),
     "rev": (lambda x: lax.rev(x, (0,)), X),
+    "scan": (lambda x: lax.scan(lambda total, z: (total + z, total), 0.0, x), X),
+    "scatter": (lambda x: x.at[np.array([2, 0])].set(1.0), X),
+    "scatter-add": (lambda x: x.at[np.array([2, 0])].add(1.0), X),
     "select_n": (lax.select_n, TRUE, X, X),
     "slice": (lambda x: lax.slice(x, (0,), (2,)), X),
     "split": (lambda x: lax.split(x, (1, 2)), X),
     "squeeze": (lambda x: lax.squeeze(x, (0,)), X[None]),
     "transpose": (lambda x: lax.transpose(x, (1, 0)), MATRIX),
+    "while": (lambda x: lax.while_loop(lambda x: x[0] < 1, lambda x: x + 1, x), X),
     "xor": (lax.bitwise_xor, TRUE, TRUE),
 }
 # Primitives whose names differ between versions of JAX. One of each group must exist.
@@ -123,8 +151,9 @@ ALTERNATIVES = {
 # No public function produces this call.
 CLOSED_CALL = ("closed_call", "eval_jaxpr")
 WITH_A_RULE = {
-    *(affine._LINEAR | affine._SUMS | affine._PRODUCTS | {affine._QUOTIENT, affine._WINDOW_MAX}),
-    *sample_mean._CHEAP,
+    *(LINEAR | PRODUCTS | {QUOTIENT} | SPLIT_LINEAR | SPLIT_SUMS | {affine._WINDOW_MAX}),
+    *(COND, SCAN, WHILE, NO_FORWARD_MODE),
+    *CHEAP,
     *RULES,
     *CALLS,
 }

@@ -252,7 +252,9 @@ def test_exact_raises_and_auto_is_dense_before_the_last_layer(first, second, wra
     model = jax.jit(deep) if wrapped else deep
     plane, loss = deep_plane(first, second), jxs.squared_error.of(model)
     axes = {"a": (-1, 1.5, 7), "b": (-2, 1, 9)}
-    with pytest.raises(ValueError, match="method: 'exact' .* not affine in b, the second"):
+    with pytest.raises(
+        ValueError, match="method: 'exact' .* not proved to be affine in b, the second"
+    ):
         jxs.landscape(loss, sines(), plane, method="exact", **axes)
     assert jxs.landscape(loss, sines(), plane, **axes).method == "dense"
 
@@ -478,6 +480,23 @@ def test_exact_raises_if_the_fit_cannot_be_compared():
 
     with pytest.raises(ValueError, match="could not be checked under a transformation"):
         jax.jit(with_a_held_value)(2.0)
+
+
+def test_exact_raises_if_the_loss_cannot_be_differentiated():
+    """JAX raises TypeError in forward mode; an error of the loss itself passes as it is."""
+
+    @jax.custom_vjp
+    def clipped(z):
+        return z
+
+    clipped.defvjp(lambda z: (z, None), lambda _, g: (jnp.clip(g, -1, 1),))
+    axes = {"w1": (-1, 1, 3), "w2": (-1, 1, 3)}
+    with pytest.raises(
+        ValueError, match="'exact' does not hold here: JAX cannot differentiate .* along w2"
+    ):
+        jxs.landscape(lambda w, _: clipped(w.w2) ** 2, None, method="exact", **axes)
+    with pytest.raises(TypeError, match="loss: expected a scalar"):
+        jxs.landscape(lambda w, _: jnp.ones(2) * w.w2, None, method="exact", **axes)
 
 
 def test_the_products_of_a_row_do_not_depend_on_its_number_of_cells():
