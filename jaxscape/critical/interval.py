@@ -27,6 +27,28 @@ def point(value: Any) -> Interval:
     return Interval(array, array)
 
 
+def unbounded(shape: tuple[int, ...], dtype: Any) -> Interval:
+    """Return intervals that hold every number, or both truth values, of a dtype."""
+    dtype = np.dtype(dtype)
+    low: float
+    high: float
+    if dtype.kind == "b":
+        low, high = False, True
+    elif dtype.kind in "iu":
+        low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
+    else:
+        low, high = -np.inf, np.inf
+    return Interval(np.full(shape, low, dtype), np.full(shape, high, dtype))
+
+
+def unbounded_where(unknown: Any, x: Interval) -> Interval:
+    """Return an interval without bounds where `unknown`, and `x` elsewhere."""
+    if not np.any(unknown):
+        return x
+    everything = unbounded((), x.low.dtype)
+    return Interval(*(np.where(unknown, *ends) for ends in zip(everything, x, strict=True)))
+
+
 def round_outward(low: np.ndarray, high: np.ndarray, units: float = 1) -> Interval:
     """Move both ends outward by `units` in the last place; unbounded where an end is NaN."""
     low = low - (units * EPSILON * abs(low) + TINY)

@@ -1,6 +1,11 @@
 """Interval arithmetic: for each supported JAX primitive, bounds on its outputs over intervals.
 
 Floating ends are float64, rounded outward (Moore 1966, Interval Analysis).
+
+A truth value or an integer that is not certain over a box jumps inside it. Derivatives do not show
+the jump, so bounds on them hold only if nothing that depends on it is bounded. The rules keep to
+this: a floating number that is converted, selected, computed or looked up from an uncertain truth
+value or integer is unbounded. Arithmetic on uncertain integers gives unknown integers.
 """
 
 from collections.abc import Callable
@@ -10,7 +15,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxscape.critical.interval import EPSILON, Interval, hull, point, round_outward
+from jaxscape._util.jaxpr import avals
+from jaxscape.critical.interval import (
+    EPSILON,
+    Interval,
+    hull,
+    point,
+    round_outward,
+    unbounded,
+    unbounded_where,
+)
 
 Rule = Callable[..., Any]
 """(equation, one interval per input) -> an interval, or a list of them if the primitive has
@@ -20,19 +34,49 @@ several outputs."""
 _UNITS = 8
 
 
-def _are_integers(*intervals: Interval) -> bool:
-    return all(interval.low.dtype.kind in "iub" for interval in intervals)
+def _uncertain(x: Interval) -> np.ndarray:
+    """Return where a truth value or an integer is not certain; a floating number is nowhere."""
+    return np.zeros(x.low.shape, bool) if x.low.dtype.kind == "f" else x.low != x.high
+
+
+def _bind(equation: Any, values: list[np.ndarray]) -> list[np.ndarray]:
+    """Apply an equation's primitive to arrays."""
+    with jax.enable_x64(True):
+        arrays = [
+            jnp.asarray(value, aval.dtype)
+            for value, aval in zip(values, avals(equation.invars), strict=True)
+        ]
+        outputs = equation.primitive.bind(*arrays, **equation.params)
+    outputs = outputs if isinstance(outputs, list | tuple) else [outputs]
+    return [np.asarray(output) for output in outputs]
+
+
+def _on(kinds: str, rule: Rule) -> Rule:
+    """Extend a rule for some kinds of dtypes to all: exact for certain integers, else unbounded."""
+
+    def extended(equation: Any, *inputs: Interval) -> Interval:
+        if all(x.low.dtype.kind in kinds for x in inputs):
+            return rule(equation, *inputs)
+        masks = [_uncertain(x) for x in inputs]
+        if equation.primitive.name == "reduce_sum":
+            unknown = masks[0].any(axis=tuple(equation.params["axes"]))
+        elif equation.primitive.name == "dot_general":
+            unknown = np.array(any(mask.any() for mask in masks))
+        else:
+            unknown = np.any(np.broadcast_arrays(*masks), axis=0)
+        if any(x.low.dtype.kind == "f" for x in inputs):
+            return unbounded_where(unknown, rule(equation, *inputs))
+        (value,) = _bind(equation, [x.low for x in inputs])
+        return unbounded_where(unknown, point(value))
+
+    return extended
 
 
 def _add(equation: Any, x: Interval, y: Interval) -> Interval:
-    if _are_integers(x, y):
-        return Interval(x.low + y.low, x.high + y.high)
     return round_outward(x.low + y.low, x.high + y.high)
 
 
 def _subtract(equation: Any, x: Interval, y: Interval) -> Interval:
-    if _are_integers(x, y):
-        return Interval(x.low - y.high, x.high - y.low)
     return round_outward(x.low - y.high, x.high - y.low)
 
 
@@ -43,7 +87,7 @@ def _negate(equation: Any, x: Interval) -> Interval:
 def _multiply(equation: Any, x: Interval, y: Interval) -> Interval:
     if x.is_point and y.is_point:
         product = x.low * y.low
-        return point(product) if _are_integers(x, y) else round_outward(product, product)
+        return round_outward(product, product)
     if x.is_point or y.is_point:
         fixed, (low, high) = (x.low, y) if x.is_point else (y.low, x)
         ends = [fixed * low, fixed * high]
@@ -129,8 +173,6 @@ def _cosine(shift: float) -> Rule:
 def _reduce_sum(equation: Any, x: Interval) -> Interval:
     axes = tuple(equation.params["axes"])
     low, high = x.low.sum(axis=axes), x.high.sum(axis=axes)
-    if _are_integers(x):
-        return Interval(low, high)
     count = int(np.prod([x.low.shape[axis] for axis in axes]))
     rounding = count * EPSILON * np.maximum(abs(x.low), abs(x.high)).sum(axis=axes)
     return round_outward(low - rounding, high + rounding)
@@ -170,15 +212,15 @@ def _comparison(certain: Callable, never: Callable) -> Rule:
 
 
 def _equality(when_same: bool, certain: Callable, never: Callable) -> Rule:
-    """Return the rule of = or ≠, which is `when_same` for a variable compared with itself.
+    """Return the rule of = or ≠, which is `when_same` for a finite number compared with itself.
 
-    Tests for NaN compare a variable with itself.
+    Tests for NaN compare a variable with itself. A number without bounds may be NaN.
     """
 
     def rule(equation: Any, x: Interval, y: Interval) -> Interval:
         first, second = equation.invars
         if first is second:
-            return point(np.full(x.low.shape, when_same))
+            return unbounded_where(~_is_finite(x), point(np.full(x.low.shape, when_same)))
         return Interval(certain(x, y), ~never(x, y))
 
     return rule
@@ -201,24 +243,38 @@ def _unequal(x: Interval, y: Interval) -> np.ndarray:
 
 
 def _select(equation: Any, condition: Interval, *cases: Interval) -> Interval:
-    if condition.low.dtype != bool:
-        raise TypeError("select_n: expected a boolean condition, got an integer")
     shape = cases[0].low.shape
-    certain, possible = (
+    index, highest = (
         np.broadcast_to(end.reshape(end.shape or (1,) * len(shape)), shape) for end in condition
     )
-    off, on = cases
-    low, high = np.where(certain, on.low, off.low), np.where(certain, on.high, off.high)
-    uncertain = certain != possible
-    if not uncertain.any():
-        return Interval(low, high)
-    # There may be a kink between the branches, which bounds on derivatives miss.
-    return Interval(np.where(uncertain, -np.inf, low), np.where(uncertain, np.inf, high))
+    low, high = cases[0]
+    for k, case in enumerate(cases[1:], 1):
+        low, high = np.where(index == k, case.low, low), np.where(index == k, case.high, high)
+    # There may be a kink between the cases, which bounds on derivatives miss.
+    return unbounded_where(index != highest, Interval(low, high))
+
+
+def _convert(equation: Any, x: Interval) -> Interval:
+    dtype = np.dtype(equation.params["new_dtype"])
+    if x.is_point:
+        return point(*_bind(equation, [x.low]))
+    if dtype.kind == "b":
+        return Interval((x.low > 0) | (x.high < 0), (x.low != 0) | (x.high != 0))
+    if dtype.kind == "f":
+        return unbounded_where(_uncertain(x), Interval(x.low.astype(dtype), x.high.astype(dtype)))
+    # Numbers outside the range of the integers wrap around or saturate.
+    least, greatest = np.iinfo(dtype).min, np.iinfo(dtype).max
+    outside = ~((x.low >= least) & (x.high < greatest))
+    ends = (np.where(outside, 0, end).astype(dtype) for end in x)
+    return unbounded_where(outside, Interval(*ends))
+
+
+def _is_finite(x: Interval) -> np.ndarray:
+    return np.isfinite(x.low) & np.isfinite(x.high)
 
 
 def _finite(equation: Any, x: Interval) -> Interval:
-    finite = np.isfinite(x.low) & np.isfinite(x.high)
-    return Interval(finite, np.ones_like(finite))
+    return unbounded_where(~_is_finite(x), point(np.ones(x.low.shape, bool)))
 
 
 def _rearrangement(rearrange: Callable) -> Rule:
@@ -240,21 +296,18 @@ def _broadcast(x: np.ndarray, params: Any) -> np.ndarray:
 
 def _apply_to_ends(equation: Any, *inputs: Interval) -> Any:
     """Apply a primitive that moves numbers, or takes the largest or smallest, to both ends."""
-
-    def bind(values: list[np.ndarray]) -> list[np.ndarray]:
-        with jax.enable_x64(True):
-            outputs = equation.primitive.bind(*map(jnp.asarray, values), **equation.params)
-        outputs = outputs if isinstance(outputs, list | tuple) else [outputs]
-        return [np.asarray(output) for output in outputs]
-
-    low = bind([x.low for x in inputs])
-    high = low if all(x.is_point for x in inputs) else bind([x.high for x in inputs])
+    low = _bind(equation, [x.low for x in inputs])
+    high = low if all(x.is_point for x in inputs) else _bind(equation, [x.high for x in inputs])
     results = [Interval(*ends) for ends in zip(low, high, strict=True)]
-    # An uncertain index may select any element, so the result is unbounded.
-    if any(x.low.dtype.kind in "iu" and not np.array_equal(*x) for x in inputs):
-        unknown = [np.full(one.low.shape, np.inf) for one in results]
-        results = [Interval(-one, one) for one in unknown]
     return results if equation.primitive.multiple_results else results[0]
+
+
+def _look_up(equation: Any, table: Interval, *indices: Interval) -> Interval:
+    if any(_uncertain(index).any() for index in indices):
+        # The index may select any element.
+        (output,) = avals(equation.outvars)
+        return unbounded(output.shape, output.dtype)
+    return _apply_to_ends(equation, table, *indices)
 
 
 def _erf(x: np.ndarray) -> np.ndarray:
@@ -269,9 +322,9 @@ def _logistic(x: np.ndarray) -> np.ndarray:
 _ELEMENTWISE: dict[str, Rule] = {
     "max": lambda e, x, y: Interval(np.maximum(x.low, y.low), np.maximum(x.high, y.high)),
     "min": lambda e, x, y: Interval(np.minimum(x.low, y.low), np.minimum(x.high, y.high)),
-    "and": lambda e, x, y: Interval(x.low & y.low, x.high & y.high),
-    "or": lambda e, x, y: Interval(x.low | y.low, x.high | y.high),
-    "not": lambda e, x: Interval(~x.high, ~x.low),
+    "and": _on("b", lambda e, x, y: Interval(x.low & y.low, x.high & y.high)),
+    "or": _on("b", lambda e, x, y: Interval(x.low | y.low, x.high | y.high)),
+    "not": _on("b", lambda e, x: Interval(~x.high, ~x.low)),
 }
 _INCREASING: dict[str, Callable] = {
     "exp": np.exp,
@@ -295,17 +348,15 @@ _REARRANGEMENTS: dict[str, Callable] = {
     "reshape": lambda x, params: x.reshape(params["new_sizes"]),
     "squeeze": lambda x, params: x.squeeze(axis=params["dimensions"]),
     "transpose": lambda x, params: x.transpose(params["permutation"]),
-    "convert_element_type": lambda x, params: x.astype(params["new_dtype"]),
     "copy": lambda x, params: x,
     "copy_p": lambda x, params: x,
 }
 # Primitives that only move numbers, or take the largest or smallest of them.
 _STRUCTURAL = (
-    *("expand_dims", "concatenate", "slice", "rev", "pad", "gather", "dynamic_slice", "iota"),
-    *("split", "stack", "unstack", "reduce_max", "reduce_min", "reduce_and", "reduce_or"),
-    "optimization_barrier",
+    *("expand_dims", "concatenate", "slice", "rev", "pad", "iota", "split", "stack", "unstack"),
+    *("reduce_max", "reduce_min", "reduce_and", "reduce_or", "optimization_barrier"),
 )
-RULES: dict[str, Rule] = {
+_ARITHMETIC: dict[str, Rule] = {
     "add": _add,
     "add_any": _add,
     "sub": _subtract,
@@ -314,16 +365,22 @@ RULES: dict[str, Rule] = {
     "div": _divide,
     "integer_pow": lambda equation, x: _power(x, equation.params["y"]),
     "square": lambda equation, x: _power(x, 2),
-    "one_minus_square": lambda equation, x: _one_minus(_power(x, 2)),
     "pow": _real_power,
     "abs": _absolute,
     "sign": _sign,
+    "reduce_sum": _reduce_sum,
+    "dot_general": _dot,
+}
+RULES: dict[str, Rule] = {
+    **{name: _on("f", rule) for name, rule in _ARITHMETIC.items()},
+    "one_minus_square": lambda equation, x: _one_minus(_power(x, 2)),
     "cosh": _even(np.cosh),
     "cos": _cosine(0.0),
     "sin": _cosine(np.pi / 2),
     "rsqrt": lambda equation, x: round_outward(x.high**-0.5, x.low**-0.5, _UNITS),
-    "reduce_sum": _reduce_sum,
-    "dot_general": _dot,
+    "convert_element_type": _convert,
+    "gather": _look_up,
+    "dynamic_slice": _look_up,
     "select_n": _select,
     "is_finite": _finite,
     "lt": _comparison(_less, lambda x, y: _at_most(y, x)),
@@ -337,4 +394,4 @@ RULES: dict[str, Rule] = {
     **_ELEMENTWISE,
     **dict.fromkeys(_STRUCTURAL, _apply_to_ends),
 }
-"""The rule of each primitive, by its name."""
+"""The rule of each primitive, by its name. Nothing is proved of a loss with any other primitive."""

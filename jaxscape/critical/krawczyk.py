@@ -13,7 +13,7 @@ from jaxscape._util.blocks import run_blocks
 from jaxscape.critical.interval import Interval
 
 BATCH_SIZE = 128
-"""The number of boxes whose bounds are computed at once."""
+"""The number of boxes that are examined at once."""
 _MIN_WIDTH = 1e-9
 """The width of a box, as a fraction of the whole, below which it is not bisected."""
 
@@ -32,16 +32,31 @@ class Proof(NamedTuple):
     """The number of boxes examined."""
 
 
-def in_batches(bounds: DerivativeBounds) -> DerivativeBounds:
-    """Extend bounds for batches of `BATCH_SIZE` boxes to any number of boxes."""
+def in_batches(bounds: DerivativeBounds, size: int) -> DerivativeBounds:
+    """Extend bounds for batches of `size` boxes to any number of boxes."""
 
     def for_all(boxes: Interval) -> tuple[Interval, Interval]:
         count = len(boxes.low)
         parts = []
-        for start in range(0, count, BATCH_SIZE):
-            part = [end[start : start + BATCH_SIZE] for end in boxes]
-            padding = ((0, BATCH_SIZE - len(part[0])), (0, 0))
-            parts.append(bounds(Interval(*(np.pad(end, padding, mode="edge") for end in part))))
+
+        def one_batch(start: int) -> tuple[Interval, Interval]:
+            part = [end[start : start + size] for end in boxes]
+            padding = ((0, size - len(part[0])), (0, 0))
+            return bounds(Interval(*(np.pad(end, padding, mode="edge") for end in part)))
+
+        def keep(start: int, part: tuple[Interval, Interval]) -> int:
+            parts.append(part)
+            return min(size, count - start)
+
+        run_blocks(
+            range(0, count, size),
+            one_batch,
+            keep,
+            total=count,
+            unit="boxes",
+            threads=0,
+            interrupted=lambda: None,
+        )
         return tuple(
             Interval(*(np.concatenate([p[k][end] for p in parts])[:count] for end in (0, 1)))
             for k in (0, 1)
@@ -104,6 +119,11 @@ def _krawczyk(
         (n, 2); and the largest row sum of |1 - Y·H|, with the sides as units, (n,).
     """
     with np.errstate(all="ignore"):
+        # Scale each box by a power of two, which is exact: the products of the entries of a tiny
+        # Hessian vanish.
+        _, exponents = np.frexp(np.maximum(abs(hessian.low), abs(hessian.high)).max(axis=(1, 2)))
+        gradient = Interval(*(np.ldexp(end, -exponents[:, None]) for end in gradient))
+        hessian = Interval(*(np.ldexp(end, -exponents[:, None, None]) for end in hessian))
         middle = (hessian.low + hessian.high) / 2
         (p, q), (r, s) = middle[:, 0].T, middle[:, 1].T
         inverse = np.array([[s, -q], [-r, p]]).transpose(2, 0, 1) / (p * s - q * r)[:, None, None]

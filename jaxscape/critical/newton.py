@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxscape._util.blocks import run_blocks
 from jaxscape._util.devices import in_full_precision
 from jaxscape.critical import winding
 from jaxscape.critical.points import Box, CriticalPoint, Kind, Unsearchable, kind_of, on_boundary
@@ -25,6 +26,8 @@ Smoothness = Literal["smooth", "Hessian jumps", "gradient jumps"]
 # box go on to the next round.
 _ROUNDS, _STEPS = 5, 20
 _BATCH_SIZE = 256
+# Points in a call of a compiled function. The progress bar advances after each.
+_BLOCK_SIZE = 4 * _BATCH_SIZE
 # Tolerances of the last step, in units of the box: converged up to rounding, and converged roughly.
 # Steps toward a degenerate point shrink by a constant factor only.
 _EXACT_TOL, _CONVERGED_TOL = 1e-13, 1e-5
@@ -38,6 +41,8 @@ _NOISE_TOL = 1e-13
 _FAINT_TOL = 1e-9
 # Assumed bound on the Hessian inside a cell, relative to the largest one at the nodes around it.
 _MARGIN = 1.5
+_MAX_EXPONENT = 930
+"""The largest power of two that a derivative may reach, in units of the box; 2^930 is 1e280."""
 # Starts of Newton's method in a cell, in units of the cell. They avoid the symmetries of a loss.
 _OFFSETS = np.array([(0, 0), (0.31, 0.12), (-0.14, 0.37), (-0.33, -0.21), (0.17, -0.36)])
 
@@ -60,6 +65,9 @@ class Problem(NamedTuple):
     plane: Plane
     data: Any
     box: Box
+    scale: float = 1.0
+    """A power of two by which Newton's method multiplies the loss, so that squares of second
+    derivatives neither vanish nor overflow."""
 
     @property
     def low(self) -> np.ndarray:
@@ -73,8 +81,9 @@ class Problem(NamedTuple):
 
     def evaluate(self, points: np.ndarray) -> Values:
         """Compute the loss and its derivatives at points, (n, 2)."""
-        padded = _evaluate(self.loss, self.plane, self.data, _pad(points))
-        return Values(*(np.asarray(values)[: len(points)] for values in padded))
+        return Values(
+            *_in_blocks(lambda block: _evaluate(self.loss, self.plane, self.data, block), points)
+        )
 
     def scaled_gradient(self, points: np.ndarray) -> np.ndarray:
         """Compute the gradient at points, (n, 2), with the sides of the box as units."""
@@ -87,8 +96,7 @@ class Problem(NamedTuple):
         for _ in range(_ROUNDS):
             if not len(remaining):
                 break
-            arguments = (self.loss, self.plane, self.data, _pad(remaining), self.widths)
-            ends, step = (np.asarray(part)[: len(remaining)] for part in _newton(*arguments))
+            ends, step = _in_blocks(self._iterate, remaining)
             inside = ((ends >= self.low - tolerance) & (ends <= high + tolerance)).all(axis=1)
             near = (abs(ends - (self.low + high) / 2) <= 1.5 * self.widths).all(axis=1)
             done = step < _EXACT_TOL
@@ -98,6 +106,9 @@ class Problem(NamedTuple):
         if len(remaining):
             roots.append(remaining[inside & (step < _CONVERGED_TOL)])
         return np.clip(np.concatenate([starts[:0], *roots]), self.low, high)
+
+    def _iterate(self, points: np.ndarray) -> tuple:
+        return _newton(self.loss, self.plane, self.data, points, self.widths, self.scale)
 
 
 def derivatives(
@@ -116,10 +127,35 @@ def derivatives(
     return here, gradient, jnp.stack(columns, axis=1)
 
 
-def _pad(points: np.ndarray) -> np.ndarray:
-    """Pad points to a power of two, so that few programs are compiled."""
-    size = 1 << max(len(points) - 1, 0).bit_length()
-    return np.pad(points, ((0, size - len(points)), (0, 0)), mode="edge")
+def _in_blocks(function: Callable[[np.ndarray], tuple], points: np.ndarray) -> list[np.ndarray]:
+    """Evaluate a function of n points in blocks, with a progress bar.
+
+    Args:
+        function: (n, 2) -> arrays of n rows.
+        points: (n, 2).
+    """
+    parts: list[list[np.ndarray]] = []
+
+    def compute(block: np.ndarray) -> list[np.ndarray]:
+        # Pad to a power of two, so that few programs are compiled.
+        size = 1 << max(len(block) - 1, 0).bit_length()
+        padded = np.pad(block, ((0, size - len(block)), (0, 0)), mode="edge")
+        return [np.asarray(values)[: len(block)] for values in function(padded)]
+
+    def keep(block: np.ndarray, part: list[np.ndarray]) -> int:
+        parts.append(part)
+        return len(block)
+
+    run_blocks(
+        (points[k : k + _BLOCK_SIZE] for k in range(0, len(points), _BLOCK_SIZE)),
+        compute,
+        keep,
+        total=len(points),
+        unit="points",
+        threads=0,
+        interrupted=lambda: None,
+    )
+    return [np.concatenate(values) for values in zip(*parts, strict=True)]
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -133,7 +169,14 @@ def _evaluate(loss: Callable, plane: Plane, data: Any, points: jax.Array) -> tup
 
 @functools.partial(jax.jit, static_argnums=0)
 @in_full_precision
-def _newton(loss: Callable, plane: Plane, data: Any, start: jax.Array, widths: jax.Array) -> tuple:
+def _newton(
+    loss: Callable,
+    plane: Plane,
+    data: Any,
+    start: jax.Array,
+    widths: jax.Array,
+    scale: jax.Array,
+) -> tuple:
     """Run Newton's method from points, (n, 2).
 
     Returns:
@@ -142,8 +185,8 @@ def _newton(loss: Callable, plane: Plane, data: Any, start: jax.Array, widths: j
 
     def step(point: jax.Array) -> jax.Array:
         _, gradient, hessian = derivatives(loss, plane, data, point)
-        (p, q), (_, s) = hessian * widths[:, None] * widths[None]
-        u, v = -gradient * widths
+        (p, q), (_, s) = scale * hessian * widths[:, None] * widths[None]
+        u, v = scale * -gradient * widths
         determinant, size = p * s - q * q, p * p + 2 * q * q + s * s
         # For a Hessian of rank one, as along a valley, take the shortest solution.
         regular = abs(determinant) > 1e-14 * size
@@ -175,13 +218,16 @@ class GridSample(NamedTuple):
     flat: float
     """The fraction of nodes at which the gradient is below rounding errors."""
     smoothness: Smoothness
+    scale: float
+    """A power of two that brings the largest derivatives, in units of the box, close to 1."""
 
 
 def sample_grid(problem: Problem, nodes: int) -> GridSample:
     """Evaluate the loss and its derivatives on a grid of nodes × nodes over the box.
 
     Raises:
-        Unsearchable: Losses, gradients or Hessians are not finite.
+        Unsearchable: Losses, gradients or Hessians are not finite, or too small or large for their
+            products.
     """
     low, widths = problem.low, problem.widths
     sides = [
@@ -197,6 +243,7 @@ def sample_grid(problem: Problem, nodes: int) -> GridSample:
             f"box: expected finite losses, gradients and Hessians, got {int(bad.sum())} of "
             f"{len(points)} that are not, the first at {names[0]} = {a:g}, {names[1]} = {b:g}"
         )
+    scale = _scale(gradient, hessian, widths)
     spacing = widths / (nodes - 1)
     size = abs(hessian).reshape(nodes, nodes, 2, 2)
     reach = _MARGIN * (_largest_around(size) * spacing / 2).sum(axis=3).reshape(-1, 2)
@@ -209,7 +256,33 @@ def sample_grid(problem: Problem, nodes: int) -> GridSample:
     starts = points[selected] + spacing * _OFFSETS[:, None]
     candidates = np.clip(starts.reshape(-1, 2), low, low + widths)
     kind = smoothness(problem.evaluate, points, problem.box, spacing, steepest)
-    return GridSample(candidates, steepest, float(flat.mean()), kind)
+    return GridSample(candidates, steepest, float(flat.mean()), kind, scale)
+
+
+def _scale(gradient: np.ndarray, hessian: np.ndarray, widths: np.ndarray) -> float:
+    """Return the power of two that brings the largest derivative, in units of the box, close to 1.
+
+    Raises:
+        Unsearchable: The largest derivative is below 1e-280 or above 1e280.
+    """
+    largest = [abs(values).max(axis=0) for values in (gradient, hessian)]
+    with np.errstate(divide="ignore"):
+        sides = np.log2(widths)
+        exponent = float(
+            max(
+                (np.log2(largest[0]) + sides).max(),
+                (np.log2(largest[1]) + sides[:, None] + sides).max(),
+            )
+        )
+    if np.isneginf(exponent):
+        return 1.0
+    if abs(exponent) > _MAX_EXPONENT:
+        raise Unsearchable(
+            "box: expected derivatives that float64 can hold, got a largest one of 1e"
+            f"{exponent * np.log10(2):+.0f} with the sides of the box as units; choose another box "
+            "or scale the loss"
+        )
+    return 2.0 ** -round(exponent)
 
 
 def _largest_around(values: np.ndarray) -> np.ndarray:
@@ -312,7 +385,7 @@ def with_hessian_kind(point: CriticalPoint, hessian: np.ndarray) -> CriticalPoin
 
 def _index(hessian: np.ndarray) -> int | None:
     """Return the index of a critical point with a nonsingular Hessian."""
-    return round(float(np.sign(np.linalg.det(hessian))))
+    return round(float(np.linalg.slogdet(hessian)[0]))
 
 
 def _distinct(scaled: np.ndarray, degenerate: np.ndarray) -> list[int]:

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxscape._util.checks import check_type
+from jaxscape._util.jaxpr import constants
 from jaxscape._util.pytree import in_float64
 from jaxscape.critical import krawczyk, newton, winding
-from jaxscape.critical.enclosure import Unbounded, enclosure
+from jaxscape.critical.enclosure import Enclosure, Unbounded, enclosure
 from jaxscape.critical.interval import Interval
 from jaxscape.critical.points import (
     Box,
@@ -36,6 +37,9 @@ _BOUNDARY_POINTS = 512
 _MAX_BOXES, _MAX_NUMBERS = 60_000, 5e8
 """Limits of a proof: boxes examined, and numbers computed for them. It takes up to a few tens of
 seconds."""
+_MAX_BATCH_NUMBERS, _BATCH_NUMBERS = 2e7, 2e6
+"""The numbers above which a batch of boxes is split, and the numbers in each part, which fit into
+the cache."""
 
 
 def critical_points(
@@ -109,7 +113,7 @@ def parse_box(plane: Plane, box: dict[str, Any]) -> Box:
         if not isinstance(side, tuple) or len(side) != 2:
             raise ValueError(f"{name}: expected a tuple (lo, hi), got {side!r}")
         low, high = map(float, side)
-        if not (np.isfinite([low, high]).all() and low < high):
+        if not (np.isfinite([low, high, high - low]).all() and low < high):
             raise ValueError(f"{name}: expected finite lo < hi, got {low:g} and {high:g}")
         sides.append((low, high))
     return sides[0], sides[1]
@@ -120,9 +124,7 @@ def _search_box(problem: newton.Problem) -> CriticalPoints:
     _check_loss(problem)
     turns: int | None = None
     starts, found = np.zeros((0, 2)), newton.Classified([], [], ())
-    samples = max(
-        (np.shape(leaf)[0] for leaf in jax.tree.leaves(problem.data) if np.ndim(leaf)), default=1
-    )
+    samples = _rows(problem)
     for refinement in range(_REFINEMENTS + 1):
         nodes = ((_NODES - 1) << refinement) + 1
         if refinement and nodes**2 * samples > _MAX_EVALUATIONS:
@@ -132,6 +134,7 @@ def _search_box(problem: newton.Problem) -> CriticalPoints:
             note = "the loss has kinks or jumps in this box, which its derivatives do not show"
             return CriticalPoints((), names, box, "incomplete", None, (), (note,), {})
         if not refinement:
+            problem = problem._replace(scale=grid.scale)
             turns = winding.winding_number(
                 problem.scaled_gradient, winding.boundary(box), _BOUNDARY_POINTS
             )
@@ -202,6 +205,14 @@ def _check_loss(problem: newton.Problem) -> None:
         )
 
 
+def _rows(problem: newton.Problem) -> int:
+    """Return the largest first axis of the data and of the arrays in the loss."""
+    given = problem.loss, problem.plane, problem.data
+    traced = jax.make_jaxpr(lambda p: newton.derivatives(*given, p)[0])(jnp.zeros(2))
+    arrays = [*jax.tree.leaves(problem.data), *constants(traced)]
+    return max((np.shape(array)[0] for array in arrays if np.ndim(array)), default=1)
+
+
 def _sum_of_indices(points: list[CriticalPoint]) -> int:
     return sum(point.turns for point in points)
 
@@ -216,15 +227,20 @@ def _derivative_bounds(problem: newton.Problem) -> tuple[krawczyk.DerivativeBoun
     def at_point(point: jax.Array) -> tuple[jax.Array, jax.Array]:
         return newton.derivatives(problem.loss, problem.plane, problem.data, point)[1:]
 
-    shape = jax.ShapeDtypeStruct((krawczyk.BATCH_SIZE, 2), jnp.float64)
-    enclosed = enclosure(jax.vmap(at_point), shape)
+    def in_one_call(size: int) -> Enclosure:
+        return enclosure(jax.vmap(at_point), jax.ShapeDtypeStruct((size, 2), jnp.float64))
+
+    size, enclosed = krawczyk.BATCH_SIZE, in_one_call(krawczyk.BATCH_SIZE)
+    max_boxes = int(_MAX_NUMBERS / enclosed.numbers * size)
+    if enclosed.numbers > _MAX_BATCH_NUMBERS:
+        size = max(1, int(size * _BATCH_NUMBERS / enclosed.numbers))
+        enclosed = in_one_call(size)
 
     def bounds(boxes: Interval) -> tuple[Interval, Interval]:
         gradient, hessian = enclosed(boxes)
         return gradient, hessian
 
-    max_boxes = int(_MAX_NUMBERS / enclosed.numbers * krawczyk.BATCH_SIZE)
-    return krawczyk.in_batches(bounds), min(max_boxes, _MAX_BOXES)
+    return krawczyk.in_batches(bounds, size), min(max_boxes, _MAX_BOXES)
 
 
 def _prove(

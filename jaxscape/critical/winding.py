@@ -50,6 +50,9 @@ def winding_number(field: Field, curve: Curve, points: int) -> int | None:
 
 def _angles(gradients: np.ndarray) -> np.ndarray:
     """Return the angle from each gradient to the next."""
+    # Powers of two are exact factors. Without them, products of tiny gradients vanish.
+    _, exponents = np.frexp(abs(gradients).max(axis=1))
+    gradients = np.ldexp(gradients, -exponents[:, None])
     (x, y), (u, v) = gradients[:-1].T, gradients[1:].T
     return np.arctan2(x * v - y * u, x * u + y * v)
 

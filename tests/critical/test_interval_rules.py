@@ -111,3 +111,73 @@ def test_the_bounds_of_a_long_sum_hold_the_exact_sum():
     (bound,) = enclosure(jnp.sum, shape)(Interval(x, x))
     assert Fraction(float(bound.low)) <= sum(map(Fraction, x)) <= Fraction(float(bound.high))
     assert bound.high - bound.low < 1e-5
+
+
+TABLE = np.array([1.0, -2.0, 5.0])
+JUMPS = {
+    "a comparison as a factor": lambda r, s: (r < 0) * 1.0 * s,
+    "its conversion": lambda r, s: (r < 0).astype(float) * s,
+    "a number as a truth value": lambda r, s: jnp.maximum(r, 0).astype(bool) * s,
+    "a truth value as an integer": lambda r, s: (r < 0).astype(int).astype(float) * s,
+    "truncation": lambda r, s: (2 * jnp.clip(r, -1, 1)).astype(int) * s,
+    "a count": lambda r, s: jnp.sum(jnp.stack([r < 0, r < -1])) * s,
+    "a mean of comparisons": lambda r, s: jnp.mean(jnp.stack([r < 0, r < 1]).astype(float)) * s,
+    "a product of integers": lambda r, s: (
+        jnp.stack([r < 0, r < 1]).astype(int) @ np.array([1, 2]) * s
+    ),
+    "integer arithmetic": lambda r, s: (3 - 2 * abs(-(r < 0).astype(int)) ** 2) * s,
+    "bits": lambda r, s: ((r < 0).astype(int) & 1 | 2) * s,
+    "any": lambda r, s: jnp.any(jnp.stack([r < 0, r < -1])) * s,
+    "logic": lambda r, s: (~(r < 0) & (s > -9)) * s,
+    "a table": lambda r, s: jnp.asarray(TABLE)[(r < 0).astype(int)] * s,
+    "a table of integers": lambda r, s: jnp.array([3, 4])[(r < 0).astype(int)] * s,
+    "a selected integer": lambda r, s: jnp.asarray(TABLE)[jnp.where(r < 0, 1, 2)] * s,
+    "a selection by an integer": lambda r, s: jax.lax.select_n(
+        (r < 0).astype(jnp.int32), s, -s, s**2
+    ),
+    "a power": lambda r, s: jax.lax.pow(2.0 + 0 * r, (r < 0).astype(int)) * s,
+    "the largest": lambda r, s: jnp.max(jnp.stack([r, 0 * s])) + s,
+    "a test for NaN": lambda r, s: jnp.isnan(jnp.log(r)) * s,
+    "a test for infinity": lambda r, s: jnp.isfinite(jnp.log(r)) * s,
+    "a branch": lambda r, s: jnp.where(r < 0, s, 2 * s),
+    "a branch of comparisons": lambda r, s: jnp.where(r < 0, s > -9, s > 9) * s,
+    "the Heaviside function": lambda r, s: jnp.heaviside(r, 0.5) * s,
+}
+BOX = jax.ShapeDtypeStruct((2,), jnp.float64)
+
+
+@pytest.mark.parametrize("name", JUMPS)
+def test_the_gradient_is_unbounded_across_a_jump(name):
+    """In each function of r and s, something of integer or boolean type changes at r = 0."""
+    gradient = jax.vmap(jax.grad(JUMPS[name], argnums=1))
+    r, s = Interval(np.array([-0.7, 0.3]), np.array([0.7, 0.4])), np.array([1.1, 1.2])
+    (bound,) = enclosure(gradient, BOX, BOX)(r, Interval(s, s + 0.01))
+    assert (bound.low[0], bound.high[0]) == (-np.inf, np.inf)
+
+
+@pytest.mark.parametrize("name", sorted(set(JUMPS) - {"the largest"}))
+def test_the_gradient_is_bounded_beside_a_jump(name):
+    """The counterpart: on one side of the jump the bounds are narrow and hold the value."""
+    gradient = jax.vmap(jax.grad(JUMPS[name], argnums=1))
+    s = np.array([1.1, 1.2])
+    for r in (np.array([0.3, 0.1]), np.array([-0.4, -0.3])):
+        (bound,) = enclosure(gradient, BOX, BOX)(Interval(r, r + 0.1), Interval(s, s + 0.01))
+        with jax.enable_x64(True):
+            value = np.asarray(gradient(r + 0.05, s + 0.005))
+        if "test for" in name and (r < 0).all():
+            continue  # log is unknown for negative numbers
+        assert (bound.low <= value).all()
+        assert (value <= bound.high).all()
+        assert (bound.high - bound.low < 0.1).all()
+
+
+def test_integers_out_of_range_are_unknown():
+    """A large floating number as an integer depends on the processor; so does an infinite one."""
+    shape = jax.ShapeDtypeStruct((4,), jnp.float64)
+    converted = enclosure(lambda x: x.astype(jnp.int32), shape)
+    low = np.array([-np.inf, 2.7, 0.5, -1.2])
+    (bound,) = converted(Interval(low, np.array([np.inf, 3e9, 1.5, -1.1])))
+    least, greatest = np.iinfo(np.int32).min, np.iinfo(np.int32).max
+    assert bound.low.tolist() == [least, least, 0, -1]
+    assert bound.high.tolist() == [greatest, greatest, 1, -1]
+    assert bound.low.dtype == np.int32

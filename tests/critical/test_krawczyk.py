@@ -36,9 +36,9 @@ def test_batches_are_padded_and_concatenated():
         sizes.append(len(batch.low))
         return bounds(batch)
 
-    for found, direct in zip(krawczyk.in_batches(counted)(boxes), bounds(boxes), strict=True):
+    for found, direct in zip(krawczyk.in_batches(counted, 128)(boxes), bounds(boxes), strict=True):
         np.testing.assert_array_equal(found, direct)
-    assert sizes == [krawczyk.BATCH_SIZE] * 3
+    assert sizes == [128] * 3
 
 
 def test_the_uniqueness_radius_is_below_the_distance_to_the_other_root():
@@ -49,6 +49,22 @@ def test_the_uniqueness_radius_is_below_the_distance_to_the_other_root():
     assert (radii[:2] < 2).all()
     assert radii[2] == 0
     assert krawczyk.uniqueness_radii(bounds, points[:0], np.ones(2)).shape == (0,)
+
+
+@pytest.mark.parametrize("exponent", [-900, 900])
+def test_proofs_do_not_depend_on_the_unit_of_the_loss(exponent):
+    """The determinant of the Hessian is 2^±1800, which float64 cannot hold."""
+
+    def scaled(boxes):
+        ends = bounds(boxes)
+        return tuple(Interval(*(np.ldexp(end, exponent) for end in one)) for one in ends)
+
+    points = np.array([[1.0, 0.0], [-1.0, 0.0], [0.3, 0.0]])
+    radii = [krawczyk.uniqueness_radii(one, points, np.ones(2)) for one in (bounds, scaled)]
+    np.testing.assert_array_equal(*radii)
+    ours, theirs = (krawczyk.search(one, LOW, HIGH, NO_BOXES, 10_000) for one in (bounds, scaled))
+    np.testing.assert_array_equal(ours.new_roots, theirs.new_roots)
+    assert ours.examined == theirs.examined
 
 
 def test_bisection_meets_both_roots():

@@ -43,6 +43,16 @@ def test_cells_with_a_critical_point_hold_candidates(x64):
         assert distance.min() < 10 / 48
 
 
+def test_blocks_of_points_give_the_same_values(x64, monkeypatch):
+    points = np.random.default_rng(1).uniform(-5, 5, (700, 2))
+    whole = problem(himmelblau).evaluate(points)
+    roots = problem(himmelblau).roots(points[:300])
+    monkeypatch.setattr(newton, "_BLOCK_SIZE", 256)
+    for ours, theirs in zip(problem(himmelblau).evaluate(points), whole, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    np.testing.assert_array_equal(problem(himmelblau).roots(points[:300]), roots)
+
+
 def test_limits_are_classified_once_each(x64):
     wells = problem(lambda x, y: (x**2 - 1) ** 2 + y**2)
     ends = np.array([[1, 0], [1 + 1e-12, 1e-12], [-1, 0], [0, 0], [0.5, 0.3]])

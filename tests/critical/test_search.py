@@ -10,6 +10,7 @@ from jaxscape._util.warnings import InterruptedWarning
 from jaxscape.critical import enclosure, krawczyk, newton
 from jaxscape.critical import search as search_module
 from jaxscape.critical.interval import Interval
+from jaxscape.planes.plane import weight_plane
 from tests.critical.helpers import HIMMELBLAU, check_known, himmelblau, linear_network, search
 
 
@@ -186,6 +187,85 @@ def test_nothing_is_proved_across_a_kink(function):
     for point in found.points:
         away = [np.hypot(p.a - point.a, p.b - point.b) for p in found.points if p is not point]
         assert point.radius < min(away, default=9.0)
+
+
+@pytest.mark.slow
+def test_a_minimum_behind_a_jump_does_not_go_missing_from_a_proof():
+    """The circle in which the loss jumps is far smaller than a cell of the grid."""
+
+    def pit(x, y):
+        square = (x - 0.3137) ** 2 + (y + 0.2251) ** 2
+        return x + y + (square < 1e-4) * 1.0 * (square - x - y)
+
+    found = search(pit, (-1.0, 1.0), (-1.0, 1.0))
+    assert found.completeness != "proved"
+    assert found.points == ()
+
+
+def scaled_wells(weights, unit):
+    return unit * ((weights.w1**2 - 1.21) ** 2 + 0.3 * weights.w1 + (weights.w1 - weights.w2) ** 2)
+
+
+def test_points_do_not_depend_on_the_unit_of_the_loss():
+    """A power of two changes no digit. Squares of 2^±900 are not float64 numbers."""
+    box = {"w1": (-2.0, 2.3), "w2": (-1.9, 2.0)}
+    plain = jxs.critical_points(scaled_wells, 1.0, **box)
+    assert [point.kind for point in plain.points] == ["minimum", "minimum", "saddle"]
+    for exponent in (-900, 900):
+        found = jxs.critical_points(scaled_wells, 2.0**exponent, **box)
+        assert found.completeness == plain.completeness == "proved"
+        assert found.winding == plain.winding
+        for ours, theirs in zip(found.points, plain.points, strict=True):
+            assert ours[:3] == theirs[:3]
+            assert ours.loss == np.ldexp(theirs.loss, exponent)
+            np.testing.assert_allclose(
+                ours.eigenvalues, np.ldexp(theirs.eigenvalues, exponent), rtol=1e-14
+            )
+            np.testing.assert_allclose(ours.radius, theirs.radius, rtol=1e-12)
+
+
+def test_derivatives_out_of_range_are_refused():
+    box = {"w1": (-2.0, 2.3), "w2": (-1.9, 2.0)}
+    with pytest.raises(ValueError, match="box: expected derivatives that float64 can hold.*1e-298"):
+        jxs.critical_points(scaled_wells, 1e-301, **box)
+    with pytest.raises(ValueError, match="box: expected derivatives that float64 can hold.*1e.60"):
+        search(lambda x, y: jnp.cos(x) * jnp.cos(y), (-1e300, 1.1e300), (-1e300, 1.3e300))
+    with pytest.raises(ValueError, match="w1: expected finite lo < hi"):
+        search(lambda x, y: jnp.cos(x) * jnp.cos(y), (-1.5e308, 1.5e308))
+
+
+def test_the_samples_of_a_closure_are_counted():
+    """They limit the number of nodes, as those of the data do."""
+    x = np.linspace(-1, 1, 5000)
+
+    def loss(w1, w2):
+        return jnp.mean((w2 * jnp.tanh(w1 * x) - 0.3) ** 2)
+
+    inside = newton.Problem(jxs.Function(loss), weight_plane(), None, ((-1, 1), (-1, 1)))
+    outside = inside._replace(loss=lambda p, x: jnp.mean(p.w1 * x) + p.w2, data=x)
+    with jax.enable_x64(True):
+        assert search_module._rows(inside) == search_module._rows(outside) == 5000
+        assert search_module._rows(inside._replace(loss=jxs.Function(himmelblau))) == 1
+
+
+def test_bounds_of_many_samples_are_computed_for_fewer_boxes_at_once(monkeypatch):
+    sizes = []
+    true_batches = krawczyk.in_batches
+    monkeypatch.setattr(
+        krawczyk,
+        "in_batches",
+        lambda bounds, size: sizes.append(size) or true_batches(bounds, size),
+    )
+    plain = search(linear_network)
+    monkeypatch.setattr(search_module, "_MAX_BATCH_NUMBERS", 5000)
+    monkeypatch.setattr(search_module, "_BATCH_NUMBERS", 1000)
+    found = search(linear_network)
+    assert sizes[0] == krawczyk.BATCH_SIZE
+    assert 0 < sizes[1] < 100
+    for ours, theirs in zip(found.points, plain.points, strict=True):
+        assert ours[:4] == theirs[:4]
+        assert (ours.radius, ours.certified) == (theirs.radius, theirs.certified)
+    assert found.completeness == plain.completeness == "proved"
 
 
 def test_a_point_just_outside_the_box_is_not_listed():

@@ -25,6 +25,13 @@ def test_winding_numbers_of_powers():
         assert winding.winding_number(field(1, sign), through, 64) is None
 
 
+def test_the_winding_number_does_not_depend_on_the_unit_of_the_loss():
+    around = winding.boundary(((-1.0, 2.0), (-0.5, 0.7)))
+    for unit in (1e-250, 1e250):
+        assert winding.winding_number(lambda p, unit=unit: unit * p, around, 8) == 1
+        assert winding.winding_number(lambda p, unit=unit: unit * p[:, ::-1], around, 8) == -1
+
+
 def test_the_boundary_visits_the_corners_counterclockwise():
     curve = winding.boundary(((-1.0, 2.0), (-0.5, 0.7)))
     corners = [[-1, -0.5], [2, -0.5], [2, 0.7], [-1, 0.7], [-1, -0.5]]

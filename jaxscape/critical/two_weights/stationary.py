@@ -37,9 +37,10 @@ _MAX_SUBINTERVALS, _BATCH_SIZE = 500_000, 2048
 # The search begins at w1 = _START / max|x|. While there may be a root below, the start is halved,
 # down to _MIN_START / max|x|.
 _START, _MIN_START = 0.5, 1e-7
-# The search goes on beyond the box until there cannot be a root above. Its end is multiplied by
-# _EXTENSION each time, up to _MAX_W1 / max|x|.
-_EXTENSION, _MAX_W1 = 4.0, 1e15
+# The search first ends at the box, or at w1 = _FIRST_END / max|x| in a larger one. It goes on until
+# there cannot be a root above. Its end is multiplied by _EXTENSION each time, up to
+# _MAX_W1 / max|x|.
+_FIRST_END, _EXTENSION, _MAX_W1 = 1e4, 4.0, 1e15
 _BOUNDARY_POINTS = 512
 
 
@@ -128,8 +129,12 @@ def _columns(data: Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             "data: expected x and y of shape (n,), one feature and one target for the two-weight "
             f"network, got {x.shape} and {y.shape}"
         )
-    if not (np.isfinite(x).all() and np.isfinite(y).all()):
-        raise ValueError("data: expected finite x and y, got some that are not")
+    with np.errstate(over="ignore"):
+        squares_are_finite = np.isfinite(y * y).all()
+    if not (np.isfinite(x).all() and squares_are_finite):
+        raise ValueError(
+            "data: expected finite x and y, and finite squares of y, got some that are not"
+        )
     weight = np.ones(len(x)) if data.sample_weight is None else np.asarray(data.sample_weight)
     weight = weight.astype(float)
     return x, y, weight / weight.sum()
@@ -142,7 +147,7 @@ def _solve(
     limit: int,
     progress: Any,
 ) -> _Solution:
-    """Isolate the roots of an equation from 0 to `farthest`, and to infinity if possible.
+    """Isolate the roots of an equation from 0 to infinity, or as far as possible.
 
     Args:
         equation: the equation.
@@ -159,7 +164,7 @@ def _solve(
     count = len(samples.x)
     left = int(min(limit, _MAX_NUMBERS / count))
     batch_size = int(min(_BATCH_SIZE, max(32, _BATCH_NUMBERS / count)))
-    start, high = low, farthest
+    start, high = low, min(farthest, _FIRST_END * unit)
     parts: list[roots.Roots] = []
     while True:
         part = roots.isolate(
@@ -176,14 +181,16 @@ def _solve(
             break
         start, high = high, high * _EXTENSION
     whole = roots.concatenate(parts)
-    undecided = [*below, *whole.undecided.tolist()]
+    beyond = [[searched_to, farthest]] if searched_to < farthest else []
+    undecided = [*below, *whole.undecided.tolist(), *beyond]
     return _Solution(whole, np.reshape(undecided, (-1, 2)), searched_to)
 
 
 def _sums(samples: Samples, w1: Any) -> tuple[Any, ...]:
     """Return A, A', A'', B, B', B'' at points (n,), where ' is d/dw1."""
     x, n, y, *_ = samples
-    h = np.tanh(np.multiply.outer(w1, x))
+    with np.errstate(over="ignore"):
+        h = np.tanh(np.multiply.outer(w1, x))
     h1 = x * (1 - h * h)
     h2 = -2 * x * h * h1
     return (
@@ -195,7 +202,9 @@ def _sums(samples: Samples, w1: Any) -> tuple[Any, ...]:
 def _gradient(samples: Samples, w1: Any, w2: Any) -> np.ndarray:
     """Return the gradient, (n, 2), at points (n,)."""
     a, a1, _, b, b1, _ = _sums(samples, w1)
-    return np.stack([w2 * (w2 * a1 - 2 * b1), 2 * (w2 * a - b)], axis=-1)
+    # In a huge box the gradient may overflow; the winding number is then unknown.
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.stack([w2 * (w2 * a1 - 2 * b1), 2 * (w2 * a - b)], axis=-1)
 
 
 def _off_axis(

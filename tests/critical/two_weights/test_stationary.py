@@ -236,6 +236,38 @@ def test_only_points_in_the_box_are_listed_and_the_boundary_is_marked():
     assert right.winding is None
 
 
+def test_a_huge_box_has_the_same_points_and_takes_no_longer(monkeypatch):
+    """The equations have no root far out, so the search need not go on to the end of the box."""
+    examined = []
+    true_isolate = roots.isolate
+
+    def counted(*arguments):
+        found = true_isolate(*arguments)
+        examined.append(found.examined)
+        return found
+
+    monkeypatch.setattr(roots, "isolate", counted)
+    x, y = NINE_INPUTS, 0.8 * np.tanh(1.5 * NINE_INPUTS)
+    near = everywhere(x, y, w1=(-1e3, 1e3), w2=(-1e3, 1e3))
+    count = sum(examined)
+    far = everywhere(x, y, w1=(-1e300, 1.1e300), w2=(-1e300, 1e300))
+    assert sum(examined) - count < 2 * count
+    assert far.completeness == "proved"
+    assert far.limits == near.limits
+    for ours, theirs in zip(far.points, near.points, strict=True):
+        assert ours[:4] == theirs[:4]
+
+
+def test_the_box_beyond_the_end_of_the_search_is_undecided(monkeypatch):
+    monkeypatch.setattr(stationary, "_FIRST_END", 0.8)
+    monkeypatch.setattr(stationary, "_MAX_W1", 0.7)
+    found = everywhere(
+        NINE_INPUTS, 0.8 * np.tanh(1.5 * NINE_INPUTS), w1=(-3.0, 7.0), w2=(-1.0, 1.0)
+    )
+    assert found.completeness != "proved"
+    assert max(high for (_, high), _ in found.undecided) == 7
+
+
 def test_only_the_squared_error_of_the_two_weight_network_applies():
     data = dataset(NINE_INPUTS, NINE_INPUTS)
     assert stationary.applies(jxs.squared_error, data, weight_plane())
@@ -254,4 +286,7 @@ def test_data_that_are_not_finite_raise():
     bad = dataset(NINE_INPUTS, NINE_INPUTS)
     object.__setattr__(bad, "y", np.where(NINE_INPUTS > 1, np.nan, NINE_INPUTS))
     with pytest.raises(ValueError, match="data: expected finite x and y"):
+        jxs.critical_points(jxs.squared_error, bad, **WIDE)
+    object.__setattr__(bad, "y", 1e200 * NINE_INPUTS)
+    with pytest.raises(ValueError, match="data: expected finite x and y, and finite squares of y"):
         jxs.critical_points(jxs.squared_error, bad, **WIDE)
