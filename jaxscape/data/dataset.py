@@ -128,7 +128,8 @@ def split(data: Dataset, test_fraction: float, key: Key) -> tuple[Dataset, Datas
 
     Raises:
         TypeError: `key` is not a JAX random key.
-        ValueError: The fraction is outside (0, 1), or leaves one of the sets empty.
+        ValueError: The fraction is outside (0, 1), or leaves one of the sets empty or with sample
+            weights that are all zero.
 
     Example:
         >>> data = jxs.Dataset(np.arange(10), np.arange(10))
@@ -146,7 +147,15 @@ def split(data: Dataset, test_fraction: float, key: Key) -> tuple[Dataset, Datas
             f"{n_test} of {len(data)} samples into the test set"
         )
     order = jax.random.permutation(key, len(data))
-    return take(data, order[n_test:]), take(data, order[:n_test])
+    train, test = take(data, order[n_test:]), take(data, order[:n_test])
+    for name, part in (("training", train), ("test", test)):
+        weight = part.sample_weight
+        if weight is not None and not is_traced(weight) and not weight.any():
+            raise ValueError(
+                f"key: expected a positive sample weight in both sets, got none in the {name} set; "
+                "use another key, or leave out the samples of weight 0"
+            )
+    return train, test
 
 
 def sample_count(name: str, data: Any) -> int:

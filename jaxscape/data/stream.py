@@ -64,7 +64,7 @@ class Stream:
         self._first_digest: str | None = None
 
     def __iter__(self) -> Iterator[tuple[float, Any]]:
-        """Iterate over (weight, batch), once through the source.
+        """Iterate once through the source, over (weight, batch) for each batch of positive weight.
 
         Raises:
             ValueError: There are no batches; a weight is negative or not finite, or all are zero;
@@ -79,7 +79,9 @@ class Stream:
             count, total = count + 1, total + weight
             if self._first_pass and count > self._first_pass[0]:
                 break
-            yield weight, batch
+            # The loss of a batch without weight may be NaN.
+            if weight > 0:
+                yield weight, batch
         # An exhausted iterator whose first two batches were equal passes the check of digests, but
         # has no batches left.
         if self._is_reused and self._first_pass is None:

@@ -65,12 +65,23 @@ def scalars(value: Any) -> jax.Array:
 
 
 def mean_over_samples(values: jax.Array, sample_weight: jax.Array | None) -> jax.Array:
-    """Return the mean of values (n, ...), weighted by the sample weights (n,) if there are any."""
+    """Return the mean of values (n, ...), weighted by the sample weights (n,) if there are any.
+
+    It is 0 if all weights are zero, as in a batch of padding.
+    """
     if sample_weight is None:
         return jnp.mean(values)
     weight = jnp.expand_dims(sample_weight, tuple(range(1, values.ndim)))
     weight = jnp.broadcast_to(weight, values.shape)
-    return jnp.sum(weight * values) / jnp.sum(weight)
+    return jnp.sum(weight * values) / weight_divisor(jnp.sum(weight))
+
+
+def weight_divisor(total_weight: jax.Array) -> jax.Array:
+    """Return the total weight by which a weighted sum is divided; 1 if it is 0.
+
+    The mean over a batch without weight is then 0, and so is its gradient.
+    """
+    return jnp.where(total_weight == 0, 1, total_weight)
 
 
 def loss_name(loss: Any) -> str:

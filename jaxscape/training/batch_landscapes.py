@@ -88,9 +88,11 @@ def batch_landscapes(
     weights = weights / weights.sum()
     first = surfaces[0]
     mean, variance = (np.zeros(first.shape) for _ in range(2))
-    for weight, surface in zip(weights, surfaces, strict=True):
+    # The loss of a batch without weight may be NaN.
+    weighted = [pair for pair in zip(weights, surfaces, strict=True) if pair[0] > 0]
+    for weight, surface in weighted:
         mean += weight * np.asarray(surface.loss, float)
-    for weight, surface in zip(weights, surfaces, strict=True):
+    for weight, surface in weighted:
         variance += weight * (np.asarray(surface.loss, float) - mean) ** 2
 
     def on_same_grid(loss: np.ndarray, name: str) -> Landscape:

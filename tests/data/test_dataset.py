@@ -97,6 +97,22 @@ def test_batches_hold_every_sample_in_order_or_shuffled():
     assert (np.concatenate([b.x for b in shuffled]) != data.x).any()
 
 
+def test_a_split_whose_weights_are_all_zero_in_a_set_is_refused():
+    data = jxs.Dataset(np.arange(4.0), np.arange(4.0), [0.0, 0.0, 0.0, 2.0])
+    with pytest.raises(ValueError, match="key: expected a positive sample weight in both sets"):
+        jxs.data.split(data, 0.5, jax.random.key(0))
+    data = jxs.Dataset(np.arange(4.0), np.arange(4.0), [0.0, 0.0, 1.0, 2.0])
+    refused = 0
+    for seed in range(8):
+        try:
+            parts = jxs.data.split(data, 0.5, jax.random.key(seed))
+        except ValueError:
+            refused += 1
+        else:
+            assert all(part.sample_weight.any() for part in parts)
+    assert 0 < refused < 8
+
+
 @pytest.mark.parametrize(
     ("size", "error"), [(0, ValueError), (-1, ValueError), (11, ValueError), (2.0, TypeError)]
 )

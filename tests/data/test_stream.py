@@ -99,6 +99,34 @@ def test_the_exact_method_weighs_batches_by_their_sample_weights(x64):
     assert np.abs(jxs.landscape(jxs.squared_error, by_count, **axes).loss - whole.loss).max() > 0.01
 
 
+def weighted_loss(weights, data):
+    """A mean that divides 0 by 0 if all weights are zero."""
+    error = jnp.abs(jxs.TwoWeightNetwork()(weights, data.x) - data.y)
+    return jnp.sum(data.sample_weight * error) / jnp.sum(data.sample_weight)
+
+
+@pytest.mark.parametrize("zeros", [[0, 1], [3, 4, 5], [8]])
+@pytest.mark.parametrize("loss", [jxs.squared_error, jxs.absolute_error, weighted_loss])
+def test_a_batch_whose_weights_are_all_zero_does_not_count(loss, zeros):
+    weight = np.ones((9, 3))
+    weight[zeros] = 0
+    x = np.random.default_rng(0).normal(size=27).astype(np.float32)
+    data = jxs.Dataset(x, np.sin(x), weight.ravel())
+    stream = jxs.Stream(lambda: jxs.data.batches(data, 3))
+    axes = {"w1": (-2, 1, 4), "w2": (-1, 2, 3)}
+    expected = jxs.landscape(loss, data, **axes).loss
+    np.testing.assert_allclose(jxs.landscape(loss, stream, **axes).loss, expected, rtol=1e-5)
+    weights, key = jxs.Weights(0.7, -0.4), jax.random.key(0)
+    line = jxs.connectivity.interpolate(loss, stream, weights, jxs.Weights(1.0, 1.0), t=(0, 1, 3))
+    whole = jxs.connectivity.interpolate(loss, data, weights, jxs.Weights(1.0, 1.0), t=(0, 1, 3))
+    np.testing.assert_allclose(line.loss, whole.loss, rtol=1e-5)
+    for compute in (
+        lambda data: jxs.curvature.eigenpairs(loss, data, weights, 2, key).values,
+        lambda data: jxs.curvature.hessian_trace(loss, data, weights, key).value,
+    ):
+        np.testing.assert_allclose(compute(stream), compute(data), rtol=1e-4)
+
+
 def test_a_thread_loads_two_batches_ahead_and_ends_with_the_pass():
     loaded, in_thread = [], []
 

@@ -89,3 +89,15 @@ def test_a_name_for_figures_is_found():
     assert loss_name(Named()) == "squared error"
     assert loss_name(lambda params, data: 0.0) == "loss"
     assert loss_name(functools.partial(mean_error)) == "loss"
+
+
+def test_the_mean_over_samples_of_weight_zero_and_its_derivatives_are_zero():
+    values, zeros = np.array([[1.0, -2.0], [3.0, 5.0], [0.5, 0.25]]), np.zeros(3)
+
+    def mean(factor, weight):
+        return mean_over_samples(jnp.sin(factor * values), weight)
+
+    for order in (mean, jax.grad(mean), jax.grad(jax.grad(mean))):
+        assert jax.jit(order)(0.7, zeros) == 0
+    tiny = np.array([0.0, 1e-37, 0.0])
+    np.testing.assert_allclose(mean(0.7, tiny), np.mean(np.sin(0.7 * values[1])), rtol=1e-5)
