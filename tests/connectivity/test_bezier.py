@@ -130,6 +130,16 @@ def test_each_step_draws_a_batch_with_replacement():
     np.testing.assert_allclose(all_data, samples.mean(), rtol=ROUNDING)
 
 
+def test_a_batch_of_zero_weights_has_gradient_zero():
+    data = jxs.Dataset([1.0, 2.0, -1.0, 0.5], [1.0, 1.5, 2.0, 0.0], [0.0, 1.0, 0.0, 0.0])
+    ends = jxs.Weights(1.0, 1.0), jxs.Weights(-1.0, -1.0)
+    options = {"optimizer": optax.sgd(0.1), "batch_size": 1, "steps": 60}
+    curve = bezier(jxs.squared_error, data, *ends, KEY, **options)
+    assert 5 < np.count_nonzero(curve.history) < 30
+    assert np.isfinite(curve.history).all()
+    assert np.isfinite(curve.control).all()
+
+
 def test_the_ends_of_a_curve_are_exactly_the_solutions():
     first, second, control = (make_params(k, np.float32) for k in (3, 4, 5))
     curve = Curve(first, second | {"name": "other", "depth": 9}, control, np.zeros(1))

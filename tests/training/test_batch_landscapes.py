@@ -1,6 +1,7 @@
 """The surfaces of mini-batches, against single surfaces."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -45,6 +46,39 @@ def test_the_mean_is_the_surface_of_all_samples(weighted):
     equal = np.mean([surface.loss for surface in found.batches], axis=0)
     assert np.max(abs(equal / np.asarray(whole.loss) - 1)) > 1e-3
     assert found.mean.loss_name == "mean of squared error over 5 batches"
+
+
+@pytest.mark.parametrize("method", ["dense", "exact"])
+def test_a_batch_of_zero_weights_is_zero_and_does_not_count(method):
+    data, weight = make_data(), np.linspace(0.5, 2, 107, dtype=np.float32)
+    weight[25:50] = 0
+    weighted = jxs.Dataset(data.x, data.y, weight)
+    found = jxs.training.batch_landscapes(jxs.squared_error, weighted, 25, method=method, **AXES)
+    whole = jxs.landscape(jxs.squared_error, weighted, method=method, **AXES)
+    np.testing.assert_allclose(found.mean.loss, whole.loss, rtol=1e-5)
+    assert not found.batches[1].loss.any()
+    others = np.array([found.batches[k].loss for k in (0, 2, 3, 4)], float)
+    weights = np.array([weight[k : k + 25].sum() for k in (0, 50, 75, 100)]) / weight.sum()
+    deviation = np.sqrt(np.tensordot(weights, (others - found.mean.loss) ** 2, 1))
+    np.testing.assert_allclose(found.deviation.loss, deviation, rtol=1e-4)
+
+
+def test_the_loss_of_a_batch_of_zero_weights_may_be_nan():
+    """A loss of the caller's may divide 0 by 0."""
+    data, weight = make_data(), np.linspace(0.5, 2, 107, dtype=np.float32)
+    weight[25:50] = 0
+    weighted = jxs.Dataset(data.x, data.y, weight)
+
+    def loss(weights, data):
+        errors = jnp.abs(weights.w2 * jnp.tanh(weights.w1 * data.x) - data.y)
+        return jnp.sum(data.sample_weight * errors) / jnp.sum(data.sample_weight)
+
+    with pytest.warns(jxs.NonFiniteWarning, match="35 of 35"):
+        found = jxs.training.batch_landscapes(loss, weighted, 25, **AXES)
+    whole = jxs.landscape(loss, weighted, **AXES)
+    np.testing.assert_allclose(found.mean.loss, whole.loss, rtol=1e-5)
+    assert np.isnan(found.batches[1].loss).all()
+    assert np.isfinite(found.deviation.loss).all()
 
 
 def test_one_batch_has_no_deviation():

@@ -39,6 +39,19 @@ def test_every_cell_is_the_final_loss_of_a_run(shuffled):
         assert loss == pytest.approx(float(alone.loss[-1]), rel=2e-5)
 
 
+def test_a_batch_of_zero_weights_changes_no_final_loss():
+    data = make_data(24)
+    kept = jxs.Dataset(data.x[:16], data.y[:16], np.linspace(1, 2, 16, dtype=np.float32))
+    weight = np.append(kept.sample_weight, np.zeros(8, np.float32))
+    sgd = optax.inject_hyperparams(optax.sgd)(learning_rate=0.1, momentum=0.0)
+    after = jxs.training.FinalLoss(jxs.squared_error, START, sgd, epochs=3, batch_size=8)
+    plane = jxs.training.hyperparameter_plane("learning_rate", "momentum")
+    axes = {"learning_rate": (0.01, 0.05, 3), "momentum": (0.0, 1e-9, 2)}
+    found = jxs.landscape(after, jxs.Dataset(data.x, data.y, weight), plane, **axes)
+    truth = jxs.landscape(after, kept, plane, **axes)
+    np.testing.assert_allclose(found.loss, truth.loss, rtol=1e-5)
+
+
 def test_a_quadratic_converges_below_its_critical_rates():
     """2x² has the critical rate 1/2 and 4y² the critical rate 1/4; each has its own rate."""
 

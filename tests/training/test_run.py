@@ -40,6 +40,40 @@ def test_sgd_equals_a_float64_loop(batch_size, x64):
     assert not path.diverged
 
 
+@pytest.mark.parametrize("batch_size", [1, 3, 4])
+def test_a_batch_of_zero_weights_has_gradient_zero(batch_size, x64):
+    """A loop that skips such batches takes the same steps."""
+    data = make_data(12, np.float64)
+    weight = np.array([1.0, 2, 0, 0, 0, 0, 0, 0, 0.5, 3, 0, 1])
+    data = jxs.Dataset(data.x, data.y, weight)
+    path = jxs.descend(
+        jxs.squared_error, START, data, optimizer=optax.sgd(0.05), epochs=4, batch_size=batch_size
+    )
+    x, y = np.asarray(data.x), np.asarray(data.y)
+    w1, w2 = START
+    for _ in range(4):
+        for k in range(0, 12, batch_size):
+            part = slice(k, k + batch_size)
+            if weight[part].any():
+                h = np.tanh(w1 * x[part])
+                slope = 2 * weight[part] * (w2 * h - y[part]) / weight[part].sum()
+                step = np.sum(slope * w2 * (1 - h**2) * x[part]), np.sum(slope * h)
+                w1, w2 = w1 - 0.05 * step[0], w2 - 0.05 * step[1]
+    np.testing.assert_allclose([path.params.w1[-1], path.params.w2[-1]], [w1, w2], rtol=1e-12)
+    assert not path.diverged
+    single = jxs.descend(
+        jxs.squared_error,
+        START,
+        data,
+        optimizer=optax.sgd(0.05),
+        epochs=4,
+        batch_size=batch_size,
+        key=jax.random.key(0),
+        record="step",
+    )
+    assert np.isfinite(single.training_loss).all()
+
+
 def test_stacked_starts_equal_float64_loops(x64):
     data = make_data(dtype=np.float64)
     starts = jax.tree.map(lambda leaf: leaf.astype(np.float64), STARTS)
