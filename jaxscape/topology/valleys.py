@@ -133,7 +133,7 @@ class MinimaxPath(NamedTuple):
     top: Cell
     """The highest cell of the path."""
     saddle: CriticalPoint | None
-    """The saddle at the highest cell, if critical points were given and one of them is close."""
+    """The saddle at the highest cell, if critical points were given and one of them is there."""
     height: float
     """The loss of the saddle, or else of the highest cell, minus the loss at the start."""
     height_from_end: float
@@ -166,8 +166,9 @@ def minimax_path(
         start: the first point, a `CriticalPoint`, a `Cell`, or coordinates (a, b). The path starts
             at the nearest cell.
         end: the last point, in the same form.
-        among: critical points. If one of their saddles is within 2 cells of the highest cell, its
-            loss replaces that cell's.
+        among: critical points. If one of their saddles is within 2 cells of the highest cell, and
+            its loss differs from that cell's by at most the interpolation error of the grid there,
+            it replaces the cell.
 
     Returns:
         A `MinimaxPath`, with the height of its highest loss above both ends.
@@ -188,7 +189,7 @@ def minimax_path(
         landscape, _nearest_cell(landscape, "start", start), _nearest_cell(landscape, "end", end)
     )
     highest = max(path, key=lambda cell: cell.loss)
-    saddle = None if among is None else _nearest_saddle(landscape, highest, among)
+    saddle = None if among is None else _saddle_at(landscape, highest, among)
     level = highest.loss if saddle is None else saddle.loss
     heights = [
         level - (point.loss if isinstance(point, CriticalPoint) else cell.loss)
@@ -218,17 +219,46 @@ def _nearest_cell(landscape: Landscape, name: str, point: Point) -> tuple[int, i
     return indices[0], indices[1]
 
 
-def _nearest_saddle(
-    landscape: Landscape, cell: Cell, among: CriticalPoints
-) -> CriticalPoint | None:
-    """Return the saddle closest to a cell; None if it is more than 2 cells away."""
+def _saddle_at(landscape: Landscape, cell: Cell, among: CriticalPoints) -> CriticalPoint | None:
+    """Return the saddle that a path's highest cell stands for; None if there is none.
+
+    It is the closest saddle within 2 cells whose loss differs from the cell's by at most the
+    interpolation error of the grid there.
+    """
     spacing = [
         float(np.diff(np.asarray(axis.values, float)).max()) for axis in (landscape.a, landscape.b)
     ]
+    error = _interpolation_error(np.asarray(landscape.loss), cell)
 
     def distance(point: CriticalPoint) -> float:
         return float(np.hypot((point.a - cell.a) / spacing[0], (point.b - cell.b) / spacing[1]))
 
-    saddles = among.of_kind("saddle")
-    nearest = min(saddles, key=distance, default=None)
-    return nearest if nearest is not None and distance(nearest) <= _MAX_SADDLE_DISTANCE else None
+    saddles = (
+        point
+        for point in among.of_kind("saddle")
+        if distance(point) <= _MAX_SADDLE_DISTANCE and abs(point.loss - cell.loss) <= error
+    )
+    return min(saddles, key=distance, default=None)
+
+
+def _interpolation_error(loss: np.ndarray, cell: Cell) -> float:
+    """Estimate the error of linear interpolation around a cell, from second differences.
+
+    A second difference of step h is h²·f'' up to higher orders, and the error of linear
+    interpolation over h is at most h²·|f''|/8. A path steps along the sides and the diagonals of
+    cells, so the largest difference along these counts, with its middle in the 3 × 3 cells around
+    the given one.
+    """
+    i, j = (slice(max(0, k - 2), k + 3) for k in cell[:2])
+    near = loss[i, j].astype(float)
+    inner = near[1:-1, 1:-1]
+    with np.errstate(invalid="ignore"):
+        differences = [
+            near[2:] - 2 * near[1:-1] + near[:-2],
+            near[:, 2:] - 2 * near[:, 1:-1] + near[:, :-2],
+            near[2:, 2:] - 2 * inner + near[:-2, :-2],
+            near[2:, :-2] - 2 * inner + near[:-2, 2:],
+        ]
+    sizes = abs(np.concatenate([difference.ravel() for difference in differences]))
+    rounding = 4 * np.finfo(loss.dtype).eps * abs(cell.loss)
+    return float(sizes[np.isfinite(sizes)].max(initial=0.0)) / 8 + rounding

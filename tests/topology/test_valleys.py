@@ -1,10 +1,13 @@
 """Valleys against least-squares fits, and minimax paths over known saddles."""
 
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import jaxscape as jxs
+from jaxscape.critical.points import CriticalPoint, CriticalPoints
 from jaxscape.results.landscape import Cell
 
 
@@ -106,6 +109,75 @@ def test_a_detour_is_taken_where_it_is_lower(surface, points):
     assert min(np.hypot(cell.a - 3, cell.b - 2) for cell in path.path) < 0.1
     np.testing.assert_allclose(path.height, 67.7191500875, atol=0.1)
     np.testing.assert_allclose(path.saddle.b, 2.88425470117, rtol=1e-9)
+
+
+def cosines(w1, w2):
+    return np.cos(3 * w1 + 0.4) + 0.8 * np.cos(2.3 * w2 - 0.7) + 0.3 * w1 * w2
+
+
+def grid_of(function, n1, n2):
+    a, b = np.linspace(-2, 2, n1), np.linspace(-1.7, 2.1, n2)
+    return jxs.Landscape(
+        function(a[:, None], b[None]), jxs.Axis(a, "w1"), jxs.Axis(b, "w2"), "loss", "dense"
+    )
+
+
+def saddle(a, b, loss):
+    point = CriticalPoint(a, b, "saddle", loss, np.array([-1.0, 1.0]), 0.0, -1, 0.0, False, False)
+    return CriticalPoints(
+        (point,), ("w1", "w2"), ((-2, 2), (-1.7, 2.1)), "incomplete", None, (), (), {}
+    )
+
+
+@pytest.mark.parametrize(("n1", "n2"), [(9, 8), (25, 31), (161, 130)])
+def test_a_saddle_counts_up_to_the_interpolation_error(n1, n2):
+    """The error comes from the second derivatives of the function, bounded on the whole grid."""
+    surface = grid_of(cosines, n1, n2)
+    plain = jxs.topology.minimax_path(surface, (-1.2, -1.1), (0.9, -1.1))
+    top = plain.top
+    h1, h2 = 4 / (n1 - 1), 3.8 / (n2 - 1)
+    # |f11|, |f22| and |f12| are at most 9, 4.3 and 0.3.
+    largest = (9 * h1**2 + 4.3 * h2**2 + 2 * 0.3 * h1 * h2) / 8
+    far = saddle(top.a + 0.3 * h1, top.b - 0.2 * h2, top.loss - 1.01 * largest)
+    found = jxs.topology.minimax_path(surface, (-1.2, -1.1), (0.9, -1.1), far)
+    assert found.saddle is None
+    assert found.height == plain.height
+    near = saddle(top.a + 0.3 * h1, top.b - 0.2 * h2, top.loss - 0.03 * largest)
+    found = jxs.topology.minimax_path(surface, (-1.2, -1.1), (0.9, -1.1), near)
+    assert found.saddle is near.points[0]
+    assert plain.height - found.height == pytest.approx(0.03 * largest)
+
+
+def test_a_closer_saddle_of_another_pass_is_skipped():
+    """The saddle of another loss lies closer to the highest cell than that of the path."""
+    surface = grid_of(cosines, 25, 31)
+    top = jxs.topology.minimax_path(surface, (-1.2, -1.1), (0.9, -1.1)).top
+    right = saddle(top.a + 0.1, top.b, top.loss - 0.002).points
+    both = saddle(top.a, top.b + 0.01, top.loss - 0.5)
+    both = dataclasses.replace(both, points=(*both.points, *right))
+    found = jxs.topology.minimax_path(surface, (-1.2, -1.1), (0.9, -1.1), both)
+    assert found.saddle is right[0]
+
+
+def test_saddles_between_the_nodes_of_a_bilinear_surface_count():
+    """At the saddle of w1·w2 there is no curvature along the axes, only along the diagonals."""
+    product = jxs.Function(lambda w1, w2: w1 * w2)
+    surface = jxs.landscape(product, None, w1=(-1.95, 2, 9), w2=(-2, 1.9, 9))
+    points = jxs.critical_points(product, w1=(-2.0, 2.0), w2=(-2.0, 2.0))
+    found = jxs.topology.minimax_path(surface, (-1.95, 1.9), (2.0, -2.0), points)
+    assert found.saddle is points.points[0]
+
+
+def test_float32_grids_allow_for_rounding():
+    """On a grid so fine that all losses round to the same number."""
+    axis = np.linspace(-1e-5, 1e-5, 7)
+    losses = np.float32(1000 + axis[:, None] ** 2 - axis**2)
+    surface = jxs.Landscape(losses, jxs.Axis(axis, "w1"), jxs.Axis(axis, "w2"), "loss", "dense")
+    top = jxs.topology.minimax_path(surface, (-1e-5, 0), (1e-5, 0)).top
+    for difference, accepted in ((1e-4, True), (1e-3, False)):
+        points = saddle(top.a, top.b, 1000 + difference)
+        found = jxs.topology.minimax_path(surface, (-1e-5, 0), (1e-5, 0), points)
+        assert (found.saddle is not None) == accepted
 
 
 def test_a_cell_is_a_valid_point(surface):
