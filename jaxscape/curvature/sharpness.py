@@ -31,17 +31,24 @@ class Stability(NamedTuple):
     sharpness_error: np.ndarray
     """A bound on the distance from `sharpness` to the nearest eigenvalue, apart from rounding."""
     threshold: np.ndarray | None
-    """2 / learning rate, the sharpness above which gradient descent on a quadratic diverges. None
-    if the learning rate was not recorded."""
+    """The sharpness above which the optimizer diverges on a quadratic. None if the learning rate
+    was not recorded or no bound is known for the optimizer."""
     gradient_norm: np.ndarray
     """The norm of the gradient."""
     angle: np.ndarray
     """The angle between the step to the next point and the negative gradient, in degrees; NaN for
     the last point."""
+    factor: float = 2.0
+    """The product of `threshold` and learning rate, 2 without momentum; NaN without a threshold."""
+
+    @property
+    def threshold_name(self) -> str:
+        """The name of the threshold in figures, such as "2 / learning rate"."""
+        return f"{self.factor:.4g} / learning rate"
 
     def __repr__(self) -> str:
         last, limit = self.sharpness[-1], self.threshold
-        threshold = "" if limit is None else f", 2 / learning rate {float(limit[-1]):.6g}"
+        threshold = "" if limit is None else f", {self.threshold_name} {float(limit[-1]):.6g}"
         return (
             f"Stability({len(self.step)} points, sharpness from {float(self.sharpness[0]):.6g} to "
             f"{float(last):.6g}{threshold})"
@@ -57,7 +64,11 @@ class Stability(NamedTuple):
 def edge_of_stability(loss: ScalarLoss, path: Trajectory, data: Any) -> Stability:
     """Compute the sharpness, the gradient and the step direction along a training path.
 
-    The edge of stability is a sharpness of 2 / learning rate (Cohen et al. 2021, arXiv 2103.00065).
+    The edge of stability of gradient descent is a sharpness of 2 / learning rate (Cohen et al.
+    2021, arXiv 2103.00065). With momentum b, it is 2·(1 + b) / learning rate for the heavy ball,
+    and 2·(1 + b) / ((1 + 2·b)·learning rate) for Nesterov's method. There is no threshold for other
+    optimizers, such as Adam, nor with gradient clipping, weight decay, or a schedule of the
+    momentum. The learning rate is recorded if `optax.inject_hyperparams` wraps the optimizer.
     For up to 64 parameters, all eigenvalues of the Hessian are computed. For more, 48 steps of
     Lanczos's method with full reorthogonalization give the largest one and a bound on its error.
 
@@ -94,10 +105,15 @@ def edge_of_stability(loss: ScalarLoss, path: Trajectory, data: Any) -> Stabilit
     if not len(path):
         raise ValueError("path: expected at least one finite point, got none")
     sharpness, error, gradient_norm, angle = map(np.asarray, _measure(loss, path.params, data))
-    rate = None if path.learning_rate is None else np.asarray(path.learning_rate)
-    with np.errstate(divide="ignore"):
-        threshold = None if rate is None else 2 / rate
-    return Stability(np.asarray(path.step), sharpness, error, threshold, gradient_norm, angle)
+    threshold, factor = None, np.nan
+    if path.learning_rate is not None and path.stability_factor is not None:
+        factor = float(path.stability_factor)
+        if np.isfinite(factor):
+            with np.errstate(divide="ignore"):
+                threshold = np.asarray(path.stability_factor / np.asarray(path.learning_rate))
+    return Stability(
+        np.asarray(path.step), sharpness, error, threshold, gradient_norm, angle, factor
+    )
 
 
 @functools.partial(jax.jit, static_argnums=0)

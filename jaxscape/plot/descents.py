@@ -152,7 +152,7 @@ def steps(*paths: Trajectory, landscape: Landscape | None = None, dark: bool = F
 
 
 def stability(stability: Stability, dark: bool = False) -> go.Figure:
-    """Draw sharpness and 2 / learning rate, gradient norm, and the steps' angle to the −gradient.
+    """Draw sharpness and its threshold, gradient norm, and the steps' angle to the −gradient.
 
     Args:
         stability: the result of `edge_of_stability`.
@@ -176,7 +176,7 @@ def stability(stability: Stability, dark: bool = False) -> go.Figure:
     figure = make_subplots(rows=3, cols=1, shared_xaxes=True, vertical_spacing=0.06)
     for row, values, name, color, dash in (
         (1, stability.sharpness, "sharpness", colors.BLUE, "solid"),
-        (1, stability.threshold, "2 / learning rate", colors.VERMILION, "dash"),
+        (1, stability.threshold, stability.threshold_name, colors.VERMILION, "dash"),
         (2, stability.gradient_norm, "gradient norm", colors.GREEN, "solid"),
         (3, stability.angle, "step angle to −gradient", colors.PINK, "solid"),
     ):

@@ -69,6 +69,10 @@ class Trajectory(_Recorded):
     state contains exactly one, as with `optax.inject_hyperparams` or a line search."""
     gradient_norm: Array | None = None
     """() float: the norm of the gradient of the training loss at the last point."""
+    stability_factor: Array | None = None
+    """() float: the product of learning rate and curvature up to which the optimizer is stable on a
+    quadratic: 2 for gradient descent. None or NaN if no bound is known; momentum is recognized if
+    `optax.inject_hyperparams` wraps the optimizer."""
     name: str = field(default="", metadata=STATIC)
     """The run's name in figures."""
 
@@ -159,6 +163,8 @@ class Descents(_Recorded):
     """(R,) float: the norm of the gradient of the training loss at the last point."""
     steps_per_epoch: int = field(metadata=STATIC)
     """The number of optimizer steps in an epoch."""
+    stability_factor: Array | None = None
+    """(R,) float: as in `Trajectory`."""
     name: str = field(default="", metadata=STATIC)
     """The name of the runs in figures."""
 

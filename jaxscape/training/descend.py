@@ -366,6 +366,7 @@ def _make_result(
         path_length=run.points.path_length,
         learning_rate=run.points.learning_rate,
         gradient_norm=gradient_norm,
+        stability_factor=run.stability_factor,
         name=name,
     )
 

@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -14,6 +14,10 @@ from jaxscape._util.pytree import Params, is_traced
 
 # Several trial steps are needed: sharpness-aware minimization first ascends, then descends.
 _TRIAL_STEPS = 64
+# Gradients of trial steps that show whether updates are linear in the gradients. They begin with 0,
+# because weight decay does not depend on the gradient.
+_TRIAL_SCALES = (0.0, 0.01, -1.0, 30.0, 0.0, -100.0, 0.0)
+_LINEARITY_TOL = 1e-3
 
 
 def check_optimizer(
@@ -144,6 +148,115 @@ def learning_rate(optimizer_state: Any, dtype: Any) -> jax.Array | None:
         if hasattr(node, "learning_rate")
     ]
     return jnp.asarray(rates[0], dtype) if len(rates) == 1 else None
+
+
+def stability_factor(
+    optimizer: optax.GradientTransformation, optimizer_state: Any, params: Params, dtype: Any
+) -> jax.Array | None:
+    """Return the largest product of learning rate and curvature at which an optimizer is stable.
+
+    It is known for optimizers whose updates are -(learning rate)·e, with a combination of gradients
+    e that does not change during training:
+
+        e[t] = p·g[t] + q·h[t - 1],    h[t] = g[t] + b·h[t - 1].
+
+    Gradient descent has p = 1 and q = 0, the heavy ball with momentum b has p = 1 and q = b, and
+    Nesterov's method has p = 1 + b and q = b². With a product x of learning rate and curvature, the
+    eigenvalues of a step on a quadratic are the roots of z² - (1 + b - p·x)·z + b - (p·b - q)·x.
+    They lie in the unit circle until x reaches 2, 2·(1 + b) or 2·(1 + b) / (1 + 2·b).
+
+    Optimizers are closures, so trial steps determine p, q and b, and whether the updates have this
+    form for other gradients and parameters.
+
+    Args:
+        optimizer: an optax gradient transformation.
+        optimizer_state: its state before the first step, with hyperparameters.
+        params: a pytree of arrays; only their shapes and dtypes are used.
+        dtype: the dtype of the result.
+
+    Returns:
+        () the factor; NaN if the trial steps are not of this form. None if the state does not
+        contain exactly one injected learning rate, or has counters or other schedules, with which
+        later steps may differ from the trial steps.
+    """
+    injected = _injected_states(optimizer_state)
+    with_rate = [node for node in injected if "learning_rate" in node.hyperparams]
+    other_schedules = {name for node in injected for name in node.hyperparams_states}
+    counters = [
+        leaf
+        for leaf in _leaves_of_inner_states(optimizer_state)
+        if not jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)
+    ]
+    is_single = len(with_rate) == 1 and learning_rate(optimizer_state, dtype) is not None
+    if not is_single or other_schedules - {"learning_rate"} or counters:
+        return None
+    # Derivatives of the factor are not defined, and must not reach the hyperparameters as NaN.
+    optimizer_state = jax.lax.stop_gradient(optimizer_state)
+
+    def run(value: float, scales: Sequence[float], p: Any, q: Any, b: Any) -> Any:
+        """Take trial steps at parameters that all have one value.
+
+        Returns:
+            For each step, a parameter's gradient and change, the learning rate, the largest
+            difference of changes from -(learning rate)·e, and the largest of these.
+        """
+        point = jax.tree.map(lambda leaf: jnp.full(leaf.shape, value, leaf.dtype), params)
+
+        def step(carry: Any, inputs: Any) -> tuple[Any, tuple[Any, ...]]:
+            (state, h), (k, scale) = carry, inputs
+            # Powers of two that differ from parameter to parameter, with which p is exact.
+            gradient = jax.tree.map(
+                lambda leaf: (
+                    (scale * jnp.exp2((jnp.arange(leaf.size) + k) % 3))
+                    .reshape(leaf.shape)
+                    .astype(leaf.dtype)
+                ),
+                params,
+            )
+            zero = jnp.zeros((), dtype)
+            change, state = update(optimizer, gradient, state, point, zero, lambda _: zero)
+            rate: Any = learning_rate(state, dtype)
+            errors, sizes, first = [], [], None
+            for g, last_h, moved in zip(*map(jax.tree.leaves, (gradient, h, change)), strict=True):
+                expected = -rate * (p * g.astype(dtype) + q * last_h)
+                errors.append(jnp.abs(moved.astype(dtype) - expected).max(initial=0))
+                sizes.append(jnp.abs(expected).max(initial=0))
+                if first is None and g.size:
+                    first = g.ravel()[0].astype(dtype), moved.ravel()[0].astype(dtype)
+            h = jax.tree.map(lambda g, last_h: g.astype(dtype) + b * last_h, gradient, h)
+            largest = (functools.reduce(jnp.maximum, numbers) for numbers in (errors, sizes))
+            return (state, h), (first, rate, *largest)
+
+        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, dtype), params)
+        inputs = jnp.arange(len(scales)), jnp.array(scales, dtype)
+        return jax.lax.scan(step, (optimizer_state, zeros), inputs)[1]
+
+    # The response to a single gradient, which is not at the first step, because a learning rate may
+    # be 0 there.
+    (gradient, change), rate, _, _ = run(0, (0, 1, 0, 0), 0, 0, 0)
+    p, q, next_q = -change[1:] / rate[1:] / gradient[1]
+    b = jnp.where(q == 0, 0, next_q / jnp.where(q == 0, 1, q))
+
+    _, _, error, size = run(1, _TRIAL_SCALES, p, q, b)
+    epsilon = max(float(jnp.finfo(leaf.dtype).eps) for leaf in jax.tree.leaves(params))
+    tolerance = max(_LINEARITY_TOL, 4 * epsilon)
+    is_linear = jnp.all(error <= tolerance * jax.lax.cummax(size))
+
+    # The bounds at which a root reaches -1, and at which the product of the roots does 1 or -1.
+    at_minus_one = 2 * (1 + b) / (p * (1 + b) - q)
+    slope = p * b - q
+    product = jnp.where(slope > 0, 1 + b, b - 1) / jnp.where(slope == 0, 1, slope)
+    bound = jnp.where(slope == 0, at_minus_one, jnp.minimum(at_minus_one, product))
+    is_stable = (jnp.abs(b) < 1) & (p * (1 - b) + q > 0) & (at_minus_one > 0)
+    return jnp.where(is_linear & is_stable, bound, jnp.nan).astype(dtype)
+
+
+def _leaves_of_inner_states(optimizer_state: Any) -> list[Any]:
+    """Return the leaves of a state without those that `optax.inject_hyperparams` added."""
+    leaves: list[Any] = []
+    for node in jax.tree.leaves(optimizer_state, is_leaf=_is_injected):
+        leaves += _leaves_of_inner_states(node.inner_state) if _is_injected(node) else [node]
+    return leaves
 
 
 def injected_names(

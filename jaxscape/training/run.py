@@ -14,7 +14,13 @@ from jaxscape._util.devices import in_full_precision
 from jaxscape._util.pytree import Params, norm
 from jaxscape.data.dataset import check_batch_size, take
 from jaxscape.losses.checks import scalar
-from jaxscape.training.optimizers import all_finite, learning_rate, set_hyperparameters, update
+from jaxscape.training.optimizers import (
+    all_finite,
+    learning_rate,
+    set_hyperparameters,
+    stability_factor,
+    update,
+)
 from jaxscape.training.run_axis import NO_RUN_AXIS, RunAxis
 
 # The number of samples, summed over runs, whose gradients are computed at once after training. For
@@ -54,6 +60,8 @@ class Run(NamedTuple):
     """(T,)"""
     diverged_step: jax.Array
     """() int, -1 if the run did not diverge"""
+    stability_factor: jax.Array | None = None
+    """() as in `Trajectory`; None if `run_one` returned the run"""
 
 
 class _State(NamedTuple):
@@ -128,7 +136,15 @@ def run_all(
     def gradient_norm(params: Params) -> jax.Array:
         return norm(jax.grad(lambda params: scalar(loss(params, train)))(params))
 
-    one = functools.partial(run_one, loss, optimizer, spec)
+    def one(
+        params: Params, train: Any, key: Key | None, hyperparameters: Any, evaluate: Any
+    ) -> Run:
+        run = run_one(loss, optimizer, spec, params, train, key, hyperparameters, evaluate)
+        state = _initial_state(optimizer, params, hyperparameters)
+        dtype = run.points.step_size.dtype
+        factor = stability_factor(optimizer, state.optimizer_state, params, dtype)
+        return run._replace(stability_factor=factor)
+
     if run_axis == NO_RUN_AXIS:
         run = one(params, train, key, hyperparameters, evaluate)
         return run, gradient_norm(jax.tree.map(lambda leaf: leaf[-1], run.points.params))
@@ -141,6 +157,15 @@ def run_all(
     ends = jax.tree.map(lambda leaf: leaf[:, -1], runs.points.params)
     at_once = max(1, _SAMPLES_AT_ONCE // samples)
     return runs, jax.lax.map(gradient_norm, ends, batch_size=at_once)
+
+
+def _initial_state(
+    optimizer: optax.GradientTransformation, params: Params, hyperparameters: Mapping[str, Any]
+) -> _State:
+    dtype = jax.tree.leaves(params)[0].dtype
+    optimizer_state = set_hyperparameters(optimizer.init(params), hyperparameters, dtype)
+    zero = jnp.zeros((), norm(params).dtype)
+    return _State(params, optimizer_state, jnp.int32(0), zero, zero, jnp.int32(-1))
 
 
 def run_one(
@@ -210,12 +235,9 @@ def run_one(
         # The short last batch is a separate step: a padded batch would need a loss with weights.
         return advance(carry, full_batches * spec.batch_size, rest) if rest else (carry, None)
 
-    dtype = jax.tree.leaves(params)[0].dtype
-    optimizer_state = set_hyperparameters(optimizer.init(params), hyperparameters, dtype)
-    zero = jnp.zeros((), norm(params).dtype)
-    state = _State(params, optimizer_state, jnp.int32(0), zero, zero, jnp.int32(-1))
-    length = recorded_count(spec, n)
-    start = Points(params, zero, zero, learning_rate(optimizer_state, zero.dtype))
+    state = _initial_state(optimizer, params, hyperparameters)
+    length, zero = recorded_count(spec, n), state.path_length
+    start = Points(params, zero, zero, learning_rate(state.optimizer_state, zero.dtype))
     points = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (length, *leaf.shape)), start)
     (state, points), _ = jax.lax.scan(epoch, (state, points), jnp.arange(spec.epochs))
 

@@ -46,6 +46,39 @@ def test_gradient_descent_diverges_if_the_sharpness_exceeds_the_threshold():
         assert (stability.gradient_norm[-1] < stability.gradient_norm[0]) == below
 
 
+@pytest.mark.parametrize(
+    ("momentum", "nesterov", "factor"),
+    [(0.9, False, 3.8), (0.5, False, 3), (0.9, True, 3.8 / 2.8), (0.5, True, 1.5)],
+)
+def test_momentum_changes_the_threshold(tmp_path, momentum, nesterov, factor):
+    """Runs of one optimizer may differ in momentum; archives keep the threshold."""
+    optimizer = optax.inject_hyperparams(optax.sgd)(
+        learning_rate=0.1, momentum=0.1, nesterov=nesterov
+    )
+    values = {"learning_rate": 0.15, "momentum": [momentum, 0.0]}
+    runs = jxs.descend(quartic, 1.5, ONES, optimizer=optimizer, epochs=3, hyperparameters=values)
+    for path, expected in zip(runs, (factor, 2), strict=True):
+        stability = jxs.curvature.edge_of_stability(quartic, path, ONES)
+        np.testing.assert_allclose(stability.threshold, expected / 0.15, rtol=1e-5)
+        assert stability.threshold_name == f"{expected:.4g} / learning rate"
+        assert f", {expected:.4g} / learning rate {expected / 0.15:.5g}" in repr(stability)
+    axes = jxs.Axis(np.arange(2.0), "a"), jxs.Axis(np.arange(2.0), "b")
+    surface = jxs.Landscape(np.ones((2, 2)), *axes, loss_name="loss", method="dense")
+    jxs.archive.save(tmp_path / "a.npz", surface, runs[0])
+    [loaded] = jxs.archive.load(tmp_path / "a.npz").paths
+    assert loaded.stability_factor == runs[0].stability_factor
+
+
+@pytest.mark.parametrize("optimizer", [optax.adam, optax.rmsprop, optax.sign_sgd])
+def test_optimizers_without_a_known_bound_have_no_threshold(optimizer):
+    optimizer = optax.inject_hyperparams(optimizer)(learning_rate=0.1)
+    path = jxs.descend(quartic, 1.5, ONES, optimizer=optimizer, epochs=2)
+    assert path.learning_rate is not None
+    stability = jxs.curvature.edge_of_stability(quartic, path, ONES)
+    assert stability.threshold is None
+    assert "learning rate" not in repr(stability)
+
+
 def valley(p, _):
     """A quadratic whose Hessian has the diagonal `CURVATURES`."""
     return jnp.sum(CURVATURES[: p.size] * p**2) / 2

@@ -122,6 +122,8 @@ def test_stability_is_drawn_over_the_steps_with_gaps():
         np.testing.assert_array_equal(by_name[name].x, stability.step)
     assert len(by_name) == 4
     assert len(plot.stability(stability._replace(threshold=None)).data) == 3
+    names = [trace.name for trace in plot.stability(stability._replace(factor=3.8)).data]
+    assert "3.8 / learning rate" in names
 
 
 W1 = np.linspace(0.5, 3, 26)

@@ -12,6 +12,7 @@ from jaxscape.training.optimizers import (
     injected_names,
     learning_rate,
     set_hyperparameters,
+    stability_factor,
     update,
 )
 from tests.training.helpers import make_data, start_of
@@ -333,3 +334,109 @@ def test_an_update_gets_only_the_extra_arguments_that_it_accepts():
 def test_optimizers_that_do_not_descend_raise_an_error(optimizer, values, error, message):
     with pytest.raises(error, match=message):
         check_optimizer("name", optimizer, {"w": np.ones((2, 3), np.float32)}, values)
+
+
+def injected(factory, learning_rate=0.3, **arguments):
+    return optax.inject_hyperparams(factory)(learning_rate=learning_rate, **arguments)
+
+
+def factor_of(optimizer, params=None):
+    params = {"w": np.ones((3, 5)), "b": np.float64(0)} if params is None else params
+    find = jax.jit(lambda p: stability_factor(optimizer, optimizer.init(p), p, jnp.float64))
+    factor = find(params)
+    return factor if factor is None else float(factor)
+
+
+def diverges(optimizer, curvature):
+    """Return whether |x| grows on curvature·x²/2 over the last of 2000 steps."""
+
+    def step(state, _):
+        x, optimizer_state = state
+        change, optimizer_state = optimizer.update(curvature * x, optimizer_state, x)
+        return (x + change, optimizer_state), x
+
+    _, x = jax.jit(lambda: jax.lax.scan(step, (1.0, optimizer.init(1.0)), length=2000))()
+    return bool(jnp.abs(x[-500:]).max() > jnp.abs(x[:500]).max())
+
+
+def halved(learning_rate, momentum):
+    """Return a heavy ball whose gradients are halved."""
+    return optax.chain(
+        optax.trace(momentum), optax.scale(0.5), optax.scale_by_learning_rate(learning_rate)
+    )
+
+
+@pytest.mark.parametrize("b", [-0.5, 0.0, 0.3, 0.9, 0.99])
+@pytest.mark.parametrize(
+    ("factory", "arguments", "formula"),
+    [
+        (optax.sgd, {}, lambda b: 2 * (1 + b)),
+        (optax.sgd, {"nesterov": True}, lambda b: 2 * (1 + b) / (1 + 2 * b) if b >= 0 else None),
+        (halved, {}, lambda b: 4 * (1 + b)),
+    ],
+)
+def test_the_stability_factor_is_where_descents_on_a_quadratic_diverge(
+    factory, arguments, formula, b, x64
+):
+    optimizer = injected(factory, momentum=b, **arguments)
+    factor = factor_of(optimizer)
+    if (expected := formula(b)) is not None:
+        assert factor == pytest.approx(expected, rel=1e-12)
+    assert not diverges(optimizer, 0.99 * factor / 0.3)
+    assert diverges(optimizer, 1.01 * factor / 0.3)
+
+
+def test_gradient_descent_has_a_stability_factor_of_exactly_2():
+    for rate in (0.1, 0.3, optax.warmup_cosine_decay_schedule(0.0, 0.1, 10, 100)):
+        optimizer = injected(optax.sgd, rate)
+        for dtype in (jnp.float32, jnp.bfloat16):
+            params = jnp.ones(3, dtype)
+            state = optimizer.init(params)
+            assert float(stability_factor(optimizer, state, params, jnp.float32)) == 2
+
+
+def chained(*others):
+    return lambda learning_rate: optax.chain(*others, optax.sgd(learning_rate, 0.9))
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        optax.sgd(0.1),
+        optax.adam(0.1),
+        optax.lbfgs(),
+        injected(optax.adam),
+        injected(optax.rmsprop),
+        injected(optax.adagrad),
+        injected(optax.lion),
+        injected(optax.sign_sgd),
+        injected(optax.lars),
+        injected(chained(optax.clip_by_global_norm(1.0))),
+        injected(chained(optax.clip(50.0))),
+        injected(chained(optax.add_decayed_weights(1e-4))),
+        injected(chained(optax.scale_by_schedule(optax.linear_schedule(1, 0, 1000)))),
+        injected(optax.sgd, momentum=optax.linear_schedule(0, 0.9, 1000)),
+        injected(optax.sgd, momentum=1.0),
+        optax.chain(injected(optax.sgd), injected(optax.sgd)),
+        injected(
+            lambda learning_rate: optax.partition(
+                {"w": optax.sgd(learning_rate), "b": optax.sgd(2 * learning_rate)},
+                {"w": "w", "b": "b"},
+            )
+        ),
+    ],
+)
+def test_optimizers_without_a_known_bound_have_no_stability_factor(optimizer, x64):
+    factor = factor_of(optimizer)
+    assert factor is None or np.isnan(factor)
+
+
+def test_the_stability_factor_has_no_derivative():
+    """Otherwise 0 / 0 in it would make derivatives by hyperparameters NaN."""
+
+    def factor(rate):
+        optimizer = injected(optax.sgd, momentum=0.0)
+        state = set_hyperparameters(optimizer.init(1.0), {"learning_rate": rate}, jnp.float32)
+        return stability_factor(optimizer, state, jnp.float32(1), jnp.float32)
+
+    assert jax.grad(factor)(0.3) == 0
