@@ -71,6 +71,22 @@ CHEAP = (
 )
 """Names of primitives that are cheap enough, on few parameters, to be repeated per sample."""
 
+REDUCTIONS = frozenset(
+    (
+        *("argmax", "argmin", "reduce_and", "reduce_max", "reduce_min", "reduce_or"),
+        *("reduce_prod", "reduce_sum"),
+    )
+)
+"""Names of the primitives that combine the elements along the axes `axes`."""
+ALONG_ONE_AXIS = {
+    **dict.fromkeys(("cumlogsumexp", "cummax", "cummin", "cumprod", "cumsum"), "axis"),
+    **dict.fromkeys(("split", "unstack"), "axis"),
+    **{"concatenate": "dimension", "sort": "dimension"},
+}
+"""The parameter with the one axis along which a primitive combines or separates elements."""
+WINDOWS = frozenset(("reduce_window_max", "reduce_window_min", "reduce_window_sum"))
+"""Names of the primitives that combine the elements of windows."""
+
 COND, SCAN, WHILE = "cond", "scan", "while"
 """The names of the primitives of control flow."""
 NO_FORWARD_MODE = "custom_lin"

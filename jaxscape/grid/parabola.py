@@ -22,6 +22,7 @@ from jaxscape._util.pytree import is_parameter
 from jaxscape.data.dataset import Dataset
 from jaxscape.grid.axes import computed_dtype
 from jaxscape.grid.linearity import is_affine
+from jaxscape.grid.separate_samples import treats_samples_separately
 from jaxscape.losses.checks import check_same_shape, scalar, weight_divisor
 from jaxscape.losses.pointwise import PointwiseLoss, square
 from jaxscape.losses.two_weights import TwoWeightNetwork
@@ -84,13 +85,17 @@ def parabolas(
         a: (rows,) the first coordinates.
         data: as in `parabola`.
         cache: the bytes of the cache.
-        samples: as in `parabola`.
+        samples: the most samples that are processed at once. Blocks are used only if predictions
+            are proved to treat every sample separately, and all samples are processed at once
+            otherwise.
         cache_fraction: the most bytes of a block's predictions, relative to the cache; None for a
             fraction that suits `predict`.
 
     Returns:
         A parabola of arrays, (rows,), of the prediction's dtype.
     """
+
+    samples = proved_block_size(predict, plane, data, a.dtype, samples)
 
     def block(a: jax.Array) -> Parabola:
         return _block_parabolas(predict, plane, a, data, samples)
@@ -163,7 +168,8 @@ def parabola(
         data: n samples.
         scaled: whether slopes are scaled before they are squared. It takes two more passes over
             them, and is needed if their squares would underflow or overflow.
-        samples: the most samples that are processed at once.
+        samples: the most samples that are processed at once. If they are fewer than n, `predict`
+            must treat every sample separately.
 
     Returns:
         A parabola of scalars, of the prediction's dtype.
@@ -235,6 +241,51 @@ def sample_block_size(sample_bytes: float, n: int, cache: int, memory: int) -> i
     return samples
 
 
+def proved_block_size(
+    predict: Callable, plane: Plane, data: Dataset, dtype: Any, samples: int
+) -> int:
+    """Return the number of samples to process at once, at most `samples` if that is proved.
+
+    Args:
+        predict: (params, x) -> predictions.
+        plane: the plane through the parameters; only shapes matter.
+        data: n samples; only shapes matter.
+        dtype: the dtype of the coordinates.
+        samples: the number of samples of a block.
+
+    Returns:
+        `samples`, or n if predictions for blocks are not proved to be those for all samples.
+    """
+    n = len(data)
+    if n <= samples:
+        return samples
+    leaves, structure = jax.tree.flatten((plane, data.x))
+    shapes = tuple(map(abstract, leaves))
+    separate = _has_separate_samples(
+        predict, structure, shapes, jnp.dtype(dtype), samples, _trace_settings()
+    )
+    return samples if separate else n
+
+
+@functools.lru_cache(maxsize=256)
+def _has_separate_samples(
+    predict: Callable, structure: Any, shapes: tuple, dtype: Any, samples: int, _settings: tuple
+) -> bool:
+    plane, x = jax.tree.unflatten(structure, shapes)
+    coordinate = jax.ShapeDtypeStruct((), dtype)
+
+    def prediction(point: Any, x: Any) -> jax.Array:
+        plane, a, b = point
+        return predict(plane.at(a, b), x)
+
+    return treats_samples_separately(prediction, (plane, coordinate, coordinate), x, samples)
+
+
+def _trace_settings() -> tuple:
+    """Return the settings of JAX on which the equations of a prediction depend."""
+    return jnp.result_type(float), jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
+
+
 def smaller_block(samples: int) -> int:
     """Return the next smaller number of samples to process at once; the smallest stays."""
     return max(_MIN_SAMPLE_BLOCK, samples // 8)
@@ -287,9 +338,9 @@ def why_not_exact(loss: Any, plane: Plane, data: Any, precision: Any = None) -> 
     dtype = computed_dtype(plane, data)
     leaves, structure = jax.tree.flatten((plane, data.x))
     shapes = tuple(map(abstract, leaves))
-    # The equations also depend on these settings.
-    settings = jnp.result_type(float), jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
-    if _is_affine(loss.predict, structure, shapes, dtype, jnp.dtype(precision or dtype), settings):
+    if _is_affine(
+        loss.predict, structure, shapes, dtype, jnp.dtype(precision or dtype), _trace_settings()
+    ):
         return None
     return f"the prediction is not proved to be affine in {plane.names[1]}, the second coordinate"
 

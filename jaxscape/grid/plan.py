@@ -15,7 +15,13 @@ from jaxscape._util.jaxpr import abstract
 from jaxscape._util.pytree import is_traced
 from jaxscape.grid import cost, sample_mean, strategies
 from jaxscape.grid.cost import TileLimits
-from jaxscape.grid.parabola import CACHE_FRACTION, parabolas, sample_block_size, smaller_block
+from jaxscape.grid.parabola import (
+    CACHE_FRACTION,
+    parabolas,
+    proved_block_size,
+    sample_block_size,
+    smaller_block,
+)
 from jaxscape.losses.pointwise import PointwiseLoss
 from jaxscape.planes.plane import Plane
 
@@ -160,16 +166,17 @@ def _cached_plan(
         return Plan(rows, 1, limits, mesh)
 
     strategy, initial_rows = getattr(strategies, method), rows
-    in_sample_blocks = method == "exact" and isinstance(loss, PointwiseLoss)
     while True:
         block = jax.ShapeDtypeStruct((rows,), a.dtype, sharding=a.sharding)
         needed = _needed_bytes(strategy.lower(loss, mesh, limits, plane, block, b, data).compile())
         if needed <= budget:
             workers = min(workers, math.ceil(n1 / rows), max(1, budget // max(1, needed)))
             return Plan(rows, workers, limits, mesh)
-        if rows <= devices and in_sample_blocks and smaller_block(limits.samples) < limits.samples:
-            limits, rows = limits._replace(samples=smaller_block(limits.samples)), initial_rows
-            continue
+        if rows <= devices and method == "exact" and isinstance(loss, PointwiseLoss):
+            samples = smaller_block(limits.samples)
+            if proved_block_size(loss.predict, plane, data, a.dtype, samples) < limits.samples:
+                limits, rows = limits._replace(samples=samples), initial_rows
+                continue
         if rows <= devices and limits.bytes:
             # Tiles of one cell without shared arrays need the least memory.
             limits, rows = limits._replace(bytes=0, shared_bytes=0), initial_rows
@@ -232,7 +239,10 @@ def limits_for(platform: str, memory: int) -> TileLimits:
 def limits_of_exact(
     limits: TileLimits, loss: Callable, plane: Any, a: Any, b: Any, data: Any
 ) -> TileLimits:
-    """Reduce the samples per block of the exact strategy if each sample takes many bytes."""
+    """Choose the samples per block of the exact strategy: fewer if each sample takes many bytes.
+
+    All samples form one block if smaller ones are not proved to give the same predictions.
+    """
     if not isinstance(loss, PointwiseLoss):
         return limits
     costs = cost.grid_cost(limits._replace(bytes=0, shared_bytes=0), loss, plane, a, b, data)
@@ -240,7 +250,8 @@ def limits_of_exact(
     samples = sample_block_size(
         total / len(data), len(data), limits.cache_bytes, limits.shared_bytes
     )
-    return limits._replace(samples=min(samples, limits.samples))
+    samples = min(samples, limits.samples)
+    return limits._replace(samples=proved_block_size(loss.predict, plane, data, a.dtype, samples))
 
 
 def _needed_bytes(compiled: Any) -> int:

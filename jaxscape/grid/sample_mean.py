@@ -33,7 +33,6 @@ from jaxscape._util.jaxpr import (
 from jaxscape.data.dataset import Dataset
 from jaxscape.losses.checks import scalars, weight_divisor
 from jaxscape.losses.pointwise import PointwiseLoss
-from jaxscape.losses.two_weights import TwoWeightNetwork
 from jaxscape.planes.plane import Plane
 
 # The samples whose errors are added in registers for each update of a cell's running sum. On two
@@ -63,9 +62,6 @@ def is_summed_by_sample(loss: Any, plane: Plane, data: Any, dtype: Any) -> bool:
         if not isinstance(data, Dataset):
             return False
         data, _ = _remove_weights(data)
-        if isinstance(loss.predict, TwoWeightNetwork):
-            return True
-
     if sum(math.prod(jnp.shape(leaf)) for leaf in jax.tree.leaves(plane)) > _MAX_NUMBERS:
         return False
 
@@ -241,7 +237,7 @@ class _Proof:
         if len(consts[0]) != len(consts[1]) or any(map(operator.is_not, *consts)):
             raise MismatchError
         outputs = interpret_both(on_all, on_one, kinds, self._rule, lambda _: Kind.FIXED)
-        _check_equal_literals(on_all.jaxpr.outvars, on_one.jaxpr.outvars)
+        check_equal_literals(on_all.jaxpr.outvars, on_one.jaxpr.outvars)
         return outputs
 
     def _rule(self, on_all: JaxprEqn, on_one: JaxprEqn, kinds: list[Kind]) -> list[Kind]:
@@ -252,7 +248,7 @@ class _Proof:
             # the divisor of the same loss on one sample.
             ((of_all,), (of_one,)) = divisors
             return [Kind.MEAN if of_all == self.n * of_one else Kind.OTHER]
-        _check_equal_literals(on_all.invars, on_one.invars)
+        check_equal_literals(on_all.invars, on_one.invars)
         # A loss under `jax.checkpoint` is computed in tiles.
         if on_all.primitive.name not in CHECKPOINTS:
             called, called_on_one = called_jaxpr(on_all), called_jaxpr(on_one)
@@ -294,7 +290,7 @@ class _Proof:
         return _combine(name, kinds) if fixed_are_scalars else Kind.OTHER
 
 
-def _check_equal_literals(atoms: Any, others: Any) -> None:
+def check_equal_literals(atoms: Any, others: Any) -> None:
     """Raise an error unless both computations use the same literal numbers."""
     if not all(itertools.starmap(_are_equal, zip(literals(atoms), literals(others), strict=True))):
         raise MismatchError

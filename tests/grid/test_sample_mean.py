@@ -461,6 +461,28 @@ def test_blocks_of_samples_equal_a_loop(x64):
         )
 
 
+@pytest.mark.parametrize(
+    "loss",
+    [
+        jxs.absolute_error.of(jxs.TwoWeightNetwork(lambda z: z - z.mean())),
+        jxs.PointwiseLoss(lambda p, y: jnp.cumsum(p - y), jxs.TwoWeightNetwork(), "running"),
+    ],
+    ids=["activation", "error"],
+)
+def test_a_two_weight_network_is_not_summed_by_sample_without_a_proof(loss, x64):
+    data = jax.tree.map(lambda x: np.asarray(x, float), DATA)
+    grid = jxs.landscape(loss, data, w1=(-2, 1.5, 3), w2=(-1, 2.5, 4))
+    p = jxs.Weights(grid.a.values[2], grid.b.values[1])
+    np.testing.assert_allclose(grid.loss[2, 1], loss(p, data), rtol=1e-12)
+
+
+@pytest.mark.parametrize("activation", [jnp.tanh, jax.nn.relu, jax.nn.gelu, jnp.sin])
+def test_the_two_weight_network_is_summed_by_sample(activation):
+    network = jxs.TwoWeightNetwork(activation)
+    for loss in (jxs.absolute_error, jxs.log_cosh, jxs.huber(0.3)):
+        assert sample_mean.is_summed_by_sample(loss.of(network), weight_plane(), DATA, jnp.float32)
+
+
 def test_many_parameters_are_left_to_the_tiles():
     def loss(p, d):
         return jnp.mean(jnp.abs(p[0] * d.x - p[1])) + jnp.sum(p**2)
