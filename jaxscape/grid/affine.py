@@ -223,6 +223,9 @@ class _Evaluation:
         return [AffineValue(output, depends_on=depends_on) for output in outputs]
 
     def _is_worth_splitting(self, equation: JaxprEqn) -> bool:
+        if len({x.dtype for x in avals([*equation.invars, *equation.outvars])}) > 1:
+            # Products that are rounded to fewer digits must be rounded once, as a whole.
+            return False
         count = multiply_adds(equation)
         if count is None:  # An elementwise product.
             return True

@@ -307,6 +307,25 @@ def test_beyond_the_cache_only_long_products_and_convolutions_are_split():
     assert split(convolution, plane, x, jnp.float32, 0)[0] == ()
 
 
+def test_products_that_round_to_fewer_digits_are_not_split():
+    """The sum of three rounded products is rounded at other points than the product itself."""
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(50, 40)).astype(np.float32)
+    w, u, v = generator.normal(size=(3, 40, 6)).astype(np.float32) * np.float32(
+        [[[10]], [[1]], [[1]]]
+    )
+    plane = jxs.Plane(w, u, v)
+
+    def loss(p, x):
+        product = jnp.dot(x, p, preferred_element_type=jnp.bfloat16)
+        return jnp.mean(jnp.sin(product.astype(jnp.float32)))
+
+    shared, cell = split(loss, plane, x, jnp.float32, PLENTY)
+    assert len(jax.tree.leaves(shared)) == 0
+    a, b = np.float32([0.7, -1.3])
+    np.testing.assert_allclose(cell(shared, a, b), loss(plane.at(a, b), x), rtol=1e-5)
+
+
 def test_half_precision_is_not_split():
     """The parts of a product may overflow where the product does not."""
     layers, (x, y) = make(dtype=jnp.float16)
