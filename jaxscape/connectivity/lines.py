@@ -17,8 +17,8 @@ from jaxscape.losses.checks import NamedLosses, ScalarLoss, check_is_function
 from jaxscape.planes.directions import Direction, Normalize, OutputAxis, P, random_direction
 from jaxscape.results.landscape import STATIC, Array, Landscape
 
-# A value of t this close to 0 or 1 is replaced by it.
-_END_TOL = 1e-6
+# A value of t this close to 0 or 1, also relative to the spacing of t, differs by rounding.
+_END_TOL, _END_TOL_OF_SPACING = 1e-6, 1e-3
 
 
 @jax.tree_util.register_dataclass
@@ -248,16 +248,16 @@ def interpolate(
 ) -> Lines | dict[str, Lines]:
     """Compute the loss along the straight line through two solutions (Goodfellow et al. 2015).
 
-    The points are `(1 - t)·first + t·second` (arXiv 1412.6544). The values of t always include 0
-    and 1, with exactly the losses of the solutions. The `barrier` of the result is the rise between
-    them.
+    The points are `(1 - t)·first + t·second` (arXiv 1412.6544), so the losses at t = 0 and 1 are
+    exactly those of the solutions. The `barrier` of the result is the rise between them; it needs 0
+    and 1 among the values of t, as in the default.
 
     Args:
         loss: as in `lines`.
         data: as in `lines`.
         first: the parameters at t = 0. Leaves that are not floating numbers are taken from these.
         second: the parameters at t = 1, of the same structure.
-        t: as in `lines`; 0 and 1 are added if they are missing.
+        t: as in `lines`. Values that differ from 0 or 1 by rounding become 0 or 1.
 
     Returns:
         `Lines` with a loss of shape (1, n); for a loss with several scalars, a dictionary of
@@ -281,7 +281,7 @@ def interpolate(
     """
     check_is_function("loss", loss)
     ends = first, along.check_solutions(first, second)
-    surfaces = along.losses_along(along.point_on_curve, ends, 1, loss, data, _with_ends(t))
+    surfaces = along.losses_along(along.point_on_curve, ends, 1, loss, data, _with_exact_ends(t))
     return make_lines(surfaces, "straight line")
 
 
@@ -355,8 +355,12 @@ def make_lines(
     return {key: convert(surface) for key, surface in surfaces.items()}
 
 
-def _with_ends(t: AxisValues) -> np.ndarray:
-    """Return the values of t, including 0 and 1."""
-    values = np.asarray(make_axis("t", t, float).values)
-    distance = np.abs(values[:, None] - np.array([0.0, 1.0])).min(axis=1)
-    return np.sort([*values[distance > _END_TOL], 0.0, 1.0])
+def _with_exact_ends(t: AxisValues) -> np.ndarray:
+    """Return the values of t; those that differ from 0 and 1 by rounding become 0 and 1."""
+    values = np.array(make_axis("t", t, float).values)
+    tolerance = min(_END_TOL, _END_TOL_OF_SPACING * np.diff(values).min())
+    for end in (0, 1):
+        nearest = np.argmin(np.abs(values - end))
+        if abs(values[nearest] - end) <= tolerance:
+            values[nearest] = end
+    return values

@@ -84,26 +84,32 @@ def test_interpolation_between_two_equinox_models():
 
 
 @pytest.mark.parametrize(
-    ("t", "added"),
+    ("t", "ends"),
     [
-        ((-0.7, 1.4, 22), 0),
-        ((-0.1, 1.1, 13), 0),
-        ((-0.5, 1.5, 21), 0),
-        ((-0.5, 1.5, 20), 2),
-        ((0.3, 0.7, 3), 2),
-        (np.arange(-1, 3), 0),
+        (None, [0, 1]),
+        ((-0.7, 1.4, 22), [0, 1]),
+        ((-0.1, 1.1, 13), [0, 1]),
+        (np.linspace(-0.1, 1.1, 13, dtype=np.float32), [0, 1]),
+        ((-0.5, 1.5, 100), []),
+        ((0.3, 0.7, 3), []),
+        ((0, 0.7, 3), [0]),
+        (np.arange(-1, 3), [0, 1]),
+        # These are not rounding errors.
+        (np.array([-1e-7, 2e-7, 1.0]), [1]),
+        (np.array([-1e-5, 1 + 1e-5]), []),
+        (np.array([0, 1e-7, 1.0]), [0, 1]),
     ],
 )
-def test_the_values_of_t_include_0_and_1(t, added):
-    first, second = (make_params(k, np.float32) for k in (3, 4))
-    data = make_data(dtype=np.float32)
-    result = interpolate(model_loss, data, first, second, t)
-    given = t if isinstance(t, np.ndarray) else np.linspace(*t)
-    assert len(result.t) == len(given) + added
-    assert np.abs(np.asarray(result.t)[:, None] - given).min(axis=0).max() < 1e-6
+def test_the_values_of_t_are_those_given_with_exact_ends(x64, t, ends):
+    first, second, data = make_params(3), make_params(4), make_data()
+    arguments = () if t is None else (t,)
+    result = interpolate(model_loss, data, first, second, *arguments)
+    given = t if isinstance(t, np.ndarray) else np.linspace(*(t or (-0.5, 1.5, 101)))
+    np.testing.assert_allclose(result.t, given, rtol=0, atol=1e-15 + 1e-8 * (given.dtype == "f4"))
+    assert [end for end in (0, 1) if end in result.t] == ends
     for end, solution in ((0, first), (1, second)):
-        (loss,) = result.loss[0, np.flatnonzero(np.asarray(result.t) == end)]
-        np.testing.assert_allclose(loss, model_loss_in_numpy(solution, data), rtol=ROUNDING)
+        for loss in result.loss[0, np.flatnonzero(np.asarray(result.t) == end)]:
+            np.testing.assert_allclose(loss, model_loss_in_numpy(solution, data), rtol=1e-12)
 
 
 def test_leaves_that_are_not_floating_are_taken_from_the_first(x64):
