@@ -30,7 +30,7 @@ from jaxscape.grid.execute import (
     own_row_ranges,
 )
 from jaxscape.grid.parabola import choose_method
-from jaxscape.grid.plan import Plan, Problem, make_plan
+from jaxscape.grid.plan import MemoryBudgetError, Plan, Problem, make_plan
 from jaxscape.losses.batch_statistics import check_data
 from jaxscape.losses.checks import NamedLosses, ScalarLoss, check_is_function, loss_name
 from jaxscape.losses.pointwise import PointwiseLoss
@@ -153,7 +153,7 @@ def landscape(
         if folder is not None:
             check_target_folder(folder, "destination")
         names = scalar_names(loss, plane, example)
-        strategy = choose_method(method, loss, plane, example, names is not None)
+        strategy: str = choose_method(method, loss, plane, example, names is not None)
 
     problem = Problem(strategy, loss, plane, np.asarray(a.values), np.asarray(b.values), example)
     name = loss_name(loss)
@@ -171,7 +171,8 @@ def landscape(
         elif names is not None or isinstance(data, Stream):
             what = "a stream" if isinstance(data, Stream) else "a loss of several scalars"
             raise ValueError(f"destination: expected None with {what}, got {str(folder)!r}")
-        plan = make_plan(problem, local_mesh(mesh), memory, written=folder is not None)
+        plan, problem = _plan(problem, local_mesh(mesh), memory, folder is not None, method)
+        strategy = problem.method
     surface: Landscape | dict[str, Landscape]
     if folder is not None:
         surface, all_finite = _at_destination(plan, problem, folder, a, b, name), False
@@ -225,6 +226,26 @@ def scalar_names(loss: Callable, plane: Plane, data: Any) -> tuple[str, ...] | N
     if not isinstance(values, Mapping):
         return None
     return tuple(str(name) for name in sorted(values))
+
+
+def _plan(
+    problem: Problem, mesh: Mesh | None, memory: int | None, written: bool, method: str
+) -> tuple[Plan, Problem]:
+    """Plan a grid, with the dense strategy if "auto" chose exact and memory is too small for it.
+
+    A row of the exact strategy takes more memory than a cell if the model mixes samples, so that
+    these cannot be divided into blocks.
+    """
+    try:
+        return make_plan(problem, mesh, memory, written), problem
+    except MemoryBudgetError as error:
+        if method != "auto" or problem.method == "dense":
+            raise
+        problem = problem._replace(method="dense")
+        try:
+            return make_plan(problem, mesh, memory, written), problem
+        except MemoryBudgetError:
+            raise error from None
 
 
 def _landscapes(

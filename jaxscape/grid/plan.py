@@ -52,6 +52,10 @@ _MAX_TILE_CELLS_ELSEWHERE = 2**18
 _MAX_WRITTEN_BYTES = 2**26
 
 
+class MemoryBudgetError(ValueError):
+    """The memory budget is too small for one row."""
+
+
 class Problem(NamedTuple):
     """A grid to compute: a loss on a plane, at all pairs of values of the two coordinates."""
 
@@ -95,7 +99,7 @@ def make_plan(problem: Problem, mesh: Mesh | None, memory: int | None, written: 
         written: whether the row blocks are written to a destination.
 
     Raises:
-        ValueError: The budget is too small for one row.
+        MemoryBudgetError: The budget is too small for one row.
     """
     leaves, structure = jax.tree.flatten((problem.plane, problem.data))
     replicated, by_rows = shardings(mesh)
@@ -182,7 +186,7 @@ def _cached_plan(
             limits, rows = limits._replace(bytes=0, shared_bytes=0), initial_rows
             continue
         if rows <= devices:
-            raise ValueError(
+            raise MemoryBudgetError(
                 f"memory: expected at least {needed:,} bytes, which one row of {n2} cells needs, "
                 f"got {budget:,}"
             )

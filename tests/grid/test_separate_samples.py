@@ -206,3 +206,20 @@ def test_separate_models_keep_their_blocks():
         size = proved_block_size(predict, weight_plane(), data, jnp.float32, 4096)
         assert size == expected
         assert proved_block_size(predict, weight_plane(), data, jnp.float32, 2**17) == 2**17
+
+
+def test_auto_is_dense_if_memory_is_too_small_for_all_samples_of_a_row():
+    x = np.sort(np.random.default_rng(0).normal(size=20_000)).astype(np.float32)
+    data, loss = jxs.Dataset(x, np.sin(x)), jxs.squared_error.of(standardized)
+    axes = {"w1": (0.8, 1.9, 3), "w2": (0.5, 1.5, 4)}
+    surface = jxs.landscape(loss, data, memory=200_000, **axes)
+    assert surface.method == "dense"
+    expected = truth(standardized, data, surface.a.values, surface.b.values)
+    np.testing.assert_allclose(surface.loss, expected, rtol=1e-4)
+    with pytest.raises(ValueError, match="memory: expected at least") as exact:
+        jxs.landscape(loss, data, method="exact", memory=200_000, **axes)
+    # If neither fits, the message gives the bytes of the exact strategy.
+    with pytest.raises(ValueError, match="memory: expected at least") as neither:
+        jxs.landscape(loss, data, memory=1000, **axes)
+    needed = [str(raised.value).partition(" bytes")[0] for raised in (exact, neither)]
+    assert needed[0] == needed[1]
