@@ -24,7 +24,7 @@ from jaxscape._util.pytree import (
     partition,
     split_arrays,
 )
-from jaxscape.data.stream import example_of, mean_over
+from jaxscape.data.stream import Passes, example_of
 from jaxscape.losses.batch_statistics import check_data
 from jaxscape.losses.checks import (
     ScalarLoss,
@@ -62,8 +62,8 @@ class Operator:
     """The leaves that move, `None` for the others."""
     arrays: Params
     """The other leaves that are arrays, `None` for the rest."""
-    data: Any
-    """The second argument of the loss, or a `Stream`."""
+    passes: Passes
+    """Passes over the second argument of the loss, or a `Stream` of it."""
 
     @property
     def size(self) -> int:
@@ -95,6 +95,9 @@ class Operator:
 
         Returns:
             (m, n) float64, computed in the parameters' dtype.
+
+        Raises:
+            ValueError: A pass over a stream yields other samples than the first.
         """
         # Pad each block, so that one compiled program serves all numbers of vectors above 1.
         rows = 1 if len(vectors) == 1 else self.rows
@@ -106,7 +109,7 @@ class Operator:
             multiply = functools.partial(
                 products, self.task, self.moving, self.arrays, vectors=padded, count=len(block)
             )
-            product = mean_over(self.data, multiply)
+            product = self.passes.mean(multiply)
             result[start : start + rows] = np.asarray(product)[: len(block)]
             progress.update(len(block))
         return result
@@ -169,12 +172,15 @@ def make_operator(
     arrays, static = split_arrays(rest)
     # Move the data to the device once instead of for every product.
     data = jax.tree.map(lambda x: jnp.asarray(x) if isinstance(x, np.ndarray) else x, data)
-    operator = Operator(_Task(loss, curvature, static), moving, arrays, data)
-    jax.eval_shape(functools.partial(_check_outputs, operator.task), moving, arrays, example)
-    return operator
+    task = _Task(loss, curvature, static)
+    jax.eval_shape(functools.partial(_loss_of_batch, task), moving, arrays, example)
+    loss_of_batch = functools.partial(_loss_of_batch, task, moving, arrays)
+    return Operator(task, moving, arrays, Passes(data, loss_of_batch))
 
 
-def _check_outputs(task: _Task, moving: Params, arrays: Params, data: Any) -> jax.Array:
+@functools.partial(jax.jit, static_argnums=0)
+@in_full_precision
+def _loss_of_batch(task: _Task, moving: Params, arrays: Params, data: Any) -> jax.Array:
     """Return the loss; raise an error unless the loss and the model's outputs are floating."""
     params = combine(moving, task.static.with_arrays(arrays))
     value = scalar(task.loss(params, data))
@@ -190,7 +196,7 @@ def _check_outputs(task: _Task, moving: Params, arrays: Params, data: Any) -> ja
 @in_full_precision
 def products(
     task: _Task, moving: Params, arrays: Params, data: Any, *, vectors: jax.Array, count: int
-) -> jax.Array:
+) -> tuple[jax.Array, jax.Array]:
     """Multiply the matrix by each of some vectors.
 
     Args:
@@ -202,7 +208,7 @@ def products(
         count: the number of vectors to multiply.
 
     Returns:
-        (m, n), with zeros in the rows from `count` on.
+        (m, n) products, with zeros in the rows from `count` on; and the loss, a scalar.
     """
     flat, unravel = ravel_pytree(moving)
     rest = task.static.with_arrays(arrays)
@@ -212,25 +218,29 @@ def products(
 
     if task.curvature == "hessian":
         # Forward over reverse mode; values that do not depend on the vector are computed once.
-        gradient = jax.grad(lambda flat: scalar(task.loss(params_at(flat), data)))
-        _, product = jax.linearize(gradient, flat)
+        gradient = jax.value_and_grad(lambda flat: scalar(task.loss(params_at(flat), data)))
+        (loss, _), derivative = jax.linearize(gradient, flat)
+
+        def product(vector: jax.Array) -> jax.Array:
+            return derivative(vector)[1]
     else:
         predict, output_loss = _split_loss(task.loss)
         outputs, push = jax.linearize(lambda flat: predict(params_at(flat), data), flat)
         pull = jax.linear_transpose(push, flat)
-        gradient = jax.grad(lambda outputs: scalar(output_loss(outputs, data)))
-        _, inner_product = jax.linearize(gradient, outputs)
+        gradient = jax.value_and_grad(lambda outputs: scalar(output_loss(outputs, data)))
+        (loss, _), derivative = jax.linearize(gradient, outputs)
 
         def product(vector: jax.Array) -> jax.Array:
-            return pull(inner_product(push(vector)))[0]
+            return pull(derivative(push(vector))[1])[0]
 
     # Use a loop, because the intermediate values of all vectors may not fit into memory.
-    return jax.lax.fori_loop(
+    result = jax.lax.fori_loop(
         0,
         count,
         lambda k, result: result.at[k].set(product(vectors[k])),
         jnp.zeros_like(vectors),
     )
+    return result, loss
 
 
 def _split_loss(loss: Any) -> tuple[Callable[[Any, Any], Any], Callable[[Any, Any], jax.Array]]:

@@ -158,7 +158,8 @@ def eigenpairs(
         loss: (params, data) -> scalar of a floating dtype; for "gauss-newton" a `PointwiseLoss` or
             a `ComposedLoss`.
         data: the second argument of the loss, or a `Stream` of batches of it if the loss is a mean
-            over samples. Each product takes one pass over the stream.
+            over samples. Each product takes one pass over the stream, and one more computes the
+            loss, with which the losses of all other passes are compared.
         params: the parameters at which the Hessian is computed. The matrix is over their floating
             numbers.
         k: the number of eigenpairs, from 1 to the number of parameters.
@@ -181,7 +182,7 @@ def eigenpairs(
             or `key` is not a JAX random key.
         ValueError: `k` is not from 1 to the number of parameters, `tolerance` is not in (0, 1),
             `which` or `curvature` is unknown, the parameters are not finite, or the stream has no
-            batches.
+            batches or other samples in a later pass.
 
     Example:
         >>> data = jxs.data.teacher_student(jax.random.key(0))

@@ -143,6 +143,44 @@ def test_the_matrix_over_a_stream_is_that_of_all_data(x64, curvature):
     assert np.abs(other - whole).max() > 1e3 * ROUNDING
 
 
+@pytest.mark.parametrize("curvature", ["hessian", "gauss-newton"])
+@pytest.mark.parametrize("features", [10, 80])
+def test_a_stream_with_other_samples_in_a_later_pass_is_refused(curvature, features):
+    """80 parameters need several passes; over 10, the only pass is compared with an extra one."""
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(123, features)).astype(np.float32)
+    data, key = jxs.Dataset(x, x[:, 0]), jax.random.key(0)
+    loss, params = jxs.squared_error.of(lambda w, x: x @ w), jnp.ones(features)
+    compute = {
+        "trace": lambda data: (
+            jxs.curvature.hessian_trace(
+                loss, data, params, key, samples=10, curvature=curvature
+            ).value
+        ),
+        "pairs": lambda data: (
+            jxs.curvature.eigenpairs(loss, data, params, 2, key, curvature=curvature).values
+        ),
+        "density": lambda data: (
+            jxs.curvature.spectral_density(
+                loss, data, params, key, probes=2, steps=12, curvature=curvature
+            ).nodes
+        ),
+    }
+
+    def stream(end):
+        def source():
+            order = generator.permutation(123)[:end]
+            for start in range(0, end, 30):
+                yield jxs.Dataset(x[order[start : start + 30]], x[order[start : start + 30], 0])
+
+        return jxs.Stream(source)
+
+    for function in compute.values():
+        np.testing.assert_allclose(function(stream(123)), function(data), rtol=1e-3, atol=1e-4)
+        with pytest.raises(ValueError, match="data: expected the same samples in every pass"):
+            function(stream(120))
+
+
 def test_many_vectors_are_multiplied_in_blocks(x64, monkeypatch):
     params, data, passes = network((4, 6, 3)), labeled(), []
 
@@ -155,7 +193,7 @@ def test_many_vectors_are_multiplied_in_blocks(x64, monkeypatch):
     operator = make_operator(CLASSIFIER, jxs.Stream(source), params, "hessian")
     passes.clear()
     product = multiply(operator, vectors)
-    assert len(passes) == 3
+    assert len(passes) == 1 + 3  # the first pass computes the loss
     whole = np.asarray(hessian(CLASSIFIER, params, data))
     np.testing.assert_allclose(product, vectors @ whole, atol=ROUNDING)
 

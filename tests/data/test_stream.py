@@ -200,6 +200,68 @@ def test_the_mean_over_a_stream_is_taken_of_any_pytree():
     np.testing.assert_allclose(mean["mean"], np.mean(np.asarray(X, float), axis=0), atol=1e-7)
 
 
+def shuffled(x, size, drop_last):
+    """Return a stream in another order in every pass, like PyTorch's loader with shuffle=True."""
+    generator = np.random.default_rng(1)
+
+    def source():
+        order = generator.permutation(len(x))
+        end = len(x) // size * size if drop_last else len(x)
+        for start in range(0, end, size):
+            yield x[order[start : start + size]]
+
+    return jxs.Stream(source)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("n", [10, 1003, 100_003])
+def test_passes_over_the_same_samples_in_any_order_are_accepted_and_others_refused(dtype, n):
+
+    def square(batch):
+        # JAX computes means of float16 in float32.
+        wide = np.promote_types(dtype, np.float32)
+        return np.mean(batch.astype(wide) ** 2).astype(dtype)
+
+    x = np.random.default_rng(0).normal(0.5, 2, n).astype(dtype)
+    size = 7 if n < 1000 else 100
+    # In float16, a few samples in 1000 do not change the loss by more than rounding.
+    for drop_last in (False, True) if dtype != np.float16 or n == 10 else (False,):
+        stream = shuffled(x, size, drop_last)
+        passes = stream_module.Passes(stream, square)
+
+        def mean(batch):
+            return batch.mean(dtype=float), square(batch)
+
+        if drop_last:
+            with pytest.raises(ValueError, match="data: expected the same samples in every pass"):
+                passes.mean(mean)
+        else:
+            for _ in range(3):
+                np.testing.assert_allclose(passes.mean(mean), x.mean(dtype=float), atol=0.02)
+
+
+def test_only_streams_need_an_additional_pass():
+    passes = stream_module.Passes(np.arange(4.0), lambda _: 1 / 0)
+    assert passes.mean(lambda data: (data.sum(), None)) == 6
+
+
+@pytest.mark.parametrize("values", [(np.nan, np.nan), (np.inf, np.inf), (-np.inf, -np.inf), (0, 0)])
+def test_losses_that_are_not_finite_are_compared_too(values):
+    first, later = map(np.float32, values)
+    passes = stream_module.Passes(jxs.Stream([np.ones(2)]), lambda _: first)
+    assert passes.mean(lambda batch: (batch.sum(), later)) == 2
+    with pytest.raises(ValueError, match=r"a loss of .* in the first pass and 1 in a later one"):
+        passes.mean(lambda batch: (batch.sum(), np.float32(1)))
+
+
+def test_other_samples_with_the_same_loss_are_not_noticed():
+    """Every sample is fitted exactly, so that the loss is 0 with any of them."""
+    stream = shuffled(np.arange(10.0), 7, drop_last=True)
+    passes = stream_module.Passes(stream, lambda batch: np.zeros((), np.float32))
+    means = [passes.mean(lambda batch: (batch.mean(), np.float32(0))) for _ in range(3)]
+    assert len(set(map(float, means))) > 1
+
+
 def fewer_each_time():
     left = [3]
 
