@@ -22,7 +22,8 @@ class Dataset:
         x: (n,) inputs, or (n, features).
         y: (n,) targets, or (n, outputs).
         sample_weight: (n,) non-negative weights, not all zero, for the mean over samples. None
-            gives all samples the same weight.
+            gives all samples the same weight. In a batch of the data, all weights may be zero; the
+            mean is then 0.
 
     Raises:
         TypeError: An array does not consist of real numbers.
