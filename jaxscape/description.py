@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxscape._util import thumbnails
 from jaxscape._util.checks import check_type
+from jaxscape._util.percent import percent
 from jaxscape._util.warnings import NonFiniteWarning
 from jaxscape.critical.points import CriticalPoint, CriticalPoints, Unsearchable, format_number
 from jaxscape.critical.search import critical_points
@@ -19,7 +21,7 @@ from jaxscape.grid.refine import interpolation_error
 from jaxscape.losses.checks import check_is_function
 from jaxscape.planes.plane import Plane
 from jaxscape.results.landscape import Axis, Cell, Landscape
-from jaxscape.topology.persistence import Persistence, persistence
+from jaxscape.topology.persistence import Extremum, Persistence, persistence
 from jaxscape.topology.valleys import minimax_path, valley
 
 # A minimum of the grid is deep if its persistence is at least this fraction of the loss's range.
@@ -27,6 +29,9 @@ _DEEP = 1e-3
 # A node is flat if a plane with its slope would change by less than this fraction of the loss's
 # range from one side of the grid to the other.
 _FLAT = 1e-2
+# A range below this multiple of a rounding error is reported as rounding, and minima below it as
+# shallow: a loss is a sum, which carries a few rounding errors.
+_ROUNDINGS = 16
 _MIN_FLAT_FRACTION = 0.01
 """The smallest fraction of flat nodes that is reported."""
 _MIN_OPPOSITES = 4
@@ -71,10 +76,10 @@ def describe(
     """Summarize a loss surface in sentences: range, minima, critical points, symmetries, limits.
 
     From the grid alone, the summary reports the range of the loss, the lowest node, the minima by
-    depth, the minimax path between the two deepest minima, flat regions and symmetries. With the
-    loss, it also reports the critical points, whether these are proved to be all, the
-    interpolation error between the nodes and, for the two-weight network, the limits as w1 → 0 and
-    as w1 → ±∞.
+    depth, the minimax path between the two deepest minima, flat regions and symmetries; or that the
+    range is within rounding errors. With the loss, it also reports the critical points, whether
+    these are proved to be all, the interpolation error in the middles of cells and edges and, for
+    the two-weight network, the limits as w1 → 0 and as w1 → ±∞.
 
     Args:
         surface: the grid.
@@ -128,12 +133,23 @@ class _Summary:
         assert highest is not None
         self.surface, self.extrema, self.lowest = surface, extrema, lowest
         self.range = highest - lowest.loss
+        self.rounding = _eps(surface) * max(abs(highest), abs(lowest.loss))
         self.sentences: list[str] = []
         self.data: dict[str, Any] = {}
 
     def add(self, sentence: str, **data: Any) -> None:
         self.sentences.append(sentence)
         self.data |= data
+
+    @property
+    def is_rounding(self) -> bool:
+        """Whether the losses are equal within rounding."""
+        return self.range <= _ROUNDINGS * self.rounding
+
+    def is_deep(self, minimum: Extremum) -> bool:
+        """Whether a minimum is deeper than a fraction of the range and than rounding errors."""
+        rounding = _ROUNDINGS * _eps(self.surface) * abs(minimum.cell.loss)
+        return minimum.persistence >= _DEEP * self.range and minimum.persistence > rounding
 
     def add_grid(self) -> None:
         """Add the grid's size and range, its lowest node, non-finite losses, and its minima."""
@@ -158,13 +174,25 @@ class _Summary:
             self.add("It is the same at all nodes.", grid_minima=[], shallow_minima=0)
             self.data |= {"nonfinite": nonfinite, "flat": 1.0}
             return
+        if self.is_rounding:
+            dtype = surface.loss.dtype
+            advice = "on a larger rectangle" if dtype == np.float64 else "in float64"
+            self.add(
+                "This range is within rounding errors: it is only about "
+                f"{self.range / self.rounding:.2g} times the spacing of {dtype} numbers of this "
+                f"size. Compute the surface {advice} to see its shape.",
+                grid_minima=[],
+                shallow_minima=len(self.extrema.minima),
+            )
+            self.data |= {"nonfinite": nonfinite, "flat": 1.0}
+            return
         edge = "on the edge, so it may be lower outside the grid"
         where = edge if surface.lowest_is_on_edge else "inside the grid"
         self.add(f"The lowest node is at {self.position(lowest)}, {where}.")
         if nonfinite:
             self.add(f"{nonfinite} of {n1 * n2} losses are not finite.")
-        deep = self.extrema.deep(_DEEP * self.range)
-        shallow = self.extrema.minima[len(deep) :]
+        deep = [minimum for minimum in self.extrema.minima if self.is_deep(minimum)]
+        shallow = [minimum for minimum in self.extrema.minima if not self.is_deep(minimum)]
         others = ""
         if shallow:
             others = f"; {len(shallow)} more are at most {shallow[0].persistence:.3g} deep"
@@ -182,29 +210,29 @@ class _Summary:
 
     def add_flat_regions(self) -> None:
         """Add the fraction of flat nodes and the area with low losses."""
-        flat, percent = _flat_fraction(self.surface, _FLAT), 100 * _FLAT
+        flat = _flat_fraction(self.surface, _FLAT)
         if flat >= _MIN_FLAT_FRACTION:
             self.add(
-                f"{100 * flat:.2g} % of the grid is flat: a plane with the same slope would change "
-                f"by less than {percent:g} % of the range from one side to the other."
+                f"{percent(flat)} of the grid is flat: a plane with the same slope would change "
+                f"by less than {percent(_FLAT)} of the range from one side to the other."
             )
         area = self.extrema.area_below(self.lowest.loss + _FLAT * self.range)
         low = area / self.extrema.area_below(math.inf)
         self.add(
-            f"Losses in the lowest {percent:g} % of the range cover {100 * low:.2g} % of the area.",
+            f"Losses in the lowest {percent(_FLAT)} of the range cover {percent(low)} of the area.",
             flat=flat,
             low_area=low,
         )
 
     def add_symmetries(self) -> None:
         """Add the reflections that leave the grid's losses unchanged."""
-        symmetries = _symmetries(self.surface)
+        symmetries = [] if self.is_rounding else _symmetries(self.surface)
         self.data["symmetries"] = symmetries
         if symmetries:
             self.add(f"At the nodes, the loss is symmetric under {' and '.join(symmetries)}.")
 
     def add_interpolation_error(self, loss: Callable, data: Any, plane: Plane | None) -> None:
-        """Add the largest error of bilinear interpolation between the nodes."""
+        """Add the largest error of bilinear interpolation in the middles of cells and edges."""
         surface = self.surface
         if surface.loss.size > _MAX_NODES:
             return
@@ -219,9 +247,10 @@ class _Summary:
         if np.isnan(errors).all():
             return
         largest = float(np.nanmax(errors))
-        relative = f", {100 * largest / self.range:.2g} % of the range" if self.range else ""
+        relative = f", {percent(largest / self.range)} of the range" if self.range else ""
         self.add(
-            f"Linear interpolation between the nodes is off by up to {largest:.3g}{relative}.",
+            "Linear interpolation between the nodes, measured in the middles of cells and edges, "
+            f"is off by up to {largest:.3g}{relative}.",
             interpolation_error=largest,
         )
 
@@ -315,8 +344,8 @@ class _Summary:
 
     def add_minimax_path(self, points: CriticalPoints | None) -> None:
         """Add the lowest path between the two deepest minima."""
-        deep = self.extrema.deep(_DEEP * self.range)
-        if not self.range or len(deep) < 2 or deep[1].saddle is None:
+        deep = [minimum for minimum in self.extrema.minima if self.is_deep(minimum)]
+        if self.is_rounding or len(deep) < 2 or deep[1].saddle is None:
             return
         first, second = (self._nearest_minimum(points, minimum.cell) for minimum in deep[:2])
         path = minimax_path(self.surface, first, second, points)
@@ -408,11 +437,16 @@ def _opposite(axis: Axis) -> np.ndarray:
 def _are_equal(surface: Landscape, first: np.ndarray, second: np.ndarray) -> bool:
     """Return whether two arrays of losses agree within √eps times the loss's range."""
     loss_range = _loss_range(surface)
-    tolerance = np.sqrt(np.finfo(surface.loss.dtype).eps) * loss_range
+    tolerance = np.sqrt(_eps(surface)) * loss_range
     same_finite = np.isfinite(first) == np.isfinite(second)
     with np.errstate(invalid="ignore"):
         differs = (abs(first - second) > tolerance).any()
     return bool(loss_range and same_finite.all() and not differs)
+
+
+def _eps(surface: Landscape) -> float:
+    """Return the relative spacing of the losses' dtype."""
+    return float(jnp.finfo(surface.loss.dtype).eps)
 
 
 def _loss_range(surface: Landscape) -> float:

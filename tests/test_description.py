@@ -162,6 +162,7 @@ def test_a_constant_surface_is_flat():
     assert description.data["critical_points"] == []
     assert "It is the same at all nodes." in str(description)
     assert description.data["flat"] == 1
+    assert "e+" not in str(description)
     json.dumps(description.data, allow_nan=False)
 
 
@@ -173,6 +174,55 @@ def test_the_valley_ranges_between_its_exact_extrema():
     np.testing.assert_allclose(description.data["valley"]["lowest"], 99.0866042742, rtol=1e-11)
     highest = max(point.loss for point in description.critical_points.points)
     np.testing.assert_allclose(description.data["valley"]["highest"], highest, rtol=1e-12)
+
+
+def test_the_interpolation_error_says_where_it_is_measured():
+    """The wave has its nodes, and the middles of its cells, where it vanishes."""
+    wave = jxs.Function(lambda x, y: jnp.sin(10 * jnp.pi * x) ** 2 + 0.1 * y * y)
+    description = jxs.describe(jxs.landscape(wave, None, w1=(-1, 1, 11), w2=(-1, 1, 9)), wave)
+    assert description.data["interpolation_error"] < 0.002
+    assert (
+        "Linear interpolation between the nodes, measured in the middles of cells and edges, "
+        "is off by up to 0.00156"
+    ) in str(description)
+
+
+def test_a_range_of_rounding_errors_has_no_minima():
+    """On ±1e-6 a plane of height 30 takes a few float32 values, but many in float64."""
+    slope = jxs.Function(lambda x, y: 30 + x + y)
+    box = {"w1": (-1e-6, 1e-6, 21), "w2": (-1e-6, 1e-6, 17)}
+    description = jxs.describe(jxs.landscape(slope, None, **box), slope)
+    text = str(description)
+    assert "This range is within rounding errors" in text
+    assert "times the spacing of float32 numbers" in text
+    assert "Compute the surface in float64" in text
+    for word in ("lowest node", "symmetric", "flat", "minimum at"):
+        assert word not in text
+    assert description.data["grid_minima"] == []
+    json.dumps(description.data, allow_nan=False)
+    with jax.enable_x64(True):
+        exact = str(jxs.describe(jxs.landscape(slope, None, **box)))
+        assert "rounding" not in exact
+        assert "The grid has 1 minimum" in exact
+        tiny = {"w1": (-1e-14, 1e-14, 21), "w2": (-1e-14, 1e-14, 17)}
+        narrow = str(jxs.describe(jxs.landscape(slope, None, **tiny)))
+        assert "Compute the surface on a larger rectangle" in narrow
+
+
+def test_minima_of_rounding_errors_are_shallow():
+    """A bowl whose range is about 70 rounding errors of float32, with noise of a few."""
+    a, b = np.linspace(-2, 2, 31), np.linspace(-1, 2, 27)
+    eps = np.finfo(np.float32).eps
+    noise = np.random.default_rng(0).integers(-5, 6, (31, 27))
+    loss = np.float32(1 + eps * (9 * a[:, None] ** 2 + 8 * b**2 + noise))
+    surface = jxs.Landscape(loss, jxs.Axis(a, "w1"), jxs.Axis(b, "w2"), "loss", "dense")
+    description = jxs.describe(surface)
+    assert len(description.persistence.deep(1e-3 * np.ptp(loss))) > 5
+    assert len(description.data["grid_minima"]) == 1
+    assert description.data["shallow_minima"] == len(description.persistence.minima) - 1
+    # The same surface in float64 has these minima.
+    exact = jxs.Landscape(loss.astype(float), surface.a, surface.b, "loss", "dense")
+    assert len(jxs.describe(exact).data["grid_minima"]) > 5
 
 
 def test_bad_arguments_raise_errors():

@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxscape._util.checks import check_type
 from jaxscape._util.jaxpr import constants
+from jaxscape._util.percent import percent
 from jaxscape._util.pytree import in_float64
 from jaxscape.critical import krawczyk, newton, winding
 from jaxscape.critical.enclosure import Enclosure, Unbounded, enclosure
@@ -148,9 +149,7 @@ def _search_box(problem: newton.Problem) -> CriticalPoints:
             "the Hessian jumps in this box: the kind of a point on a jump is that of one side"
         )
     if grid.flat > _MIN_FLAT_FRACTION:
-        notes.append(
-            f"the gradient is below rounding errors at {100 * grid.flat:.2g} % of the grid"
-        )
+        notes.append(f"the gradient is below rounding errors at {percent(grid.flat)} of the grid")
     points, undecided = found.points, np.array([np.array(box).T])
     try:
         bounds, max_boxes = _derivative_bounds(problem)

@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from jaxscape._util import thumbnails
 from jaxscape._util.checks import check_positive, check_type
+from jaxscape._util.percent import percent
 from jaxscape._util.warnings import NonFiniteWarning
 from jaxscape.grid.landscape import whole_landscape
 from jaxscape.losses.checks import ScalarLoss
@@ -56,8 +58,8 @@ class Refinement:
         >>> surface = jxs.landscape(jxs.squared_error, data, w1=(-2, 2, 9), w2=(-2, 2, 11))
         >>> jxs.refine(surface, jxs.squared_error, data, tolerance=0.1)
         Refinement of 9 × 11 nodes:
-          interpolation is off by up to 0.218, 4 % of the range, at w1 = ..., w2 = ...
-          6 of 80 cells are off by more than 0.1
+          interpolation, measured in the middles of cells and edges, is off by up to 0.218, ...
+          6 of 80 cells are off by more than 0.1 there
           2 patches: 7 × 5, 7 × 5
     """
 
@@ -65,8 +67,8 @@ class Refinement:
     """The grid."""
     interpolation_error: np.ndarray
     """(n1 - 1, n2 - 1) float, the largest |loss - bilinear interpolation| found in each cell. The
-    loss is computed at the cell's center and at the middles of its edges. NaN if it is not finite
-    there or at a node of the cell."""
+    loss is computed at the cell's center and at the middles of its edges; the error may be larger
+    elsewhere. NaN if it is not finite there or at a node of the cell."""
     tolerance: float
     """The error above which a cell is too coarse, in units of the loss."""
     smallest_step: tuple[float, ...]
@@ -98,12 +100,13 @@ class Refinement:
         not_finite, cells = int(np.isnan(self.interpolation_error).sum()), (n1 - 1) * (n2 - 1)
         lines = [f"Refinement of {n1} × {n2} nodes:"]
         if cell := self.largest:
-            percent = 100 * cell.error / max(_loss_range(self.surface), np.finfo(float).tiny)
+            relative = cell.error / max(_loss_range(self.surface), np.finfo(float).tiny)
             lines += [
-                f"interpolation is off by up to {cell.error:.3g}, {percent:.2g} % of the range, "
+                "interpolation, measured in the middles of cells and edges, is off by up to "
+                f"{cell.error:.3g}, {percent(relative)} of the range, "
                 f"at {a} = {cell.a:.4g}, {b} = {cell.b:.4g}",
                 f"{int(self.too_coarse.sum()):,} of {cells:,} cells are off by more than "
-                f"{self.tolerance:.3g}",
+                f"{self.tolerance:.3g} there",
             ]
         if not_finite:
             lines.append(f"{not_finite:,} of {cells:,} cells are not finite throughout")
@@ -136,8 +139,9 @@ def refine(
     """Find where a grid is too coarse, and compute finer patches there.
 
     The loss is computed at the center of every cell and in the middle of every edge, and compared
-    with the bilinear interpolation of the nodes. For a smooth loss, the error is proportional to
-    the square of the spacing; the spacing of a patch is chosen accordingly. A path needs a finer
+    with the bilinear interpolation of the nodes. The error may be larger at other points, where the
+    loss changes fast within a cell. For a smooth loss, the error is proportional to the square of
+    the spacing; the spacing of a patch is chosen accordingly. A path needs a finer
     grid where its steps are shorter than a cell.
 
     Args:
@@ -175,7 +179,7 @@ def refine(
     points_of_paths = [_points(path, surface) for path in paths]
     if tolerance is None:
         # On a flat surface, the error is only rounding.
-        tolerance = _loss_range(surface) / 100 or float(np.finfo(axes[0].dtype).tiny)
+        tolerance = _loss_range(surface) / 100 or float(jnp.finfo(axes[0].dtype).tiny)
 
     def patch(a: np.ndarray, b: np.ndarray) -> Landscape:
         patch_axes: dict[str, Any] = {surface.a.name: a, surface.b.name: b}
@@ -270,7 +274,7 @@ def _check_same_surface(surface: Landscape, start: int, nodes: np.ndarray) -> No
     given = np.asarray(surface.loss[start : start + len(nodes)])
     finite = np.isfinite(given) & np.isfinite(nodes)
     # Strategies differ in the rounding of their sums, which is far below √eps.
-    allowed = np.sqrt(np.finfo(nodes.dtype).eps) * max(
+    allowed = np.sqrt(float(jnp.finfo(nodes.dtype).eps)) * max(
         _loss_range(surface), np.abs(given[finite]).max(initial=0.0)
     )
     differs = (np.isfinite(given) != np.isfinite(nodes)) | (

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxscape._util import thumbnails
@@ -260,5 +261,5 @@ def _interpolation_error(loss: np.ndarray, cell: Cell) -> float:
             near[2:, :-2] - 2 * inner + near[:-2, 2:],
         ]
     sizes = abs(np.concatenate([difference.ravel() for difference in differences]))
-    rounding = 4 * np.finfo(loss.dtype).eps * abs(cell.loss)
+    rounding = 4 * float(jnp.finfo(loss.dtype).eps) * abs(cell.loss)
     return float(sizes[np.isfinite(sizes)].max(initial=0.0)) / 8 + rounding

@@ -464,7 +464,7 @@ def test_blocks_of_samples_equal_a_loop(x64):
 @pytest.mark.parametrize(
     "loss",
     [
-        jxs.absolute_error.of(jxs.TwoWeightNetwork(lambda z: z - z.mean())),
+        jxs.absolute_error.of(jxs.TwoWeightNetwork(lambda z: z - z.mean() * (z.size > 17))),
         jxs.PointwiseLoss(lambda p, y: jnp.cumsum(p - y), jxs.TwoWeightNetwork(), "running"),
     ],
     ids=["activation", "error"],
