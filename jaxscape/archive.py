@@ -225,9 +225,10 @@ def _decode(header: Any, arrays: dict[str, np.ndarray]) -> Archive:
         _text("method", method),
         check_marks(marks),
     )
-    if not a.values.ndim == b.values.ndim == 1 or landscape.loss.shape != landscape.shape:
-        shapes = f"{np.shape(a.values)} and {np.shape(b.values)}"
-        raise ValueError(f"a loss of shape {landscape.loss.shape} on axes of {shapes}")
+    shapes = a.values.shape, b.values.shape
+    has_shape = a.values.ndim == b.values.ndim == 1 and landscape.loss.shape == landscape.shape
+    if not has_shape or landscape.loss.size == 0:
+        raise ValueError(f"a loss of shape {landscape.loss.shape} on axes of shapes {shapes}")
     paths = [
         Trajectory(
             **{

@@ -249,6 +249,8 @@ def test_no_flipped_bit_outside_of_the_numbers_changes_what_is_loaded(tmp_path):
         lambda header, _: header["paths"][0].update(name=None),
         lambda _, content: content.update(a=np.ones((50, 1))),
         lambda _, content: content.update(a=np.array("w1")),
+        lambda _, content: content.update(a=np.ones(()), loss=np.ones(3)),
+        lambda _, content: content.update(a=np.ones(0), loss=np.ones((0, 3))),
         lambda _, content: content.update(loss=np.full((2, 3), "x")),
         lambda _, content: content.update({"path0.step": np.int32(0)}),
         lambda _, content: content.update({"path0.params.w": np.ones(2)}),
