@@ -209,9 +209,9 @@ def test_auto_is_dense_and_exact_and_valley_refuse(name):
 UNARY = [*JUMPS.values(), *4 * [jnp.tanh], *8 * [lambda v: 2 * v - 1, jnp.negative, jnp.sum]]
 
 
-def random_network(seed):
+def random_network(seed, without=None):
     """Return a prediction of random operations, in which w2 may end up linear or not."""
-    rng = np.random.default_rng(seed)
+    rng, unaries = np.random.default_rng(seed), [f for f in UNARY if f is not without]
     steps = [(rng.random(4), rng.normal(size=2)) for _ in range(rng.integers(1, 6))]
 
     def predict(p, x):
@@ -219,7 +219,7 @@ def random_network(seed):
         for (kind, first, second, which), (c, d) in steps:
             a, b = (values[int(u * len(values))] for u in (first, second))
             if kind < 0.5:
-                unary = UNARY[int(which * len(UNARY))]
+                unary = unaries[int(which * len(unaries))]
                 # Operations on values that do not fit together are left out.
                 try:
                     new = jnp.broadcast_to(unary(a), x.shape)
@@ -258,6 +258,36 @@ def test_random_networks_that_are_proved_are_affine(seeds, x64):
             tangent = np.asarray(start) + np.outer(b - 0.45, slope)
             np.testing.assert_allclose(found, tangent, rtol=1e-9, atol=1e-9, err_msg=str(seed))
     assert 0.1 * len(seeds) < proved < 0.8 * len(seeds)
+
+
+@pytest.mark.parametrize("seeds", [range(4), pytest.param(range(4, 80), marks=pytest.mark.slow)])
+def test_all_methods_agree_on_random_networks(seeds, x64):
+    """In `landscape`, `derivatives` and `valley`; without custom_vjp, which has no forward mode."""
+    x = np.linspace(-2, 3, 7)
+    data, methods = jxs.Dataset(x, np.sin(x)), set()
+    for seed in seeds:
+        loss = jxs.squared_error.of(random_network(1000 + seed, without=clipped_gradient))
+        axes = {"w1": np.array([-0.8, 1.1]), "w2": np.array([-1.7, -0.3, 0.45, 0.9, 2.1])}
+        auto, dense = (jxs.landscape(loss, data, method=m, **axes) for m in ("auto", "dense"))
+        methods.add(auto.method)
+        np.testing.assert_allclose(auto.loss, dense.loss, rtol=1e-9, atol=1e-12, err_msg=str(seed))
+        if auto.method == "dense":
+            with pytest.raises(ValueError, match="loss: expected a parabola"):
+                jxs.topology.valley(loss, data, w1=axes["w1"])
+            continue
+        derived, by_cell = (
+            jxs.derivatives(loss, data, method=m, **axes) for m in ("auto", "dense")
+        )
+        for name in ("loss", "gradient", "hessian"):
+            parts = getattr(derived, name), getattr(by_cell, name)
+            np.testing.assert_allclose(*parts, rtol=1e-8, atol=1e-9, err_msg=str(seed))
+        found = jxs.topology.valley(loss, data, w1=axes["w1"])
+        for a, b, lowest in zip(axes["w1"], found.b, found.loss, strict=True):
+            if np.isfinite(b):
+                around = [float(loss(jxs.Weights(a, b + step), data)) for step in (-0.1, 0, 0.1)]
+                np.testing.assert_allclose(around[1], lowest, rtol=1e-9, atol=1e-12)
+                assert min(around) >= lowest * (1 - 1e-9) - 1e-12
+    assert methods == {"dense", "exact"}
 
 
 @pytest.mark.parametrize(
