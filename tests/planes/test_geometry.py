@@ -29,6 +29,32 @@ def test_principal_directions_are_those_of_the_covariance(x64, monkeypatch, numb
     np.testing.assert_array_equal(last["w"], points[-1, :3])
 
 
+@pytest.mark.parametrize("size", [1e-2, 1e-4, 2e-6])
+def test_the_second_principal_direction_of_a_nearly_straight_path_is_that_of_the_svd(x64, size):
+    """Far from 0, where the mean is large: down to the smallest variation that is resolved."""
+    rng = np.random.default_rng(2)
+    origin, along, across = rng.normal(size=(3, 400))
+    t = np.linspace(0, 0.01, 30)[:, None]
+    points = 100 * origin + t * along + size * 0.01 * np.sin(900 * t) * across
+    _, u, v = principal_plane(jnp.asarray(points))
+    expected = np.linalg.svd(points - points.mean(axis=0), full_matrices=False)[2]
+    np.testing.assert_allclose(np.linalg.norm([u, v], axis=1), 1, rtol=1e-12)
+    assert abs(u @ v) < 1e-12
+    assert abs(u @ expected[0]) > 1 - 1e-9
+    assert abs(v @ expected[1]) > 0.99
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_variation_below_the_rounding_of_the_points_is_no_direction(x64, dtype):
+    """A straight path far from 0: the second direction would be that of rounding errors."""
+    rng = np.random.default_rng(3)
+    origin, along = rng.normal(size=(2, 400))
+    t = np.linspace(0, 0.01, 30)[:, None]
+    points = (100 * origin + t * along).astype(dtype)
+    with pytest.raises(ValueError, match="expected points that vary in 2 directions, got 1"):
+        principal_plane(points)
+
+
 def test_principal_directions_do_not_move_constant_leaves():
     """Otherwise a frozen layer would be computed in every cell, at a distance of rounding."""
     rng = np.random.default_rng(0)
