@@ -139,7 +139,8 @@ def read_npz_array(npz: np.lib.npyio.NpzFile, name: str) -> np.ndarray:
     """
     if npz.files.count(name) > 1:
         raise ValueError(f"it contains {name!r} twice")
-    with npz.zip.open(f"{name}.npy") as member:
+    opened: Any = npz.zip  # None only after `close`
+    with opened.open(f"{name}.npy") as member:
         array = np.lib.format.read_array(member, allow_pickle=False)
         if member.read(1):
             raise ValueError(f"{name!r} has more bytes than numbers")

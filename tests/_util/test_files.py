@@ -20,6 +20,7 @@ from jaxscape._util.files import (
     is_draft_of,
     lock,
     open_for_update,
+    read_npz_array,
     replacing,
     write_at,
 )
@@ -113,6 +114,23 @@ def test_the_checksum_is_that_of_the_bytes():
     values = np.arange(12, dtype=np.float32).reshape(3, 4)
     assert checksum(values) == checksum(values.tobytes()) == zlib.crc32(values.tobytes())
     assert checksum(values) != checksum(-values)
+
+
+def test_an_array_of_an_npz_file_is_read_to_its_end(tmp_path):
+    path, values = tmp_path / "a.npz", np.arange(3000.0).reshape(30, 100)
+    np.savez(path, values=values, objects=np.array([None]))
+    with np.load(path) as npz:
+        np.testing.assert_array_equal(read_npz_array(npz, "values"), values)
+        with pytest.raises(KeyError, match="other.npy"):
+            read_npz_array(npz, "other")
+        with pytest.raises(ValueError, match="Object arrays cannot be loaded"):
+            read_npz_array(npz, "objects")
+    shorter = path.read_bytes().replace(b"(30, 100)", b"(20, 100)")
+    path.write_bytes(shorter)
+    with np.load(path) as npz:
+        assert npz["values"].shape == (20, 100)
+        with pytest.raises(ValueError, match="'values' has more bytes than numbers"):
+            read_npz_array(npz, "values")
 
 
 def test_one_open_file_at_a_time_holds_the_lock(tmp_path):
