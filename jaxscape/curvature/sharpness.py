@@ -19,6 +19,8 @@ from jaxscape.results.trajectory import Trajectory
 
 # The most parameters for which the whole Hessian is computed; for more, Lanczos's method is used.
 _MAX_DENSE, _LANCZOS_STEPS = 64, 48
+# The largest relative difference of the steps of a path from those of Adam.
+_ADAM_STEP_TOL = 0.05
 
 
 class Stability(NamedTuple):
@@ -39,7 +41,13 @@ class Stability(NamedTuple):
     """The angle between the step to the next point and the negative gradient, in degrees; NaN for
     the last point."""
     factor: float = 2.0
-    """The product of `threshold` and learning rate, 2 without momentum; NaN without a threshold."""
+    """The product of threshold and learning rate, 2 without momentum; NaN without a threshold.
+    For Adam, it is that of `preconditioned_threshold`."""
+    preconditioned_sharpness: np.ndarray | None = None
+    """The largest eigenvalue of the Hessian with Adam's preconditioner. None for other
+    optimizers."""
+    preconditioned_threshold: np.ndarray | None = None
+    """The preconditioned sharpness above which Adam diverges on a quadratic."""
 
     @property
     def threshold_name(self) -> str:
@@ -47,11 +55,14 @@ class Stability(NamedTuple):
         return f"{self.factor:.4g} / learning rate"
 
     def __repr__(self) -> str:
-        last, limit = self.sharpness[-1], self.threshold
-        threshold = "" if limit is None else f", {self.threshold_name} {float(limit[-1]):.6g}"
+        sharpness, threshold, kind = self.sharpness, self.threshold, ""
+        if self.preconditioned_sharpness is not None:
+            sharpness, threshold = self.preconditioned_sharpness, self.preconditioned_threshold
+            kind = "preconditioned "
+        limit = "" if threshold is None else f", {self.threshold_name} {float(threshold[-1]):.6g}"
         return (
-            f"Stability({len(self.step)} points, sharpness from {float(self.sharpness[0]):.6g} to "
-            f"{float(last):.6g}{threshold})"
+            f"Stability({len(self.step)} points, {kind}sharpness from {float(sharpness[0]):.6g} to "
+            f"{float(sharpness[-1]):.6g}{limit})"
         )
 
     def _repr_html_(self) -> str:
@@ -69,6 +80,15 @@ def edge_of_stability(loss: ScalarLoss, path: Trajectory, data: Any) -> Stabilit
     and 2·(1 + b) / ((1 + 2·b)·learning rate) for Nesterov's method. There is no threshold for other
     optimizers, such as Adam, nor with gradient clipping, weight decay, or a schedule of the
     momentum. The learning rate is recorded if `optax.inject_hyperparams` wraps the optimizer.
+
+    For full-batch Adam with every step recorded, the preconditioned sharpness is computed, too
+    (Cohen et al. 2022, arXiv 2207.14484). It is the largest eigenvalue of P⁻¹·H with the Hessian H
+    and P = (1 - b1ᵗ)·diag(√v̂ + eps), where v̂ is Adam's mean of squared gradients at the t-th step.
+    Its threshold is 2·(1 + b1) / ((1 - b1)·learning rate), or 38 / learning rate for b1 = 0.9. The
+    means are computed from the gradients at the points. If the steps of the path differ from those
+    of Adam with these means, the optimizer is another one, and there is no preconditioned
+    sharpness.
+
     For up to 64 parameters, all eigenvalues of the Hessian are computed. For more, 48 steps of
     Lanczos's method with full reorthogonalization give the largest one and a bound on its error.
 
@@ -111,9 +131,99 @@ def edge_of_stability(loss: ScalarLoss, path: Trajectory, data: Any) -> Stabilit
         if np.isfinite(factor):
             with np.errstate(divide="ignore"):
                 threshold = np.asarray(path.stability_factor / np.asarray(path.learning_rate))
+    preconditioned, preconditioned_threshold = _measure_adam(loss, path, data)
+    if preconditioned is not None:
+        factor = _adam_factor(path)
     return Stability(
-        np.asarray(path.step), sharpness, error, threshold, gradient_norm, angle, factor
+        np.asarray(path.step),
+        sharpness,
+        error,
+        threshold,
+        gradient_norm,
+        angle,
+        factor,
+        preconditioned,
+        preconditioned_threshold,
     )
+
+
+def _measure_adam(
+    loss: ScalarLoss, path: Trajectory, data: Any
+) -> tuple[np.ndarray, np.ndarray] | tuple[None, None]:
+    """Return the preconditioned sharpness and its threshold, (T,) each; None unless Adam's."""
+    count = len(path)
+    has_all_steps = path.steps_per_epoch == 1 and np.array_equal(path.step, np.arange(count))
+    if path.adam is None or path.learning_rate is None or not has_all_steps or count < 2:
+        return None, None
+    constants = {name: jnp.asarray(value) for name, value in path.adam.items()}
+    rates = jnp.asarray(path.learning_rate)
+    sharpness, error, size = _precondition(loss, path.params, data, constants, rates)
+    if not (np.asarray(error) <= _ADAM_STEP_TOL * np.asarray(size)).all():
+        return None, None
+    with np.errstate(divide="ignore"):
+        threshold = _adam_factor(path) / np.asarray(path.learning_rate)
+    return np.asarray(sharpness), threshold
+
+
+def _adam_factor(path: Trajectory) -> float:
+    """Return the product of preconditioned sharpness and learning rate above which Adam diverges.
+
+    Adam with a constant preconditioner is a heavy ball whose gradients are scaled by 1 - b1.
+    """
+    assert path.adam is not None
+    b1 = float(path.adam["b1"])
+    return 2 * (1 + b1) / (1 - b1)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+@in_full_precision
+def _precondition(
+    loss: ScalarLoss, points: Params, data: Any, constants: dict[str, jax.Array], rates: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Follow Adam along a path.
+
+    Returns:
+        The preconditioned sharpness at every point, (T,), the norms of the differences between
+        Adam's steps and those of the path, (T - 1,), and the norms of the path's steps, (T - 1,),
+        plus their rounding error.
+    """
+    b1, b2, eps, eps_root = (constants[name] for name in ("b1", "b2", "eps", "eps_root"))
+
+    def value(params: Params) -> jax.Array:
+        return scalar(loss(params, data))
+
+    def step(state: tuple[Params, Params], inputs: Any) -> tuple[Any, tuple[jax.Array, ...]]:
+        point, next_point, rate, t = inputs
+        gradient = jax.grad(value)(point)
+        mean, square = state
+        mean = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, mean, gradient)
+        square = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g**2, square, gradient)
+        first_correction, correction = 1 - b1**t, 1 - b2**t
+        diagonal = jax.tree.map(
+            lambda v: first_correction * (jnp.sqrt(v / correction + eps_root) + eps), square
+        )
+        error = norm(
+            jax.tree.map(
+                lambda old, new, m, d: new - (old - rate * m / d),
+                point, next_point, mean, diagonal,
+            )
+        )  # fmt: skip
+        rounding = 4 * jnp.finfo(error.dtype).eps * norm(point) / _ADAM_STEP_TOL
+        size = norm(jax.tree.map(jnp.subtract, next_point, point)) + rounding
+
+        def value_of_scaled(offset: Params) -> jax.Array:
+            return value(jax.tree.map(lambda p, o, d: p + o / jnp.sqrt(d), point, offset, diagonal))
+
+        zeros = jax.tree.map(jnp.zeros_like, point)
+        sharpness, _ = _largest_eigenvalue(value_of_scaled, zeros)
+        return (mean, square), (sharpness, error, size)
+
+    next_points = jax.tree.map(lambda leaf: jnp.concatenate([leaf[1:], leaf[-1:]]), points)
+    next_rates = jnp.concatenate([rates[1:], rates[-1:]])
+    zeros = jax.tree.map(lambda leaf: jnp.zeros_like(leaf[0]), points)
+    inputs = points, next_points, next_rates, jnp.arange(1, len(rates) + 1)
+    _, (sharpness, error, size) = jax.lax.scan(step, (zeros, zeros), inputs)
+    return sharpness, error[:-1], size[:-1]
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -159,7 +159,8 @@ def stability(stability: Stability, dark: bool = False) -> go.Figure:
         dark: whether the background is dark.
 
     Returns:
-        The figure, with three panels over the steps.
+        The figure, with three panels over the steps. For Adam, the first one has the preconditioned
+        sharpness.
 
     Raises:
         TypeError: `stability` is not a `Stability`.
@@ -173,10 +174,16 @@ def stability(stability: Stability, dark: bool = False) -> go.Figure:
         3
     """
     check_type("stability", stability, Stability, "Stability")
+    sharpness, threshold = stability.sharpness, stability.threshold
+    sharpness_name = "sharpness"
+    if stability.preconditioned_sharpness is not None:
+        sharpness = stability.preconditioned_sharpness
+        threshold = stability.preconditioned_threshold
+        sharpness_name = "preconditioned sharpness"
     figure = make_subplots(rows=3, cols=1, shared_xaxes=True, vertical_spacing=0.06)
     for row, values, name, color, dash in (
-        (1, stability.sharpness, "sharpness", colors.BLUE, "solid"),
-        (1, stability.threshold, stability.threshold_name, colors.VERMILION, "dash"),
+        (1, sharpness, sharpness_name, colors.BLUE, "solid"),
+        (1, threshold, stability.threshold_name, colors.VERMILION, "dash"),
         (2, stability.gradient_norm, "gradient norm", colors.GREEN, "solid"),
         (3, stability.angle, "step angle to −gradient", colors.PINK, "solid"),
     ):
@@ -195,9 +202,9 @@ def stability(stability: Stability, dark: bool = False) -> go.Figure:
             col=1,
         )
     # The threshold is unbounded as the learning rate falls to 0: only its minimum must be visible.
-    visible = [np.zeros(1), stability.sharpness[np.isfinite(stability.sharpness)]]
-    if stability.threshold is not None and np.isfinite(stability.threshold).any():
-        visible.append(np.min(stability.threshold, keepdims=True))
+    visible = [np.zeros(1), sharpness[np.isfinite(sharpness)]]
+    if threshold is not None and np.isfinite(threshold).any():
+        visible.append(np.min(threshold, keepdims=True))
     visible_range = _with_margin(np.concatenate(visible), 0.1)
     figure.update_yaxes(title="sharpness", range=visible_range, nticks=5, row=1)
     figure.update_yaxes(title="gradient", **_log_axis(stability.gradient_norm), row=2, col=1)

@@ -73,6 +73,10 @@ class Trajectory(_Recorded):
     """() float: the product of learning rate and curvature up to which the optimizer is stable on a
     quadratic: 2 for gradient descent. None or NaN if no bound is known; momentum is recognized if
     `optax.inject_hyperparams` wraps the optimizer."""
+    adam: Mapping[str, Array] | None = None
+    """() float each: the constants "b1", "b2", "eps" and "eps_root" of an optimizer with these
+    names, as in `optax.adam`. None for others, or if `optax.inject_hyperparams` does not wrap it.
+    """
     name: str = field(default="", metadata=STATIC)
     """The run's name in figures."""
 
@@ -165,6 +169,8 @@ class Descents(_Recorded):
     """The number of optimizer steps in an epoch."""
     stability_factor: Array | None = None
     """(R,) float: as in `Trajectory`."""
+    adam: Mapping[str, Array] | None = None
+    """(R,) float each: as in `Trajectory`."""
     name: str = field(default="", metadata=STATIC)
     """The name of the runs in figures."""
 

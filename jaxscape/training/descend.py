@@ -367,6 +367,7 @@ def _make_result(
         learning_rate=run.points.learning_rate,
         gradient_norm=gradient_norm,
         stability_factor=run.stability_factor,
+        adam=run.adam,
         name=name,
     )
 

@@ -251,6 +251,21 @@ def stability_factor(
     return jnp.where(is_linear & is_stable, bound, jnp.nan).astype(dtype)
 
 
+def adam_constants(optimizer_state: Any, dtype: Any) -> dict[str, jax.Array] | None:
+    """Return the constants "b1", "b2", "eps" and "eps_root" of `optax.adam`.
+
+    None unless `optax.inject_hyperparams` wraps an optimizer with these hyperparameters, a learning
+    rate and no others. Other optimizers may have the same hyperparameters.
+    """
+    names = ("b1", "b2", "eps", "eps_root")
+    injected = _injected_states(optimizer_state)
+    if len(injected) != 1 or set(injected[0].hyperparams) != {"learning_rate", *names}:
+        return None
+    if set(injected[0].hyperparams_states) - {"learning_rate"}:
+        return None
+    return {name: jnp.asarray(injected[0].hyperparams[name], dtype) for name in names}
+
+
 def _leaves_of_inner_states(optimizer_state: Any) -> list[Any]:
     """Return the leaves of a state without those that `optax.inject_hyperparams` added."""
     leaves: list[Any] = []

@@ -15,6 +15,7 @@ from jaxscape._util.pytree import Params, norm
 from jaxscape.data.dataset import check_batch_size, take
 from jaxscape.losses.checks import scalar
 from jaxscape.training.optimizers import (
+    adam_constants,
     all_finite,
     learning_rate,
     set_hyperparameters,
@@ -62,6 +63,8 @@ class Run(NamedTuple):
     """() int, -1 if the run did not diverge"""
     stability_factor: jax.Array | None = None
     """() as in `Trajectory`; None if `run_one` returned the run"""
+    adam: Mapping[str, jax.Array] | None = None
+    """() each, as in `Trajectory`; None if `run_one` returned the run"""
 
 
 class _State(NamedTuple):
@@ -143,7 +146,8 @@ def run_all(
         state = _initial_state(optimizer, params, hyperparameters)
         dtype = run.points.step_size.dtype
         factor = stability_factor(optimizer, state.optimizer_state, params, dtype)
-        return run._replace(stability_factor=factor)
+        adam = adam_constants(state.optimizer_state, dtype)
+        return run._replace(stability_factor=factor, adam=adam)
 
     if run_axis == NO_RUN_AXIS:
         run = one(params, train, key, hyperparameters, evaluate)

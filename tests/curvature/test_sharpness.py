@@ -69,7 +69,7 @@ def test_momentum_changes_the_threshold(tmp_path, momentum, nesterov, factor):
     assert loaded.stability_factor == runs[0].stability_factor
 
 
-@pytest.mark.parametrize("optimizer", [optax.adam, optax.rmsprop, optax.sign_sgd])
+@pytest.mark.parametrize("optimizer", [optax.adamw, optax.rmsprop, optax.sign_sgd])
 def test_optimizers_without_a_known_bound_have_no_threshold(optimizer):
     optimizer = optax.inject_hyperparams(optimizer)(learning_rate=0.1)
     path = jxs.descend(quartic, 1.5, ONES, optimizer=optimizer, epochs=2)
@@ -77,6 +77,75 @@ def test_optimizers_without_a_known_bound_have_no_threshold(optimizer):
     stability = jxs.curvature.edge_of_stability(quartic, path, ONES)
     assert stability.threshold is None
     assert "learning rate" not in repr(stability)
+
+
+SCALES = np.array([100.0, 1.0, 0.01])
+
+
+def bowl(p, _):
+    return jnp.sum(SCALES * p["x"] ** 2) / 2 + jnp.sum(p["x"][1:] ** 4) / 10
+
+
+def adam_path(optimizer=optax.adam, learning_rate=0.01, epochs=40, record="step", **arguments):
+    optimizer = optax.inject_hyperparams(optimizer)(learning_rate=learning_rate, **arguments)
+    start = {"x": np.array([1.0, -0.7, 0.4])}
+    return jxs.descend(bowl, start, np.ones(1), optimizer=optimizer, epochs=epochs, record=record)
+
+
+@pytest.mark.parametrize("b1", [0.9, 0.5])
+def test_the_preconditioned_sharpness_of_adam_is_that_of_a_plain_loop(x64, b1):
+    rate = optax.linear_schedule(0.02, 0.01, 40)
+    path = adam_path(learning_rate=rate, b1=b1, b2=0.95, eps=1e-3)
+    stability = jxs.curvature.edge_of_stability(bowl, path, np.ones(1))
+    gradient = jax.jit(jax.grad(lambda x: bowl({"x": x}, None)))
+    hessian = jax.jit(jax.hessian(lambda x: bowl({"x": x}, None)))
+    m, v = np.zeros(3), np.zeros(3)
+    for t, x in enumerate(np.asarray(path.params["x"]), 1):
+        m = b1 * m + (1 - b1) * np.asarray(gradient(x))
+        v = 0.95 * v + 0.05 * np.asarray(gradient(x)) ** 2
+        p = (1 - b1**t) * (np.sqrt(v / (1 - 0.95**t)) + 1e-3)
+        largest = np.linalg.eigvals(np.asarray(hessian(x)) / p[:, None]).real.max()
+        assert stability.preconditioned_sharpness[t - 1] == pytest.approx(largest, rel=1e-9)
+    factor = 2 * (1 + b1) / (1 - b1)
+    np.testing.assert_allclose(
+        stability.preconditioned_threshold, factor / np.asarray(path.learning_rate)
+    )
+    assert stability.threshold is None
+    assert stability.threshold_name == f"{factor:.4g} / learning rate"
+    first = stability.preconditioned_sharpness[0]
+    assert f"preconditioned sharpness from {first:.6g}" in repr(stability)
+
+
+@pytest.mark.parametrize(("fraction", "below"), [(0.98, True), (1.02, False)])
+def test_adam_diverges_if_the_preconditioned_sharpness_exceeds_its_threshold(x64, fraction, below):
+    """A large eps makes the preconditioner constant after the first steps."""
+    adam = optax.inject_hyperparams(optax.adam)(learning_rate=fraction * 0.38e6, eps=1e6)
+
+    def loss(x, _):
+        return 50 * x**2
+
+    path = jxs.descend(loss, 1e-30, np.ones(1), optimizer=adam, epochs=160, record="step")
+    stability = jxs.curvature.edge_of_stability(loss, path, np.ones(1))
+    excess = stability.preconditioned_sharpness - stability.preconditioned_threshold
+    assert (excess[100] < 0) == below
+    size = np.abs(path.params)
+    assert (size[140:160].max() < size[100:120].max()) == below
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        {"optimizer": optax.nadam},
+        {"optimizer": optax.adamax},
+        {"optimizer": optax.adamw},
+        {"record": 2},
+        {"b1": optax.linear_schedule(0.5, 0.9, 40)},
+    ],
+)
+def test_other_paths_have_no_preconditioned_sharpness(x64, path):
+    stability = jxs.curvature.edge_of_stability(bowl, adam_path(**path), np.ones(1))
+    assert stability.preconditioned_sharpness is None
+    assert stability.preconditioned_threshold is None
 
 
 def valley(p, _):

@@ -126,6 +126,20 @@ def test_stability_is_drawn_over_the_steps_with_gaps():
     assert "3.8 / learning rate" in names
 
 
+def test_stability_of_adam_has_the_preconditioned_sharpness():
+    stability = make_stability([3.0, 5, 4], None)._replace(
+        factor=38.0,
+        preconditioned_sharpness=np.array([100.0, 200, 300]),
+        preconditioned_threshold=np.array([380.0, 380, 380]),
+    )
+    figure = plot.stability(stability)
+    by_name = {trace.name: trace for trace in figure.data}
+    np.testing.assert_array_equal(by_name["preconditioned sharpness"].y, [100, 200, 300])
+    np.testing.assert_array_equal(by_name["38 / learning rate"].y, [380] * 3)
+    assert "sharpness" not in by_name
+    assert figure.layout.yaxis.range[1] > 380
+
+
 W1 = np.linspace(0.5, 3, 26)
 VALLEY = Valley(jxs.Axis(W1, "w1", "unit"), 2 / W1, (W1 - 1.5) ** 2 + 0.3, "w2", "squared error")
 
