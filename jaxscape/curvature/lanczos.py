@@ -1,13 +1,12 @@
 """Eigenvalues of a symmetric matrix from its products with vectors, by Lanczos's method."""
 
 import functools
-from collections.abc import Callable
 from typing import Any, Literal
 
 import jax
 import numpy as np
 from scipy.linalg import eigh_tridiagonal
-from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, LinearOperator, eigsh
+from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
 from jaxscape._util.checks import Key
 from jaxscape.curvature.operators import Operator
@@ -19,6 +18,16 @@ ARPACK_NAMES: dict[Which, str] = {"largest": "LA", "smallest": "SA", "magnitude"
 
 # Each of ARPACK's restarts takes about 15 products.
 _MAX_RESTARTS = 100
+# If ARPACK does not converge, a matrix over up to this many parameters is computed as a whole,
+# which takes no more products.
+_MAX_DENSE = 1500
+# The number of products to estimate the norm.
+_ESTIMATE_STEPS = 10
+# Tolerances are relative to the eigenvalue at the end of the spectrum, down to this fraction of the
+# norm.
+_MIN_END = 1e-2
+# The shift of a matrix of norm 1. With 1 itself, the shifted matrix could be zero.
+_SHIFT = 1.5
 # The most numbers in the Lanczos vectors of the probes in a block, half a gigabyte in float32.
 _MAX_NUMBERS = 2**27
 # Smaller weights are rounding errors at the end of an invariant space. The weight of one in a
@@ -45,59 +54,113 @@ def all_eigenpairs(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def outer_eigenpairs(
-    product: Callable[[np.ndarray], np.ndarray],
-    n: int,
-    k: int,
-    key: Key,
-    which: Which,
-    tolerance: float,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the k outermost eigenvalues, (k,), and their eigenvectors as rows, (k, n).
+    matrix: Operator, k: int, key: Key, which: Which, tolerance: float, progress: Any
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Return the k outermost eigenvalues, their eigenvectors, and the norm of the matrix.
+
+    ARPACK first multiplies the starting vector by its matrix, which removes the components along
+    eigenvalues 0, and its tolerances have absolute floors. So it gets the matrix divided by its
+    norm and shifted away from 0, toward the chosen end of the spectrum.
+
+    From one starting vector, only one vector of an eigenspace is found for certain. If an
+    eigenvalue is 0, as for parameters without effect, which are often several, the eigenvectors are
+    removed from the matrix and the search is repeated, until it finds nothing further out.
 
     Args:
-        product: (n,) -> (n,), the matrix times a vector.
-        n: the matrix's size, more than 2k + 1.
+        matrix: a matrix over more than 2k + 1 parameters.
         k: the number of eigenpairs.
-        key: a JAX random key, for the starting vector.
+        key: a JAX random key, for the starting vectors.
         which: the end of the spectrum.
-        tolerance: the largest residual, relative to |eigenvalue|.
+        tolerance: the largest residual, relative to the norm. It is relative to the |eigenvalue| at
+            the end of the spectrum, if that is reached.
+        progress: a progress bar, which counts products.
 
     Returns:
-        Eigenvalues and eigenvectors in no particular order, NaN for each pair that did not
-        converge.
+        Eigenvalues, (k,), and eigenvectors as rows, (k, n), in no particular order, NaN for each
+        pair that did not converge; and an estimate of the norm, NaN if a product is not finite. If
+        pairs of a matrix over up to 1500 parameters did not converge, all n pairs.
     """
-
-    is_zero = True
+    n = matrix.size
+    start = np.asarray(jax.random.normal(key, (n,)), np.float64)
+    low, high = _estimate_ends(matrix, start, progress)
+    norm = max(abs(low), abs(high))
+    if norm == 0:
+        # Every vector is an eigenvector.
+        return np.zeros(k), np.eye(k, n), norm
+    if np.isnan(norm):
+        return np.full(k, np.nan), np.full((k, n), np.nan), norm
+    sign = {"largest": 1, "smallest": -1, "magnitude": 0}[which]
+    end = {"largest": abs(high), "smallest": abs(low), "magnitude": norm}[which] / norm
+    shift, removed = sign * _SHIFT, np.empty((0, n))
 
     def multiply(vector: np.ndarray) -> np.ndarray:
-        nonlocal is_zero
-        result = product(np.ravel(vector))
-        if not np.isfinite(result).all():
+        vector = np.ravel(vector) - removed.T @ (removed @ np.ravel(vector))
+        product = matrix.times(vector[None], progress)[0] / norm
+        if not np.isfinite(product).all():
             raise _NotFiniteError
-        is_zero &= not result.any()
-        return result
+        result = product + shift * vector
+        return result - removed.T @ (removed @ result)
 
-    matrix = LinearOperator((n, n), matvec=multiply, dtype=np.float64)
-    start = np.asarray(jax.random.normal(key, (n,)), np.float64)
-    values, vectors = np.empty(0), np.empty((n, 0))
+    shifted = LinearOperator((n, n), matvec=multiply, dtype=np.float64)
+    # Halve the tolerance: ARPACK estimates residuals, which differ by rounding. Divide it by the
+    # norm of the shifted matrix.
+    goal, last_resort = (
+        tolerance / 2 * relative / (1 + abs(shift)) for relative in (max(end, _MIN_END), 1.0)
+    )
+    values, vectors = np.empty(0), np.empty((0, n))
     try:
-        values, vectors = eigsh(
-            # Halve the tolerance: ARPACK estimates residuals, which differ by rounding.
-            matrix, k, which=ARPACK_NAMES[which], v0=start, maxiter=_MAX_RESTARTS, tol=tolerance / 2
-        )  # fmt: skip
-    except ArpackNoConvergence as error:
-        values, vectors = error.eigenvalues, error.eigenvectors
-    except ArpackError:
-        # ARPACK fails on a matrix of zeros; every vector is an eigenvector of it.
-        if is_zero:
-            values, vectors = np.zeros(k), np.eye(n, k)
+        for search in range(k + 1):
+            if search:
+                start = np.asarray(jax.random.normal(jax.random.fold_in(key, search), (n,)), float)
+                removed = vectors
+            found, found_vectors, converged = _run_arpack(shifted, k, which, start, goal)
+            if not converged and n <= _MAX_DENSE:
+                return *all_eigenpairs(to_dense(matrix, progress)), norm
+            if not converged:
+                found, found_vectors, _ = _run_arpack(shifted, k, which, start, last_resort)
+            outermost = sign * np.r_[values, found - shift]
+            order = np.argsort(-outermost, kind="stable")[:k]
+            is_new = order >= len(values)
+            gain = outermost[order].sum() - sign * values.sum() if len(values) == k else np.inf
+            values = np.r_[values, found - shift][order]
+            vectors = np.concatenate([vectors, found_vectors])[order]
+            is_flat = sign and (np.abs(values) <= tolerance).any()
+            if not is_flat or not is_new.any() or gain <= tolerance * _MIN_END:
+                break
     except _NotFiniteError:
-        pass
+        values, vectors, norm = np.empty(0), np.empty((0, n)), np.nan
     missing = k - len(values)
     return (
-        np.pad(values, (0, missing), constant_values=np.nan),
-        np.pad(vectors.T, ((0, missing), (0, 0)), constant_values=np.nan),
+        np.pad(values * norm, (0, missing), constant_values=np.nan),
+        np.pad(vectors, ((0, missing), (0, 0)), constant_values=np.nan),
+        norm,
     )
+
+
+def _run_arpack(
+    matrix: LinearOperator, k: int, which: Which, start: np.ndarray, tolerance: float
+) -> tuple[np.ndarray, np.ndarray, bool]:
+    """Return the eigenvalues and eigenvectors (rows) that converged, and whether all k did."""
+    try:
+        values, vectors = eigsh(
+            matrix, k, which=ARPACK_NAMES[which], v0=start, maxiter=_MAX_RESTARTS, tol=tolerance
+        )
+    except ArpackNoConvergence as error:
+        return error.eigenvalues, error.eigenvectors.T, False
+    return values, vectors.T, True
+
+
+def _estimate_ends(matrix: Operator, start: np.ndarray, progress: Any) -> tuple[float, float]:
+    """Return estimates of the smallest and the largest eigenvalue, NaN if a product is not finite.
+
+    They are between these eigenvalues.
+    """
+    steps = min(_ESTIMATE_STEPS, matrix.size)
+    (diagonal,), (off_diagonal,) = _tridiagonalize(matrix, start[None], steps, progress)
+    if not np.isfinite(diagonal).all():
+        return np.nan, np.nan
+    ends = eigh_tridiagonal(diagonal, off_diagonal[:-1], eigvals_only=True)
+    return float(ends[0]), float(ends[-1])
 
 
 def quadrature(
@@ -168,7 +231,8 @@ def _tridiagonalize(
             # Two passes of orthogonalization leave rounding errors only.
             for _ in range(2):
                 vector -= (previous @ vector) @ previous
-            length = np.linalg.norm(vector)
+            # Squares of small float32 numbers underflow.
+            length = np.linalg.norm(vector.astype(float))
             # A shorter vector consists of rounding errors: the space is exhausted.
             if not length > 8 * np.finfo(dtype).eps * np.abs(diagonal[p]).max():
                 continue

@@ -12,6 +12,7 @@ from jaxscape._util import thumbnails
 from jaxscape._util.checks import Key, check_choice, check_count, check_key
 from jaxscape._util.progress import bar
 from jaxscape._util.pytree import Params
+from jaxscape._util.warnings import NonFiniteWarning, warn
 from jaxscape.curvature import lanczos
 from jaxscape.curvature.operators import Curvature, make_operator
 from jaxscape.losses.checks import ScalarLoss
@@ -37,7 +38,8 @@ class Eigenpairs(NamedTuple):
     """(k,) float64, the norms ‖H·v - value·v‖. Within this distance of each value there is an
     eigenvalue."""
     converged: np.ndarray
-    """(k,) bool, whether the residual is at most the tolerance times the largest |value|."""
+    """(k,) bool, whether the residual is at most the tolerance times the norm of the matrix, which
+    is its largest |eigenvalue|."""
     name: str
     """The matrix's name in figures."""
 
@@ -152,7 +154,10 @@ def eigenpairs(
 
     Lanczos's method with implicit restarts (ARPACK) only needs products with vectors, and memory
     for 20 vectors in float64, or 2k + 1 if that is more. For up to 64 parameters, or up to 2k + 1,
-    the whole matrix is computed. If several eigenvalues are equal, Lanczos's method can miss some.
+    the whole matrix is computed, and for up to 1500 if Lanczos's method does not converge. If an
+    eigenvalue is 0, as for parameters without effect, the search is repeated without the
+    eigenvectors that were found, up to k times. If other eigenvalues are equal, Lanczos's method
+    can miss some.
 
     Args:
         loss: (params, data) -> scalar of a floating dtype; for "gauss-newton" a `PointwiseLoss` or
@@ -169,7 +174,8 @@ def eigenpairs(
         curvature: "hessian", the second derivatives; or "gauss-newton", which omits the curvature
             of the model: Jᵀ·H·J with the model's Jacobian J and the second derivatives H of the
             loss with respect to the model's outputs.
-        tolerance: the largest residual of a converged eigenpair, relative to the largest |value|.
+        tolerance: the largest residual of a converged eigenpair, relative to the norm of the
+            matrix, its largest |eigenvalue|.
         leaves: tree path, as `jax.tree_util.keystr` writes it -> whether the matrix is over the
             leaf's numbers; it can exclude batch statistics, for instance.
 
@@ -183,6 +189,10 @@ def eigenpairs(
         ValueError: `k` is not from 1 to the number of parameters, `tolerance` is not in (0, 1),
             `which` or `curvature` is unknown, the parameters are not finite, or the stream has no
             batches or other samples in a later pass.
+
+    Warns:
+        NonFiniteWarning: Eigenpairs are NaN, because a product of the Hessian with a vector is not
+            finite, or because they did not converge.
 
     Example:
         >>> data = jxs.data.teacher_student(jax.random.key(0))
@@ -203,22 +213,33 @@ def eigenpairs(
         raise ValueError(f"k: expected 1 to {matrix.size}, the number of parameters, got {k}")
     with bar(None, "products") as progress:
         if matrix.size <= max(_MAX_DENSE, 2 * k + 1):
-            dense = lanczos.to_dense(matrix, progress)
-            values, vectors = lanczos.all_eigenpairs(dense)
-            product: Callable[[np.ndarray], np.ndarray] = dense.__matmul__
+            values, vectors = lanczos.all_eigenpairs(lanczos.to_dense(matrix, progress))
+            norm = float(np.abs(values).max())
         else:
-            product = lambda v: matrix.times(v[None], progress)[0]  # noqa: E731
-            values, vectors = lanczos.outer_eigenpairs(
-                product, matrix.size, k, key, which, tolerance
+            values, vectors, norm = lanczos.outer_eigenpairs(
+                matrix, k, key, which, tolerance, progress
             )
         order = {"largest": -values, "smallest": values, "magnitude": -np.abs(values)}[which]
         outer = np.argsort(order)[:k]
         values, vectors = values[outer], vectors[outer]
-        pairs = zip(values, vectors, strict=True)
-        residual = np.array([np.linalg.norm(product(v) - value * v) for value, v in pairs])
-    size = np.max(np.abs(values), initial=0, where=np.isfinite(values))
+        found = np.isfinite(values)
+        # The estimate of the norm may be lower than the largest |eigenvalue|.
+        norm = np.max(np.abs(values[found]), initial=norm)
+        residual = np.full(k, np.nan)
+        for row in np.flatnonzero(found):
+            difference = matrix.times(vectors[row][None], progress)[0] - values[row] * vectors[row]
+            # Without division by the norm, the squares of small numbers underflow.
+            residual[row] = np.linalg.norm(difference / (norm or 1)) * norm
+    if not found.all():
+        missing = f"{k - int(found.sum())} of {k} eigenpairs"
+        warn(
+            f"{missing} are NaN, because a product of the {matrix.name} with a vector is not finite"
+            if np.isnan(norm)
+            else f"{missing} did not converge and are NaN; choose a larger tolerance",
+            NonFiniteWarning,
+        )
     return Eigenpairs(
-        values, matrix.directions(vectors), residual, residual <= tolerance * size, matrix.name
+        values, matrix.directions(vectors), residual, residual <= tolerance * norm, matrix.name
     )
 
 

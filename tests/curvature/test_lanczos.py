@@ -16,7 +16,8 @@ class Matrix:
 
     def times(self, vectors, progress):
         progress.update(len(vectors))
-        return (vectors.astype(self.dtype) @ self.array).astype(float)
+        with np.errstate(invalid="ignore"):
+            return (vectors.astype(self.dtype) @ self.array).astype(float)
 
 
 class Progress:
@@ -51,30 +52,40 @@ def test_all_eigenpairs_are_those_of_the_matrix():
 )
 def test_the_outer_eigenpairs_are_at_the_chosen_end(which, expected):
     array = with_eigenvalues(np.r_[np.linspace(-1, 1, 37), 3, 4, -5])
-    values, vectors = lanczos.outer_eigenpairs(array.__matmul__, 40, 2, KEY, which, 1e-10)
+    values, vectors, norm = lanczos.outer_eigenpairs(
+        Matrix(array), 2, KEY, which, 1e-10, Progress()
+    )
+    assert norm == pytest.approx(5, rel=0.05)
     np.testing.assert_allclose(np.sort(values), expected, rtol=1e-9)
     np.testing.assert_allclose(vectors @ array, values[:, None] * vectors, atol=1e-8)
 
 
 def test_the_outer_eigenvalues_of_zeros_are_zeros():
-    values, vectors = lanczos.outer_eigenpairs(np.zeros_like, 40, 2, KEY, "largest", 1e-10)
+    zeros = Matrix(np.zeros((40, 40)))
+    values, vectors, norm = lanczos.outer_eigenpairs(zeros, 2, KEY, "largest", 1e-10, Progress())
+    assert norm == 0
     np.testing.assert_array_equal(values, 0)
     np.testing.assert_allclose(vectors @ vectors.T, np.eye(2))
 
 
 def test_eigenpairs_that_do_not_converge_are_nan(monkeypatch):
     monkeypatch.setattr(lanczos, "_MAX_RESTARTS", 1)
+    monkeypatch.setattr(lanczos, "_MAX_DENSE", 299)
     array = with_eigenvalues(np.linspace(0, 1, 300))
-    values, vectors = lanczos.outer_eigenpairs(array.__matmul__, 300, 3, KEY, "largest", 1e-12)
+    values, vectors, norm = lanczos.outer_eigenpairs(
+        Matrix(array), 3, KEY, "largest", 1e-12, Progress()
+    )
+    assert np.isfinite(norm)
     missing = np.isnan(values)
     assert missing.any()
     assert np.isnan(vectors[missing]).all()
 
 
 def test_eigenpairs_of_products_that_are_not_finite_are_nan():
-    values, vectors = lanczos.outer_eigenpairs(
-        lambda v: np.full(40, np.inf), 40, 2, KEY, "largest", 1e-4
+    values, vectors, norm = lanczos.outer_eigenpairs(
+        Matrix(np.full((40, 40), np.inf)), 2, KEY, "largest", 1e-4, Progress()
     )
+    assert np.isnan(norm)
     assert np.isnan(values).all()
     assert np.isnan(vectors).all()
 

@@ -162,6 +162,72 @@ def test_a_matrix_of_zeros_has_eigenvalues_zero():
     assert density.eigenvalues[np.argmax(density.density)] == pytest.approx(0, abs=density.width)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("flat", "k"), [(1, 1), (1, 3), (5, 3), (5, 7)])
+def test_flat_directions_are_at_the_end_of_the_spectrum(dtype, flat, k):
+    """ARPACK alone misses eigenvalues 0, and finds one of several."""
+    values = np.r_[np.zeros(flat), np.linspace(0.01, 1, 90 - flat)]
+    with jax.enable_x64(dtype == np.float64):
+        for which, sign in (("smallest", 1), ("largest", -1)):
+            matrix, start = with_eigenvalues(sign * values, dtype), np.zeros(90, dtype)
+            found = eigenpairs(quadratic, matrix, start, k, KEY, which=which)
+            np.testing.assert_allclose(sign * found.values, values[:k], atol=1e-6)
+            rows = np.asarray(found.vectors)
+            np.testing.assert_allclose(rows @ rows.T, np.eye(k), atol=1e-3)
+            assert found.converged.all()
+
+
+def test_equal_rows_of_data_and_one_hot_columns_have_flat_directions():
+    """A feature twice, an intercept with all one-hot columns, and an unused parameter."""
+    generator = np.random.default_rng(3)
+    x = generator.normal(size=(300, 90))
+    x[:, 7] = x[:, 3]
+    x[:, 80:] = np.eye(10)[generator.integers(0, 10, 300)]
+    data = jxs.Dataset(x.astype(np.float32), x[:, 1].astype(np.float32))
+
+    def model(p, x):
+        return x @ p["w"] + p["intercept"]
+
+    params = {"w": np.zeros(90, np.float32), "intercept": np.float32(0), "unused": np.float32(1)}
+    loss = jxs.squared_error.of(model)
+    found = eigenpairs(loss, data, params, 4, KEY, which="smallest")
+    np.testing.assert_allclose(found.values[:3], 0, atol=1e-6)
+    assert found.values[3] > 1e-3
+    assert found.converged.all()
+
+
+@pytest.mark.parametrize("which", ["smallest", "largest"])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_multiple_of_the_identity_has_one_eigenvalue(which, sign):
+    identity = sign * np.eye(90, dtype=np.float32)
+    found = eigenpairs(quadratic, identity, np.zeros(90), 3, KEY, which=which)
+    np.testing.assert_allclose(found.values, sign, rtol=1e-6)
+
+
+def test_eigenvalues_of_all_sizes_are_found_up_to_rounding():
+    values = 10 ** np.linspace(-8, 4, 90)
+    matrix = with_eigenvalues(values, np.float32)
+    found = eigenpairs(quadratic, matrix, np.zeros(90), 2, KEY, which="smallest")
+    np.testing.assert_allclose(found.values, values[:2], atol=1e4 * ROUNDING_32)
+    assert found.converged.all()
+
+
+@pytest.mark.parametrize(("scale", "dtype"), [
+    (1e-14, np.float32), (1e-30, np.float32), (1e30, np.float32), (1e-200, np.float64),
+])  # fmt: skip
+def test_eigenpairs_do_not_depend_on_the_unit_of_the_loss(scale, dtype):
+    with jax.enable_x64(dtype == np.float64):
+        matrix = with_eigenvalues(np.r_[-0.5, np.linspace(0, 1, 89)], dtype)
+        for which in ("smallest", "largest"):
+            unit, other = (
+                eigenpairs(quadratic, s * matrix, np.zeros(90, dtype), 2, KEY, which=which)
+                for s in (dtype(1), dtype(scale))
+            )
+            np.testing.assert_allclose(other.values / scale, unit.values, atol=1e-6)
+            assert other.converged.all()
+            assert (other.residual > 0).all()
+
+
 def test_converged_is_decided_by_the_residual():
     """Products in float32 leave residuals that ARPACK's estimates do not show."""
     matrix = with_eigenvalues(np.linspace(-1, 2, 90), np.float32)
@@ -177,7 +243,12 @@ def test_converged_is_decided_by_the_residual():
 def test_eigenpairs_that_do_not_converge_are_nan(monkeypatch, x64):
     monkeypatch.setattr(lanczos, "_MAX_RESTARTS", 1)
     matrix = with_eigenvalues(np.linspace(0, 1, 500))
-    found = eigenpairs(quadratic, matrix, np.zeros(500), 3, KEY, tolerance=1e-12)
+    arguments = quadratic, matrix, np.zeros(500), 3, KEY
+    found = eigenpairs(*arguments, tolerance=1e-12)
+    np.testing.assert_allclose(found.values, np.linspace(0, 1, 500)[:-4:-1], rtol=1e-12)
+    monkeypatch.setattr(lanczos, "_MAX_DENSE", 499)
+    with pytest.warns(jxs.NonFiniteWarning, match="of 3 eigenpairs did not converge and are NaN"):
+        found = eigenpairs(*arguments, tolerance=1e-12)
     assert not found.converged.any()
     assert np.isnan(found.values).any()
     assert np.isnan(found.residual[np.isnan(found.values)]).all()
@@ -189,7 +260,8 @@ def test_the_spectrum_of_a_matrix_that_is_not_finite_is_nan(x64, n):
         return jnp.sum(jnp.exp(p))
 
     high = np.full(n, 800.0)
-    found = eigenpairs(steep, None, high, 2, KEY)
+    with pytest.warns(jxs.NonFiniteWarning, match="2 of 2 eigenpairs are NaN, because a product"):
+        found = eigenpairs(steep, None, high, 2, KEY)
     assert np.isnan(found.values).all()
     assert not found.converged.any()
     assert not np.isfinite(hessian_trace(steep, None, high, KEY, samples=20).value)
