@@ -52,9 +52,9 @@ def treats_samples_separately(
     Example:
         >>> from jaxscape.grid.separate_samples import treats_samples_separately
         >>> def layer(w, x): return jnp.tanh(x @ w)
-        >>> def standardized(w, x): return layer(w, x - x.mean(axis=0))
+        >>> def centered(w, x): return layer(w, x - x.mean())
         >>> shapes = jnp.ones((3, 2)), jnp.ones((50, 3))
-        >>> [treats_samples_separately(f, *shapes, 20) for f in (layer, standardized)]
+        >>> [treats_samples_separately(f, *shapes, 20) for f in (layer, centered)]
         [True, False]
     """
     leaves = jax.tree.leaves(x)
