@@ -320,7 +320,8 @@ class _Summary:
         # The valley's extrema lie at its stationary points or at the ends.
         (low, high), whole_axis = found.box[0], {second: (-1e30, 1e30)}
         stationary = critical_points(loss, data, plane, **{first: (low, high)}, **whole_axis).points
-        ends = np.array([low, high])
+        # Float32 ends at 3e38, but at 1e30 the network has long reached its limit.
+        ends = np.clip([low, high], -1e30, 1e30)
         losses = valley(loss, data, plane, **{first: ends}).loss[ends != 0].tolist()
         losses += [point.loss for point in stationary if point.a]
         losses += [limits["w1_to_0"]] * (low <= 0 <= high)

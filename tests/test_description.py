@@ -225,6 +225,19 @@ def test_minima_of_rounding_errors_are_shallow():
     assert len(jxs.describe(exact).data["grid_minima"]) > 5
 
 
+def test_a_huge_box_is_described_like_a_large_one():
+    """Its ends lie outside the range of float32, the dtype of the data."""
+    _, test = jxs.article.data()
+    surface = jxs.article.surface()
+    large, huge = (
+        jxs.describe(surface, jxs.squared_error, test, w1=(-end, end), w2=(-end, end)).data
+        for end in (1e20, 1e300)
+    )
+    assert huge["valley"] == pytest.approx(large["valley"], rel=1e-12)
+    assert huge["limits"] == large["limits"]
+    assert huge["completeness"] == "proved"
+
+
 def test_bad_arguments_raise_errors():
     loss = jxs.Function(wells)
     surface = jxs.landscape(loss, None, w1=(-2, 2, 21), w2=(-2, 2, 31))
