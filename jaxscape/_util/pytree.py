@@ -240,7 +240,7 @@ def norm(tree: Any) -> jax.Array:
     """Return the Euclidean norm of all numbers of a pytree."""
     # Without scaling, the squares of tiny steps, such as 1e-25, underflow.
     leaves = jax.tree.leaves(tree)
-    largest = functools.reduce(jnp.maximum, [jnp.max(jnp.abs(leaf)) for leaf in leaves])
+    largest = functools.reduce(jnp.maximum, [jnp.max(jnp.abs(leaf), initial=0) for leaf in leaves])
     scale = jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1)
     squares = [jnp.sum(jnp.square(leaf / scale)) for leaf in leaves]
     return scale * jnp.sqrt(functools.reduce(jnp.add, squares))

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import jax
 import numpy as np
+import scipy.linalg
 from scipy.linalg import eigh_tridiagonal
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
@@ -37,6 +38,11 @@ _WEIGHT_TOL = 1e-16
 
 class _NotFiniteError(ArithmeticError):
     """A product of the matrix with a vector is not finite."""
+
+
+def norm(vector: np.ndarray) -> float:
+    """Return the norm of a vector, without underflow or overflow of the squares."""
+    return float(scipy.linalg.norm(vector.astype(float), check_finite=False))
 
 
 def to_dense(matrix: Operator, progress: Any) -> np.ndarray:
@@ -83,19 +89,19 @@ def outer_eigenpairs(
     n = matrix.size
     start = np.asarray(jax.random.normal(key, (n,)), np.float64)
     low, high = _estimate_ends(matrix, start, progress)
-    norm = max(abs(low), abs(high))
-    if norm == 0:
+    size = max(abs(low), abs(high))
+    if size == 0:
         # Every vector is an eigenvector.
-        return np.zeros(k), np.eye(k, n), norm
-    if np.isnan(norm):
-        return np.full(k, np.nan), np.full((k, n), np.nan), norm
+        return np.zeros(k), np.eye(k, n), size
+    if np.isnan(size):
+        return np.full(k, np.nan), np.full((k, n), np.nan), size
     sign = {"largest": 1, "smallest": -1, "magnitude": 0}[which]
-    end = {"largest": abs(high), "smallest": abs(low), "magnitude": norm}[which] / norm
+    end = {"largest": abs(high), "smallest": abs(low), "magnitude": size}[which] / size
     shift, removed = sign * _SHIFT, np.empty((0, n))
 
     def multiply(vector: np.ndarray) -> np.ndarray:
         vector = np.ravel(vector) - removed.T @ (removed @ np.ravel(vector))
-        product = matrix.times(vector[None], progress)[0] / norm
+        product = matrix.times(vector[None], progress)[0] / size
         if not np.isfinite(product).all():
             raise _NotFiniteError
         result = product + shift * vector
@@ -115,7 +121,7 @@ def outer_eigenpairs(
                 removed = vectors
             found, found_vectors, converged = _run_arpack(shifted, k, which, start, goal)
             if not converged and n <= _MAX_DENSE:
-                return *all_eigenpairs(to_dense(matrix, progress)), norm
+                return *all_eigenpairs(to_dense(matrix, progress)), size
             if not converged:
                 found, found_vectors, _ = _run_arpack(shifted, k, which, start, last_resort)
             outermost = sign * np.r_[values, found - shift]
@@ -128,12 +134,12 @@ def outer_eigenpairs(
             if not is_flat or not is_new.any() or gain <= tolerance * _MIN_END:
                 break
     except _NotFiniteError:
-        values, vectors, norm = np.empty(0), np.empty((0, n)), np.nan
+        values, vectors, size = np.empty(0), np.empty((0, n)), np.nan
     missing = k - len(values)
     return (
-        np.pad(values * norm, (0, missing), constant_values=np.nan),
+        np.pad(values * size, (0, missing), constant_values=np.nan),
         np.pad(vectors, ((0, missing), (0, 0)), constant_values=np.nan),
-        norm,
+        size,
     )
 
 
@@ -231,8 +237,7 @@ def _tridiagonalize(
             # Two passes of orthogonalization leave rounding errors only.
             for _ in range(2):
                 vector -= (previous @ vector) @ previous
-            # Squares of small float32 numbers underflow.
-            length = np.linalg.norm(vector.astype(float))
+            length = norm(vector)
             # A shorter vector consists of rounding errors: the space is exhausted.
             if not length > 8 * np.finfo(dtype).eps * np.abs(diagonal[p]).max():
                 continue

@@ -124,7 +124,7 @@ class Operator:
         leaves, structure = jax.tree.flatten(self.moving)
         ends = np.cumsum([leaf.size for leaf in leaves])
         steps = [
-            jnp.asarray(part.reshape(-1, *leaf.shape), leaf.dtype)
+            jnp.asarray(part.reshape(len(vectors), *leaf.shape), leaf.dtype)
             for leaf, part in zip(leaves, np.split(vectors, ends[:-1], axis=1), strict=True)
         ]
         return jax.tree.unflatten(structure, steps)

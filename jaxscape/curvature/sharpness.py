@@ -13,6 +13,7 @@ from jaxscape._util import thumbnails
 from jaxscape._util.checks import check_type
 from jaxscape._util.devices import in_full_precision
 from jaxscape._util.pytree import Params, norm
+from jaxscape._util.warnings import NonFiniteWarning, warn
 from jaxscape.data.stream import Stream
 from jaxscape.losses.checks import ScalarLoss, check_is_function, scalar
 from jaxscape.results.trajectory import Trajectory
@@ -31,7 +32,8 @@ class Stability(NamedTuple):
     sharpness: np.ndarray
     """The largest eigenvalue of the Hessian."""
     sharpness_error: np.ndarray
-    """A bound on the distance from `sharpness` to the nearest eigenvalue, apart from rounding."""
+    """A bound on the distance from `sharpness` to the nearest eigenvalue. It includes an estimate
+    of rounding, √n·ε·(largest |eigenvalue|) for n parameters and the machine epsilon ε."""
     threshold: np.ndarray | None
     """The sharpness above which the optimizer diverges on a quadratic. None if the learning rate
     was not recorded or no bound is known for the optimizer."""
@@ -106,6 +108,9 @@ def edge_of_stability(loss: ScalarLoss, path: Trajectory, data: Any) -> Stabilit
             `Trajectory`, or `data` is a `Stream`.
         ValueError: The path has no finite point.
 
+    Warns:
+        NonFiniteWarning: The sharpness is NaN at a point, because the Hessian is not finite.
+
     Example:
         >>> data = jxs.data.teacher_student(jax.random.key(0))
         >>> sgd = optax.inject_hyperparams(optax.sgd)(learning_rate=0.5)
@@ -125,6 +130,14 @@ def edge_of_stability(loss: ScalarLoss, path: Trajectory, data: Any) -> Stabilit
     if not len(path):
         raise ValueError("path: expected at least one finite point, got none")
     sharpness, error, gradient_norm, angle = map(np.asarray, _measure(loss, path.params, data))
+    is_finite = np.isfinite(sharpness)
+    if not is_finite.all():
+        first = int(np.argmin(is_finite))
+        warn(
+            f"the sharpness is not finite at {np.sum(~is_finite)} of {len(path)} points, the first "
+            f"at step {int(path.step[first])}: {sharpness[first]}",
+            NonFiniteWarning,
+        )
     threshold, factor = None, np.nan
     if path.learning_rate is not None and path.stability_factor is not None:
         factor = float(path.stability_factor)
@@ -238,12 +251,14 @@ def _measure(loss: ScalarLoss, points: Params, data: Any) -> tuple[jax.Array, ..
         point, next_point = pair
         gradient = jax.grad(value)(point)
         step = jax.tree.map(jnp.subtract, next_point, point)
-        size = norm(gradient) * norm(step)
-        products = jax.tree.map(lambda u, v: jnp.sum(u * v), gradient, step)
-        cosine = -sum(jax.tree.leaves(products)) / size
+        slope, length = norm(gradient), norm(step)
+        # Without division by powers of two, the products of small numbers underflow.
+        u_unit, v_unit = _power_of_two(slope), _power_of_two(length)
+        products = jax.tree.map(lambda u, v: jnp.sum((u / u_unit) * (v / v_unit)), gradient, step)
+        cosine = -sum(jax.tree.leaves(products)) / ((slope / u_unit) * (length / v_unit))
         return (
             *_largest_eigenvalue(value, point),
-            norm(gradient),
+            slope,
             jnp.degrees(jnp.arccos(jnp.clip(cosine, -1, 1))),
         )
 
@@ -262,7 +277,7 @@ def _largest_eigenvalue(
 
     if flat.size <= _MAX_DENSE:
         eigenvalues = jnp.linalg.eigvalsh(jax.hessian(value_of_flat)(flat))
-        return eigenvalues[-1], jnp.zeros_like(eigenvalues[-1])
+        return eigenvalues[-1], _rounding(eigenvalues, flat.size)
 
     def product(vector: jax.Array) -> jax.Array:
         return jax.jvp(jax.grad(value_of_flat), (flat,), (vector,))[1]
@@ -274,7 +289,7 @@ def _largest_eigenvalue(
         # Two passes of orthogonalization leave rounding errors only.
         for _ in range(2):
             vector = vector - basis.T @ (basis @ vector)
-        length = jnp.linalg.norm(vector)
+        length = norm(vector)
         basis = basis.at[k + 1].set(vector / jnp.where(length > 0, length, 1))
         return basis, diagonal, off_diagonal.at[k].set(length)
 
@@ -287,4 +302,15 @@ def _largest_eigenvalue(
     beside = off_diagonal[:-1]
     tridiagonal = jnp.diag(diagonal) + jnp.diag(beside, 1) + jnp.diag(beside, -1)
     eigenvalues, vectors = jnp.linalg.eigh(tridiagonal)
-    return eigenvalues[-1], off_diagonal[-1] * jnp.abs(vectors[-1, -1])
+    residual = off_diagonal[-1] * jnp.abs(vectors[-1, -1])
+    return eigenvalues[-1], residual + _rounding(eigenvalues, flat.size)
+
+
+def _power_of_two(number: jax.Array) -> jax.Array:
+    """Return a power of two of about the size of a number."""
+    return jnp.ldexp(jnp.ones_like(number), jnp.frexp(number)[1] - 1)
+
+
+def _rounding(eigenvalues: jax.Array, n: int) -> jax.Array:
+    """Estimate the rounding errors of eigenvalues of an (n, n) matrix."""
+    return n**0.5 * jnp.finfo(eigenvalues.dtype).eps * jnp.max(jnp.abs(eigenvalues))

@@ -94,7 +94,8 @@ class TraceEstimate(NamedTuple):
     value: float
     """The estimate, whose mean over keys is the trace."""
     error: float
-    """Its standard error, apart from rounding; 0 if the trace was computed exactly."""
+    """Its standard error, apart from rounding; 0 if the trace was computed exactly, NaN if it is
+    not finite."""
 
 
 class SpectralDensity(NamedTuple):
@@ -228,8 +229,7 @@ def eigenpairs(
         residual = np.full(k, np.nan)
         for row in np.flatnonzero(found):
             difference = matrix.times(vectors[row][None], progress)[0] - values[row] * vectors[row]
-            # Without division by the norm, the squares of small numbers underflow.
-            residual[row] = np.linalg.norm(difference / (norm or 1)) * norm
+            residual[row] = lanczos.norm(difference)
     if not found.all():
         missing = f"{k - int(found.sum())} of {k} eigenpairs"
         warn(
@@ -280,6 +280,9 @@ def hessian_trace(
         TypeError: As in `eigenpairs`.
         ValueError: As in `eigenpairs`; or `samples` is too small, or `method` is unknown.
 
+    Warns:
+        NonFiniteWarning: The trace is NaN or infinite.
+
     Example:
         >>> data = jxs.data.teacher_student(jax.random.key(0))
         >>> loss, weights, key = jxs.squared_error, jxs.Weights(1.5, 0.8), jax.random.key(1)
@@ -293,7 +296,9 @@ def hessian_trace(
     matrix = make_operator(loss, data, params, curvature, leaves)
     with bar(min(samples, matrix.size), "products") as progress:
         if samples >= matrix.size:
-            return TraceEstimate(float(np.trace(lanczos.to_dense(matrix, progress))), 0.0)
+            trace = float(np.trace(lanczos.to_dense(matrix, progress)))
+            _warn_unless_finite("trace", trace, matrix.name)
+            return TraceEstimate(trace, 0.0 if math.isfinite(trace) else math.nan)
         keys = jax.random.split(key, samples)
         third = samples // 3 if method == "hutch++" else 0
         exact, basis = 0.0, np.zeros((0, matrix.size))
@@ -308,8 +313,12 @@ def hessian_trace(
             vectors = lanczos.signs(rest[start : start + matrix.rows], matrix.size).astype(float)
             vectors -= (vectors @ basis.T) @ basis
             estimates += np.sum(vectors * matrix.times(vectors, progress), axis=1).tolist()
-        error = np.std(estimates, ddof=1) / math.sqrt(len(estimates))
-    return TraceEstimate(float(exact + np.mean(estimates)), float(error))
+    trace = float(exact + np.mean(estimates))
+    _warn_unless_finite("trace", trace, matrix.name)
+    # The squares of very small or large numbers underflow or overflow.
+    unit = np.abs(estimates).max() or 1.0
+    error = unit * np.std(np.divide(estimates, unit), ddof=1) / math.sqrt(len(estimates))
+    return TraceEstimate(trace, float(error))
 
 
 def spectral_density(
@@ -352,6 +361,9 @@ def spectral_density(
         TypeError: As in `eigenpairs`.
         ValueError: As in `eigenpairs`; or `probes`, `steps` or `width` is out of its range.
 
+    Warns:
+        NonFiniteWarning: The density is NaN.
+
     Example:
         >>> data = jxs.data.teacher_student(jax.random.key(0))
         >>> loss, weights, key = jxs.squared_error, jxs.Weights(1.5, 0.8), jax.random.key(1)
@@ -374,6 +386,7 @@ def spectral_density(
             nodes, weights = lanczos.quadrature(matrix, key, probes, steps, progress)
     fraction = 1 / steps if width is None else width
     low, high = lanczos.spectrum_range(nodes, weights)
+    _warn_unless_finite("density", high, matrix.name)
     # If all eigenvalues are equal up to rounding, the range is 0; then use their size instead.
     sigma = fraction * (max(high - low, 1e-3 * max(abs(low), abs(high))) or 1.0)
     count = math.ceil(_POINTS_PER_WIDTH * (1 / fraction + 2 * _KERNEL_WIDTHS)) + 1
@@ -383,11 +396,27 @@ def spectral_density(
     if len(densities) > 1:
         error = np.std(densities, axis=0, ddof=1) / math.sqrt(probes)
     return SpectralDensity(
-        at, densities.mean(axis=0), error, float(sigma), nodes, weights, matrix.size, matrix.name
+        at,
+        densities.mean(axis=0) / sigma,
+        error / sigma,
+        float(sigma),
+        nodes,
+        weights,
+        matrix.size,
+        matrix.name,
     )
 
 
 def _smooth(nodes: np.ndarray, weights: np.ndarray, sigma: float, at: np.ndarray) -> np.ndarray:
-    """Return the density of weighted nodes, smoothed by a Gaussian kernel, at some points."""
+    """Return the density of weighted nodes times sigma, smoothed by a Gaussian kernel."""
     kernel = np.exp(-(((at[:, None] - nodes) / sigma) ** 2) / 2)
-    return kernel @ weights / (math.sqrt(2 * math.pi) * sigma)
+    return kernel @ weights / math.sqrt(2 * math.pi)
+
+
+def _warn_unless_finite(what: str, value: float, matrix_name: str) -> None:
+    if not math.isfinite(value):
+        warn(
+            f"the {what} is {value}, because a product of the {matrix_name} with a vector is not "
+            "finite",
+            NonFiniteWarning,
+        )

@@ -28,7 +28,7 @@ def test_a_function_of_one_number_matches_its_derivatives(x64):
     np.testing.assert_array_equal(stability.step, np.arange(6))
     np.testing.assert_allclose(stability.angle[:-1], 0, atol=1e-5)
     assert np.isnan(stability.angle[-1])
-    assert not stability.sharpness_error.any()
+    np.testing.assert_allclose(stability.sharpness_error, 2.2e-16 * stability.sharpness, rtol=0.1)
 
 
 def test_gradient_descent_diverges_if_the_sharpness_exceeds_the_threshold():
@@ -159,7 +159,7 @@ CURVATURES = np.linspace(-3, 7.3, 200, dtype=np.float32)
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [5, 64, 65, 200])
 def test_the_error_of_the_sharpness_is_within_its_bound(size):
-    """Up to 64 parameters the whole Hessian is computed, and the bound is 0."""
+    """Up to 64 parameters the whole Hessian is computed, and the bound is that of rounding."""
     truth = float(CURVATURES[size - 1])
     path = jxs.descend(
         valley,
@@ -173,7 +173,9 @@ def test_the_error_of_the_sharpness_is_within_its_bound(size):
     error = np.abs(stability.sharpness - truth)
     assert (error <= stability.sharpness_error + 1e-4).all()
     assert (stability.sharpness_error < 0.02 * abs(truth)).all()
-    assert (stability.sharpness_error > 0).all() == (size > 64)
+    rounding = np.sqrt(size) * 1.2e-7 * np.abs(CURVATURES[:size]).max()
+    assert (stability.sharpness_error > 0.9 * rounding).all()
+    assert (stability.sharpness_error > 2 * rounding).all() == (size == 200)
 
 
 def test_the_sharpness_of_a_concave_loss_is_negative():
@@ -231,3 +233,49 @@ def test_bad_arguments_are_refused():
         jxs.curvature.edge_of_stability(lambda x, d: x * d, path, ONES)
     with pytest.raises(TypeError, match=r"data: expected arrays, got Stream\(1 batches\)"):
         jxs.curvature.edge_of_stability(quartic, path, jxs.Stream([ONES]))
+
+
+@pytest.mark.parametrize("size", [3, 80])
+def test_a_sharpness_that_is_not_finite_is_reported(size):
+    """The square root has no second derivative at 0."""
+
+    def loss(p, _):
+        return jnp.sum(jnp.sqrt(jnp.abs(p)) ** 4)
+
+    path = jxs.Trajectory(
+        params=np.stack([np.ones(size, np.float32), np.zeros(size, np.float32)]),
+        step=np.array([0, 7]),
+        training_loss=np.zeros(2, np.float32),
+        evaluation_loss=None,
+        diverged_step=np.array(-1),
+        steps_per_epoch=1,
+    )
+    with pytest.warns(jxs.NonFiniteWarning, match="at 1 of 2 points, the first at step 7: nan"):
+        stability = jxs.curvature.edge_of_stability(loss, path, ONES)
+    assert np.isfinite(stability.sharpness).tolist() == [True, False]
+
+
+@pytest.mark.parametrize("size", [3, 80])
+def test_the_sharpness_does_not_depend_on_the_unit_of_the_loss(size):
+    path = jxs.descend(
+        valley, np.ones(size, np.float32), ONES, optimizer=SGD, epochs=1
+    )  # fmt: skip
+    unit, tiny = (
+        jxs.curvature.edge_of_stability(lambda p, d, s=s: s * valley(p, d), path, ONES)
+        for s in (1.0, 1e-30)
+    )
+    for name in ("sharpness", "sharpness_error", "gradient_norm"):
+        np.testing.assert_allclose(getattr(tiny, name) / 1e-30, getattr(unit, name), rtol=1e-3)
+    np.testing.assert_allclose(tiny.angle, unit.angle, atol=0.1)
+
+
+def test_leaves_of_size_0_do_not_matter():
+    path = jxs.descend(
+        lambda p, _: quartic(p["x"], _) + jnp.sum(p["none"]),
+        {"x": np.float32(1.5), "none": np.zeros((0, 3), np.float32)},
+        ONES,
+        optimizer=SGD,
+        epochs=1,
+    )
+    stability = jxs.curvature.edge_of_stability(lambda p, _: quartic(p["x"], _), path, ONES)
+    np.testing.assert_allclose(stability.sharpness, 12 * path.params["x"] ** 2, rtol=1e-5)

@@ -264,8 +264,12 @@ def test_the_spectrum_of_a_matrix_that_is_not_finite_is_nan(x64, n):
         found = eigenpairs(steep, None, high, 2, KEY)
     assert np.isnan(found.values).all()
     assert not found.converged.any()
-    assert not np.isfinite(hessian_trace(steep, None, high, KEY, samples=20).value)
-    density = spectral_density(steep, None, high, KEY, steps=20)
+    with pytest.warns(jxs.NonFiniteWarning, match="the trace is .*, because a product of the Hes"):
+        trace = hessian_trace(steep, None, high, KEY, samples=20)
+    assert not np.isfinite(trace.value)
+    assert np.isnan(trace.error)
+    with pytest.warns(jxs.NonFiniteWarning, match="the density is nan, because a product"):
+        density = spectral_density(steep, None, high, KEY, steps=20)
     assert np.isnan(density.density).all()
 
 
@@ -446,6 +450,40 @@ def test_the_loss_curves_along_eigenvectors_by_the_eigenvalues():
     plane = jxs.Plane(params, u, v)
     at_origin = [float(loss(plane.at(*c), matrix)) for c in ((1, 0), (-1, 0), (0, 0))]
     assert at_origin[0] + at_origin[1] - 2 * at_origin[2] == pytest.approx(9, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("scale", "dtype"), [(1e-14, np.float32), (1e-30, np.float32), (1e-200, np.float64)]
+)
+def test_traces_and_densities_do_not_depend_on_the_unit_of_the_loss(scale, dtype):
+    with jax.enable_x64(dtype == np.float64):
+        matrix = with_eigenvalues(np.r_[-0.5, np.linspace(0, 1, 89)], dtype)
+        start = np.zeros(90, dtype)
+        unit, other = (
+            (
+                *hessian_trace(quadratic, dtype(s) * matrix, start, KEY, samples=30),
+                spectral_density(quadratic, dtype(s) * matrix, start, KEY, steps=30),
+            )
+            for s in (1, scale)
+        )
+    np.testing.assert_allclose(np.divide(other[:2], scale), unit[:2], rtol=1e-4)
+    np.testing.assert_allclose(other[2].density * scale, unit[2].density, atol=1e-3)
+    np.testing.assert_allclose(other[2].error * scale, unit[2].error, atol=1e-3)
+
+
+@pytest.mark.parametrize("n", [5, 90])
+def test_leaves_of_size_0_have_no_part_in_the_matrix(n):
+    matrix = with_eigenvalues(np.linspace(1, 2, n), np.float32)
+    params = {"a": np.zeros((0, 3), np.float32), "b": np.zeros(n, np.float32)}
+
+    def loss(params, matrix):
+        return quadratic(params["b"], matrix) + jnp.sum(params["a"])
+
+    found = eigenpairs(loss, matrix, params, 2, KEY)
+    assert found.values[0] == pytest.approx(2, rel=1e-5)
+    assert found.vectors["a"].shape == (2, 0, 3)
+    assert hessian_trace(loss, matrix, params, KEY).value == pytest.approx(1.5 * n, rel=1e-5)
+    assert np.isfinite(spectral_density(loss, matrix, params, KEY, steps=9).density).all()
 
 
 def test_calls_of_equal_shapes_compile_nothing(compilations):
