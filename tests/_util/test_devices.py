@@ -115,6 +115,7 @@ print("equal")
 """
 
 
+@pytest.mark.slow
 def test_eight_devices_compute_the_same_rows_as_one():
     ended = run(SHARDED, **EIGHT)
     assert ended.stdout.strip() == "equal", ended.stderr[-3000:]

@@ -117,6 +117,7 @@ def test_measuring_and_computing_all_row_blocks_share_one_compilation(compilatio
     assert plan_of(mean_cube, data, 2_000_000, n1=67, n2=3001).rows < 67
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [10**6])
 def test_a_million_samples_take_bounded_memory_and_keep_their_digits(n):
     data = make_data(n)

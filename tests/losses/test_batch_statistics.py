@@ -89,7 +89,7 @@ def loss_in_numpy(layers, last):
     return np.mean((x @ np.asarray(last[0], float) + np.asarray(last[1], float) - y) ** 2)
 
 
-@pytest.mark.parametrize("make", [of_linen, of_nnx])
+@pytest.mark.parametrize("make", [of_linen, pytest.param(of_nnx, marks=pytest.mark.slow)])
 def test_statistics_are_those_of_all_data_at_each_grid_point(make):
     params, loss, statistics, parts = make()
     plane = jxs.Plane.random(jax.random.key(2), params, include_vectors=True, leaves=moves)
