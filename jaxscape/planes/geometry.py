@@ -68,7 +68,11 @@ def principal_directions(path: Params, count: int) -> list[Direction]:
     some = next(points for points in flat if points is not None)
     gram, moved, rounding = np.zeros((len(some), len(some))), [False] * len(flat), 0.0
     for k, (tree_path, *_) in enumerate(zip_with_paths(path, path)):
-        for values in _pieces(flat[k]):
+        points = flat[k]
+        if points is None:
+            continue
+        eps = float(jnp.finfo(points.dtype).eps)
+        for values in _pieces(points):
             if not np.isfinite(values).all():
                 raise ValueError(
                     f"path{tree_path}: expected finite parameters, got some that are not"
@@ -78,7 +82,7 @@ def principal_directions(path: Params, count: int) -> list[Direction]:
                 continue
             moved[k] = True
             # Each number may be off by half of its dtype's eps: together less than this.
-            rounding += float(np.sum((float(jnp.finfo(flat[k].dtype).eps) * values) ** 2))
+            rounding += float(np.sum((eps * values) ** 2))
             values -= values.mean(axis=0)
             gram += values @ values.T
     squares, vectors = np.linalg.eigh(gram)

@@ -135,7 +135,8 @@ def test_derivatives_on_a_plane_of_a_model(first, second, method, x64):
 def test_exact_is_refused_where_it_does_not_hold():
     data, plane = make_data(23), deep_plane("v", "w")
     axes = {"a": (-1, 1, 3), "b": (-1, 1, 4)}
-    with pytest.raises(ValueError, match="method: 'exact' .* not proved to be affine in b, the second"):
+    message = "method: 'exact' .* not proved to be affine in b, the second"
+    with pytest.raises(ValueError, match=message):
         derivatives(jxs.squared_error.of(deep), data, plane, method="exact", **axes)
     with pytest.raises(ValueError, match="holds for squared_error"):
         derivatives(jxs.huber(), data, method="exact", **AXES)
