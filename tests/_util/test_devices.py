@@ -172,7 +172,7 @@ def test_derivatives_of_a_loss_have_full_precision():
         (limits._evaluate_stops, (*of_limits, jnp.ones((4, 6)), x)),
         (limits._newton, (*of_limits, jnp.ones(6), x)),
         (newton._evaluate, of_newton),
-        (newton._newton, (*of_newton, jnp.ones(2))),
+        (newton._newton, (*of_newton, jnp.ones(2), 1.0)),
     ):
         lowered = function.lower(*given).as_text()
         assert "dot_general" in lowered
