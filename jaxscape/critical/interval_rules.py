@@ -320,6 +320,10 @@ def _logistic(x: np.ndarray) -> np.ndarray:
 
 
 _ELEMENTWISE: dict[str, Rule] = {
+    "clamp": lambda e, least, x, most: Interval(
+        np.minimum(np.maximum(x.low, least.low), most.low),
+        np.minimum(np.maximum(x.high, least.high), most.high),
+    ),
     "max": lambda e, x, y: Interval(np.maximum(x.low, y.low), np.maximum(x.high, y.high)),
     "min": lambda e, x, y: Interval(np.minimum(x.low, y.low), np.minimum(x.high, y.high)),
     "and": _on("b", lambda e, x, y: Interval(x.low & y.low, x.high & y.high)),
